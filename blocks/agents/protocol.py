@@ -1,0 +1,57 @@
+"""What flows need of agents: one look at a node, an action by its id, and sending an action.
+
+A failure is a value of that node, never an exception that stops others. Every request has a total deadline, every body a
+size cap, every list an item cap; redirects are not followed; nothing an agent says is trusted to be well formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from blocks.models.action import Action
+from blocks.models.base import Fact, Text
+from blocks.models.look import AgentAction, Failure, Look
+from blocks.models.namespace import Tls
+from blocks.models.node import Protocol as WireProtocol
+
+
+class Target(Fact):
+    """A node to be asked: where its agent is and how to speak to it."""
+
+    node_id: str
+    agent_address: str
+    protocol: WireProtocol | None = None
+    """Remembered from last time; None: find out."""
+    tls: Tls | None = None
+    timeout_s: float = 10.0
+    """Deadline of one request; the look as a whole gets at most twice that."""
+
+
+class Sent(Fact):
+    """What came of sending an action."""
+
+    accepted: bool
+    """The agent has it (now, or already had it)."""
+    refused: Text | None = None
+    """The agent will never take it (bad kind or arguments): no use in trying again."""
+    superseded: bool = False
+    """The agent has seen a newer fencing token: we are not the holder any more."""
+    failed: Text | None = None
+    """It could not be sent, or nobody knows whether it was."""
+    maybe_sent: bool = False
+    """With `failed`: the request may have reached the agent."""
+
+
+class Agents(Protocol):
+    """All agents of the fleet."""
+
+    async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
+        """Read everything of a node, and the details of each action that it lists as unfinished or that is asked for in
+        `action_ids`; never raises for what an agent does or fails to do."""
+
+    async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
+        """The agent's word on an action; None when the agent answers and does not know it."""
+
+    async def send(self, target: Target, action: Action, fence: str, budget_s: float) -> Sent:
+        """Send an action with its fencing token, within `budget_s` seconds; never tried twice in here."""

@@ -1,0 +1,34 @@
+"""What flows need of an event bus: events sent in the order of their stream, at least once, for anyone to follow.
+
+Events travel as CloudEvents 1.0 in Kafka's binary mode, keyed by stream. A consumer drops a copy by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from blocks.models.event import Event
+
+
+class EventBus(Protocol):
+    """Both ends of the bus. Every call has a deadline of its own (a setting)."""
+
+    async def ready(self) -> None:
+        """Return when the bus answers.
+
+        Raises:
+            DependencyUnavailableError: it does not, within the deadline.
+        """
+
+    async def prepare(self) -> None:
+        """Create the topic; harmless when repeated."""
+
+    async def publish(self, events: Sequence[Event]) -> list[str]:
+        """Send events in the given order; returns the ids of those that are stored on the bus for good. When one of a
+        stream fails, the later ones of that stream are not counted as sent either."""
+
+    def follow(self, since: datetime | None = None) -> AsyncIterator[Event]:
+        """Events as they come, from the first at or after `since` (None: from now on), until the iterator is closed.
+        A record that is not one of our events is passed over. Survives an absence of the bus."""

@@ -1,0 +1,131 @@
+"""An action: something that is done to a node (or to a whole cluster) at most once, by order of a person or a rule."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from blocks.models.base import Fact, Id, Json, Name, Text, Utc
+from blocks.models.ids import ClusterRef, NodeRef
+
+HISTORY_MAX = 50
+
+
+class ActionState(StrEnum):
+    """Where an action stands; the last four are final."""
+
+    PENDING_APPROVE = "PENDING_APPROVE"
+    PENDING_SCHEDULE = "PENDING_SCHEDULE"
+    NEW = "NEW"
+    RUNNING = "RUNNING"
+    CANCELLED = "CANCELLED"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    LOST = "LOST"
+
+    @property
+    def final(self) -> bool:
+        """Whether an action in this state never moves again."""
+        return self in {ActionState.CANCELLED, ActionState.DONE, ActionState.FAILED, ActionState.LOST}
+
+    @property
+    def on_agent(self) -> bool:
+        """Whether the agent has it and has not finished it."""
+        return self in {ActionState.NEW, ActionState.RUNNING}
+
+
+class Approval(StrEnum):
+    """Whether a person must agree before an action is sent."""
+
+    REQUIRED = "required"
+    GRANTED = "granted"
+
+
+class Requester(StrEnum):
+    """Who caused an action."""
+
+    AGENT_API = "AGENT_API"
+    CORE_API = "CORE_API"
+    CORE_DECLARATIVE = "CORE_DECLARATIVE"
+
+
+class Transition(Fact):
+    """One step of an action's life."""
+
+    at: Utc
+    before: ActionState | None
+    after: ActionState
+    who: Text
+    why: Text = ""
+
+
+class Intent(Fact):
+    """That we are about to send, or have sent, an action to its agent: saved before the request leaves."""
+
+    attempt: int
+    generation: int
+    token: int
+    at: Utc
+    answer_by: Utc
+    """No request of this attempt can still be on its way after this moment."""
+
+    @property
+    def fence(self) -> str:
+        """The fencing token as agents are told it."""
+        return f"{self.generation}:{self.token}"
+
+
+def _canonical_uuid(value: str) -> str:
+    return str(UUID(value))
+
+
+ActionId = Annotated[str, AfterValidator(_canonical_uuid)]
+ActionKind = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/\-]*$")]
+
+
+class Action(Fact):
+    """An action as stored; changed only by compare-and-set on `version`, only along the transition table."""
+
+    action_id: ActionId
+    namespace: Name
+    cluster_id: Id
+    node_id: Id | None = None
+    """The node it is for; None for an action on the whole cluster."""
+    kind: ActionKind
+    args: Json = None
+    metadata: dict[str, Text] = Field(default_factory=dict, max_length=50)
+    state: ActionState
+    created_at: Utc
+    created_by: Text
+    requester: Requester = Requester.CORE_API
+    approved_by: Text | None = None
+    scheduled_at: Utc | None = None
+    finished_at: Utc | None = None
+    attempts: int = 0
+    """How often sending it failed since it last succeeded."""
+    not_before: Utc | None = None
+    """Not sent again before this moment (backoff); None means at once."""
+    intent: Intent | None = None
+    payload: Json = None
+    error: Text | None = None
+    history: Annotated[tuple[Transition, ...], Field(max_length=HISTORY_MAX)] = ()
+    """The last transitions, oldest first."""
+    version: int = 0
+
+    @property
+    def cluster(self) -> ClusterRef:
+        """The cluster it is for."""
+        return ClusterRef(namespace=self.namespace, cluster_id=self.cluster_id)
+
+    @property
+    def node(self) -> NodeRef | None:
+        """The node it is for, if it is for one."""
+        return None if self.node_id is None else self.cluster.node(self.node_id)
+
+    @property
+    def key(self) -> str:
+        """Its key in the store."""
+        return self.action_id

@@ -1,0 +1,88 @@
+"""A cluster: what is wanted of it, what discovery says of it, and what we know of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from blocks.models.base import Fact, Id, Name, Seconds, Text, Utc
+from blocks.models.ids import ClusterRef
+from blocks.models.problem import Problem
+from blocks.models.source import DiscoveredNode
+
+
+class _OfCluster(Fact):
+    namespace: Name
+    cluster_id: Id
+    version: int = 0
+
+    @property
+    def ref(self) -> ClusterRef:
+        """The cluster's name."""
+        return ClusterRef(namespace=self.namespace, cluster_id=self.cluster_id)
+
+    @property
+    def key(self) -> str:
+        """Its key in the store: the cluster's."""
+        return self.ref.key
+
+
+class ClusterSpec(_OfCluster):
+    """What a person wants of a cluster (manifest kind `ClusterSpec`)."""
+
+    active: bool = True
+    """Whether it is looked after at all."""
+    interval: Seconds | None = None
+    """Seconds between two cycles; None means the namespace's default."""
+    lag_limit_s: Annotated[float, Field(gt=0)] = 30.0
+    """A secondary further behind than this is a problem (units of time only)."""
+    synthetic: bool = False
+    """Made by us because discovery found the cluster and nobody had declared it."""
+
+
+class Discovery(_OfCluster):
+    """What the source that owns the cluster last said of it."""
+
+    source: Annotated[str, Field(max_length=200)]
+    """The owning source, `namespace/name`: the first that told of the cluster."""
+    display_name: str | None = None
+    nodes: tuple[DiscoveredNode, ...] = ()
+    missing_since: Utc | None = None
+    """Since when the source no longer tells of it; None while it does."""
+
+
+class Health(StrEnum):
+    """A cluster's health in one word, worst last."""
+
+    HEALTHY = "HEALTHY"
+    UNKNOWN = "UNKNOWN"
+    """Not observed yet, or too little is known."""
+    DEGRADED = "DEGRADED"
+    """It serves, with less than it should have."""
+    CRITICAL = "CRITICAL"
+    """It does not serve, or one more loss will stop it."""
+
+
+class ClusterState(_OfCluster):
+    """What the last cycle saw: health, problems and counts."""
+
+    health: Health = Health.UNKNOWN
+    health_since: Utc | None = None
+    problems: tuple[Problem, ...] = ()
+    nodes_total: int = 0
+    nodes_by_status: dict[str, int] = Field(default_factory=dict)
+    shards: int = 0
+    primaries: int = 0
+    lag_worst_ms: int | None = None
+    """Largest known lag of a secondary in units of time; None where none is known."""
+    stores: tuple[Text, ...] = ()
+    """What it is, `store version`, each once, sorted."""
+    observed_at: Utc | None = None
+    """End of the last cycle that saw it."""
+
+    @property
+    def nodes_healthy(self) -> int:
+        """How many nodes are HEALTHY."""
+        return self.nodes_by_status.get("HEALTHY", 0)

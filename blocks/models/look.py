@@ -1,0 +1,84 @@
+"""One look at a node: what its agent answered, part by part. A failed part is a value, not an exception."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from blocks.models.action import ActionId, ActionKind, ActionState
+from blocks.models.base import Fact, Id, Json, Text, Utc
+from blocks.models.node import Attribute, NodeStatus, Protocol, Shard, Version
+
+
+class Failure(Fact):
+    """Why a part could not be read."""
+
+    reason: Text
+    status: int | None = None
+    """HTTP status, if there was an answer at all."""
+
+
+class NodeInfo(Fact):
+    """What the agent says of the node and of itself."""
+
+    protocol: Protocol
+    status: NodeStatus
+    status_text: Text | None = None
+    node_id: Text | None = None
+    agent_version: Version
+    store_id: Text | None = None
+    store_version: Version | None = None
+    addresses: dict[str, Text] = Field(default_factory=dict)
+    attributes: dict[str, Attribute] = Field(default_factory=dict)
+
+
+class StoreInfo(Fact):
+    """What the agent says of the store."""
+
+    cluster_id: Text | None = None
+    attributes: dict[str, Attribute] = Field(default_factory=dict)
+
+
+class ShardsInfo(Fact):
+    """The shards on the node; a bad one is left out and named in `notes`."""
+
+    shards: tuple[Shard, ...] = ()
+    notes: tuple[Text, ...] = ()
+
+
+class AgentAction(Fact):
+    """An action as the agent tells of it."""
+
+    action_id: ActionId
+    kind: ActionKind
+    state: ActionState
+    args: Json = None
+    metadata: dict[str, Text] = Field(default_factory=dict)
+    created_at: Utc | None = None
+    scheduled_at: Utc | None = None
+    finished_at: Utc | None = None
+    payload: Json = None
+    error: Text | None = None
+
+
+class ActionsInfo(Fact):
+    """Ids of the actions the agent lists: unfinished ones, and the finished ones it still shows."""
+
+    enabled: bool = True
+    """False when the agent has its actions switched off, which is no failure."""
+    queue: Annotated[tuple[ActionId, ...], Field(max_length=1_000)] = ()
+    finished: Annotated[tuple[ActionId, ...], Field(max_length=1_000)] = ()
+
+
+class Look(Fact):
+    """All that one look at a node brought."""
+
+    node_id: Id
+    info: NodeInfo | Failure
+    store: StoreInfo | Failure | None = None
+    """None: not asked, because the node itself could not be."""
+    shards: ShardsInfo | Failure | None = None
+    actions: ActionsInfo | Failure | None = None
+    details: dict[str, AgentAction | Failure | None] = Field(default_factory=dict)
+    """By action id: the agent's word on it; None when the agent does not know it (any more)."""

@@ -1,0 +1,138 @@
+"""A node and its shards, in one vocabulary for both agent protocols."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from blocks.models.base import Fact, Id, Name, Text, Utc
+from blocks.models.ids import ClusterRef, NodeRef
+
+ATTRIBUTES_MAX = 200
+SHARDS_MAX = 20_000
+
+Attribute = bool | int | float | str | None
+
+
+class NodeStatus(StrEnum):
+    """How a node is; the first two are ours, the others are the agent's word."""
+
+    UNREACHABLE = "UNREACHABLE"
+    """Its agent does not answer."""
+    INCOMPLETE = "INCOMPLETE"
+    """Its agent says HEALTHY but could not tell all of it."""
+    UNAVAILABLE = "UNAVAILABLE"
+    NOT_IN_CLUSTER = "NOT_IN_CLUSTER"
+    JOINING_CLUSTER = "JOINING_CLUSTER"
+    LEAVING_CLUSTER = "LEAVING_CLUSTER"
+    UNHEALTHY = "UNHEALTHY"
+    HEALTHY = "HEALTHY"
+    UNKNOWN = "UNKNOWN"
+    """Anything else; `status_text` says what."""
+
+
+class Protocol(StrEnum):
+    """Which wire protocol an agent speaks."""
+
+    A = "A"
+    B = "B"
+
+
+class ShardRole(StrEnum):
+    """What a node is for a shard."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    RECOVERING = "recovering"
+    OTHER = "other"
+    """`role_text` says what."""
+
+
+class Offset(Fact):
+    """A position or a distance in a store's log; comparable only within one unit."""
+
+    unit: Annotated[str, Field(max_length=64)]
+    value: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+    @property
+    def milliseconds(self) -> int | None:
+        """The value in milliseconds where the unit is one of time, else None."""
+        match self.unit:
+            case "milliseconds":
+                return self.value
+            case "seconds":
+                return self.value * 1_000
+            case _:
+                return None
+
+
+class Shard(Fact):
+    """A node's copy of a shard."""
+
+    shard_id: Id
+    role: ShardRole
+    role_text: Text | None = None
+    commit_offset: Offset | None = None
+    lag: Offset | None = None
+
+
+class Version(Fact):
+    """A version as reported."""
+
+    number: Text
+    checkout: Text | None = None
+    taint: Text | None = None
+    extra: Text | None = None
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class Node(Fact):
+    """What we know of a node: the last good facts, and how fresh each part is."""
+
+    namespace: Name
+    cluster_id: Id
+    node_id: Id
+    agent_address: str
+    node_class: str | None = None
+    node_group: str | None = None
+    status: NodeStatus
+    status_text: Text | None = None
+    """Why, in one sentence: the agent's words or the transport's reason."""
+    status_since: Utc
+    protocol: Protocol | None = None
+    agent_version: Version | None = None
+    store_id: Text | None = None
+    store_version: Version | None = None
+    reported_node_id: Text | None = None
+    reported_cluster_id: Text | None = None
+    addresses: dict[str, Text] = Field(default_factory=dict, max_length=50)
+    attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)
+    store_attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)
+    shards: Annotated[tuple[Shard, ...], Field(max_length=SHARDS_MAX)] = ()
+    info_stale_since: Utc | None = None
+    store_stale_since: Utc | None = None
+    shards_stale_since: Utc | None = None
+    """Since when that part could not be read again; None while it is fresh."""
+    actions_stale_since: Utc | None = None
+    notes: tuple[Text, ...] = ()
+    """What was wrong with the last answers, bounded."""
+    version: int = 0
+
+    @property
+    def ref(self) -> NodeRef:
+        """Its name."""
+        return NodeRef(namespace=self.namespace, cluster_id=self.cluster_id, node_id=self.node_id)
+
+    @property
+    def cluster(self) -> ClusterRef:
+        """Its cluster's name."""
+        return ClusterRef(namespace=self.namespace, cluster_id=self.cluster_id)
+
+    @property
+    def key(self) -> str:
+        """Its key in the store."""
+        return self.ref.key

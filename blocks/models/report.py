@@ -1,0 +1,60 @@
+"""What one cycle of one cluster did: the latest is kept."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from blocks.models.base import Fact, Id, Name, Text, Utc
+from blocks.models.ids import ClusterRef
+
+
+class CycleOutcome(StrEnum):
+    """How a cycle ended."""
+
+    SUCCESS = "success"
+    SKIPPED = "skipped"
+    """Somebody else held the cluster's lock."""
+    FAILED = "failed"
+
+
+class Choice(Fact):
+    """What may start on a cluster now, and why not the rest."""
+
+    block_nodes: bool = False
+    """No node action is sent."""
+    block_exclusive: bool = False
+    """No exclusive cluster action is started."""
+    reasons: tuple[str, ...] = ()
+
+
+class Report(Fact):
+    """What one cycle of one cluster did."""
+
+    namespace: Name
+    cluster_id: Id
+    started_at: Utc
+    outcome: CycleOutcome
+    error: Text | None = None
+    phases_ms: dict[str, float] = Field(default_factory=dict)
+    """How long each phase took, in milliseconds."""
+    choice: Choice = Choice()
+    nodes_synced: int = 0
+    nodes_failed: int = 0
+    actions_sent: int = 0
+    actions_send_failed: int = 0
+    actions_lost: int = 0
+    events: int = 0
+    notes: tuple[Text, ...] = ()
+    version: int = 0
+
+    @property
+    def cluster(self) -> ClusterRef:
+        """The cluster it is about."""
+        return ClusterRef(namespace=self.namespace, cluster_id=self.cluster_id)
+
+    @property
+    def key(self) -> str:
+        """Its key in the store: the cluster's."""
+        return self.cluster.key

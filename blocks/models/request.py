@@ -1,0 +1,99 @@
+"""A work item: one per kind and subject. It is the timetable (when next) and the queue (what now) in one record."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from blocks.models.base import Fact, Seconds, Text, Utc
+
+
+class WorkKind(StrEnum):
+    """What can be asked for. Stored as text: an older worker leaves kinds it does not know alone."""
+
+    DISCOVER = "discover"
+    """Subject: a source's key."""
+    ORCHESTRATE = "orchestrate"
+    """Subject: a cluster's key."""
+
+
+class WorkState(StrEnum):
+    """Where a work item stands."""
+
+    IDLE = "idle"
+    """Waiting for `next_at`."""
+    QUEUED = "queued"
+    """Due; a pointer to it is on its way. A failed one is queued again with `not_before`."""
+    CLAIMED = "claimed"
+    """A worker has it."""
+    DEAD = "dead"
+    """Failed too often; waits for a person (`replictl work retry`)."""
+
+
+class Priority(IntEnum):
+    """Who goes first; lower first."""
+
+    URGENT = 0
+    PERSON = 1
+    ROUTINE = 5
+
+
+class Request(Fact):
+    """A work item."""
+
+    kind: str
+    subject: str
+    state: WorkState = WorkState.IDLE
+    priority: Priority = Priority.ROUTINE
+    active: bool = True
+    """Whether the timetable queues it; a person may still."""
+    interval: Seconds | None = None
+    """Seconds between two wanted starts; None means only on request."""
+    next_at: Utc | None = None
+    """Wanted start of the next (or present) turn."""
+    not_before: Utc | None = None
+    """A failed item is not claimed before this moment."""
+    queued_at: Utc | None = None
+    sent_at: Utc | None = None
+    """When its pointer was last put on the queue."""
+    claimed_at: Utc | None = None
+    owner: str | None = None
+    """The worker that claimed it."""
+    again: bool = False
+    """Asked for once more while claimed: queued again when finished."""
+    attempts: int = 0
+    """Failures since the last success."""
+    error: Text | None = None
+    finished_at: Utc | None = None
+    late_s: Annotated[float, Field(ge=0)] = 0.0
+    """By how much the last turn started after its wanted start."""
+    version: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its key in the store."""
+        return work_key(self.kind, self.subject)
+
+
+class Pointer(Fact):
+    """What travels through Kafka: where the work item is, nothing more."""
+
+    key: str
+    kind: str
+    subject: str
+    priority: Priority = Priority.ROUTINE
+
+
+class Ended(Fact):
+    """How a claimed work item ended."""
+
+    key: str
+    error: Text | None = None
+    """None after success."""
+
+
+def work_key(kind: str, subject: str) -> str:
+    """A work item's key: one per kind and subject, so that work coalesces."""
+    return f"{kind}:{subject}"

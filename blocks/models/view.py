@@ -1,0 +1,30 @@
+"""A view: everything stored about one cluster at one moment, as the pure functions take it and give it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from blocks.models.action import Action
+from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.ids import ClusterRef
+from blocks.models.namespace import Namespace
+from blocks.models.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """One cluster with its nodes and unfinished actions."""
+
+    namespace: Namespace
+    spec: ClusterSpec
+    discovery: Discovery | None = None
+    state: ClusterState | None = None
+    nodes: dict[str, Node] = field(default_factory=dict)
+    """By node id."""
+    actions: dict[str, Action] = field(default_factory=dict)
+    """Unfinished ones by action id, and those that finished in this very cycle."""
+
+    @property
+    def ref(self) -> ClusterRef:
+        """The cluster's name."""
+        return self.spec.ref

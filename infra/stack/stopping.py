@@ -1,0 +1,54 @@
+"""Stopping: everything that the stack started, in reverse order, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+from infra.stack.processes import Process, kill_marked, marked
+
+if TYPE_CHECKING:
+    from infra.stack.layout import Layout
+    from infra.stack.service import Plan, Service
+
+_KILL_WITHIN_S = 10.0
+
+
+async def stop_service(service: Service, layout: Layout, *, graceful: bool = True) -> None:
+    """Stop one service: SIGTERM, a bounded wait, SIGKILL; then whatever its children left."""
+    path = layout.pid_file(service.name)
+    process = Process.read(path)
+    if process is not None and graceful:
+        process.send(signal.SIGTERM)
+        await _gone(process, service.stop_within)
+    kill_marked(layout.root, service.name)
+    if process is not None:
+        process.send(signal.SIGKILL)
+        await _gone(process, _KILL_WITHIN_S)
+    path.unlink(missing_ok=True)
+
+
+async def _gone(process: Process, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await process.gone()
+    except TimeoutError:
+        pass
+
+
+async def stop_all(plan: Plan, layout: Layout) -> None:
+    """Stop every service of the plan, the dependent ones first."""
+    for level in reversed(plan.levels()):
+        async with asyncio.TaskGroup() as group:
+            for service in level:
+                group.create_task(stop_service(service, layout, graceful=plan.graceful))
+
+
+async def sweep(layout: Layout, *spared: int) -> None:
+    """Kill processes of this stack that no plan names any more."""
+    for pid in marked(layout.root):
+        process = Process.of(pid)
+        if process is not None and pid not in spared:
+            process.send(signal.SIGKILL)
+            await _gone(process, _KILL_WITHIN_S)
