@@ -64,6 +64,10 @@ class RefusedError(PermanentError):
     """The request is understood and not allowed in the present state; nothing was changed."""
 
 
+class RecordError(PermanentError):
+    """A record cannot be stored as it is, or what is stored cannot be read as the record it should be."""
+
+
 class Fault(NamedTuple):
     """One thing that is wrong with what a person gave us."""
 

@@ -32,14 +32,16 @@ class Settings(Block):
             InvalidInputError: a variable's value does not fit; each is named, without its value.
         """
         environ = os.environ if environ is None else environ
-        given = {field: environ[self.variable(field)] for field in type(self).model_fields if self.variable(field) in environ}
+        given = {
+            field: environ[self.variable(field)] for field in type(self).model_fields if self.variable(field) in environ
+        }
         if not given:
             return self
         try:
             return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **given})
         except ValidationError as error:
             faults = tuple(
-                Fault(where=self.variable(str(fault["loc"][0])), reason=fault["msg"])
+                Fault(where=self.variable(str(fault["loc"][0] if fault["loc"] else "*")), reason=fault["msg"])
                 for fault in error.errors(include_input=False, include_url=False)
             )
             message = "the environment holds settings that do not fit"

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from blocks.models.action import Action
-from blocks.models.base import Fact, Text
+from blocks.models.base import Fact
 from blocks.models.look import AgentAction, Failure, Look
 from blocks.models.namespace import Tls
 from blocks.models.node import Protocol as WireProtocol
+from blocks.models.sent import Sent
 
 
 class Target(Fact):
@@ -28,27 +29,13 @@ class Target(Fact):
     """Deadline of one request; the look as a whole gets at most twice that."""
 
 
-class Sent(Fact):
-    """What came of sending an action."""
-
-    accepted: bool
-    """The agent has it (now, or already had it)."""
-    refused: Text | None = None
-    """The agent will never take it (bad kind or arguments): no use in trying again."""
-    superseded: bool = False
-    """The agent has seen a newer fencing token: we are not the holder any more."""
-    failed: Text | None = None
-    """It could not be sent, or nobody knows whether it was."""
-    maybe_sent: bool = False
-    """With `failed`: the request may have reached the agent."""
-
-
 class Agents(Protocol):
     """All agents of the fleet."""
 
     async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
         """Read everything of a node, and the details of each action that it lists as unfinished or that is asked for in
-        `action_ids`; never raises for what an agent does or fails to do."""
+        `action_ids`; never raises for what an agent does or fails to do.
+        """
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
         """The agent's word on an action; None when the agent answers and does not know it."""

@@ -1,0 +1,1 @@
+"""Claims across processes and machines: who may work on what, on ZooKeeper."""

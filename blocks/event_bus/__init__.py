@@ -1,0 +1,1 @@
+"""The event bus: what changed, for anyone to follow."""

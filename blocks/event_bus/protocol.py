@@ -5,7 +5,7 @@ Events travel as CloudEvents 1.0 in Kafka's binary mode, keyed by stream. A cons
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -26,9 +26,18 @@ class EventBus(Protocol):
         """Create the topic; harmless when repeated."""
 
     async def publish(self, events: Sequence[Event]) -> list[str]:
-        """Send events in the given order; returns the ids of those that are stored on the bus for good. When one of a
-        stream fails, the later ones of that stream are not counted as sent either."""
+        """Send events in the given order; returns the ids of those that are stored on the bus for good.
 
-    def follow(self, since: datetime | None = None) -> AsyncIterator[Event]:
-        """Events as they come, from the first at or after `since` (None: from now on), until the iterator is closed.
-        A record that is not one of our events is passed over. Survives an absence of the bus."""
+        When one of a stream fails, the later ones of that stream are not counted as sent either. An event whose data is too
+        big for the bus travels without it, its data being `{"omitted_bytes": N}`: the history has the data.
+
+        Raises:
+            DependencyUnavailableError: not one of them is stored; says why.
+        """
+
+    def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:
+        """Events as they come, those of a stream in order, until the generator is closed (`contextlib.aclosing`).
+
+        Begins with the first event whose time is `since` or later; None: with what comes from now on, now being when the
+        first event is asked for. A record that is not one of our events is passed over. Survives an absence of the bus.
+        """

@@ -13,7 +13,7 @@ TEXT_CHARS_MAX = 2_000
 JSON_DEPTH_MAX = 16
 JSON_BYTES_MAX = 64 * 1024
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Json = JsonValue
 
@@ -29,7 +29,7 @@ class Fact(BaseModel):
 
 
 def clean_text(text: object, chars_max: int = TEXT_CHARS_MAX) -> str:
-    """Make a text from outside harmless: no control or direction characters, at most `chars_max` characters."""
+    """Make a text from outside harmless: no control or direction characters, no lone surrogates, at most `chars_max` long."""
     cleaned = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
     return cleaned if len(cleaned) <= chars_max else cleaned[: chars_max - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
@@ -49,7 +49,9 @@ def _to_utc_ms(value: datetime) -> datetime:
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?$", description="lower-case name, at most 63 characters")]
+Name = Annotated[
+    str, Field(pattern=r"^[a-z0-9]([-a-z0-9._]{0,61}[a-z0-9])?$", description="lower-case name, at most 63 characters")
+]
 Id = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX), AfterValidator(_check_id)]
 Text = Annotated[str, AfterValidator(clean_text)]
 Utc = Annotated[datetime, AfterValidator(_to_utc_ms)]

@@ -81,6 +81,8 @@ class ClusterState(_OfCluster):
     """What it is, `store version`, each once, sorted."""
     observed_at: Utc | None = None
     """End of the last cycle that saw it."""
+    offsets_at: Utc | None = None
+    """When offsets and lag of its nodes were last saved; they move all the time and are saved now and then."""
 
     @property
     def nodes_healthy(self) -> int:

@@ -52,7 +52,9 @@ class Request(Fact):
     interval: Seconds | None = None
     """Seconds between two wanted starts; None means only on request."""
     next_at: Utc | None = None
-    """Wanted start of the next (or present) turn."""
+    """Wanted start of the next turn by the timetable; of the present one until it has succeeded."""
+    wanted_at: Utc | None = None
+    """Wanted start of the present turn: `next_at`, or the moment somebody asked; None while idle."""
     not_before: Utc | None = None
     """A failed item is not claimed before this moment."""
     queued_at: Utc | None = None
@@ -92,6 +94,8 @@ class Ended(Fact):
     key: str
     error: Text | None = None
     """None after success."""
+    next_at: Utc | None = None
+    """After success: have the next turn then, if that is sooner than the timetable says."""
 
 
 def work_key(kind: str, subject: str) -> str:

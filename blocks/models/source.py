@@ -53,10 +53,14 @@ class Source(Fact):
 
 
 class Rejected(Fact):
-    """A record of a source's answer that we could not use."""
+    """A record of a source's answer that we could not use. It is there all the same: what it is about is not missing."""
 
     what: Text
     reason: Text
+    cluster_id: Id | None = None
+    """The cluster it is, or belongs to, where that can be told."""
+    node_id: Id | None = None
+    """The node it is, where that can be told."""
 
 
 class SourceReport(Fact):

@@ -1,0 +1,1 @@
+"""Discovery sources: who says which clusters exist."""

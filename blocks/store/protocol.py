@@ -7,6 +7,7 @@ Guarantees:
 - What `commit` returned without error survives the loss of any minority of servers.
 
 A call that ends in `DependencyUnavailableError` may still have been applied: read again before deciding again.
+Any call may end in `RecordError`: a record that cannot be stored, or a stored one that this version cannot read.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class EventQuery(Fact):
 
     stream: str | None = None
     since: datetime | None = None
+    """Not before this moment."""
     until: datetime | None = None
+    """Before this moment."""
     types: tuple[str, ...] | None = None
     newest: int = 100
     """At most so many, the newest ones."""
@@ -63,7 +66,7 @@ class WorkCounts(Fact):
     queued: int = 0
     claimed: int = 0
     retrying: int = 0
-    """Queued ones that wait for their `not_before`."""
+    """Those of the queued ones that wait for their `not_before`."""
     dead: int = 0
     late_worst_s: float = 0.0
     """How long the latest queued item has been waiting past its wanted start."""
@@ -80,7 +83,9 @@ class Store(Protocol):
         """
 
     async def prepare(self) -> None:
-        """Create collections and indexes, or bring them up to date; harmless when repeated or done by many at once."""
+        """Create collections and indexes, or bring them up to date; harmless when repeated or done by many at once. Has a
+        deadline of minutes, because an index over much data takes its time.
+        """
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -126,22 +131,28 @@ class Store(Protocol):
 
     # -- work ---------------------------------------------------------------------------------------------------------
 
-    async def ensure_work(self, items: Sequence[Request]) -> int:
-        """Put items on the timetable. An item already there only takes `interval` and `active` from the given one, and
-        its turn comes forward when the new interval says so. Returns how many were new or changed."""
+    async def ensure_work(self, items: Sequence[Request], now: datetime) -> int:
+        """Put items on the timetable, the first turn within one interval from now, spread by key, or when `next_at` says.
+        An item already there only takes `interval` and `active` from the given one, and its turn comes forward when
+        the new interval says so. Returns how many were new or changed.
+        """
 
     async def drop_work(self, keys: Sequence[str]) -> int:
         """Take items off the timetable, whatever their state."""
 
     async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
-        """Ask for work now: queues the item (makes it if there is none), or marks a claimed one to run once more."""
+        """Ask for work now: queues the item (makes it if there is none), or marks a claimed one to run once more.
+        A queued one becomes as urgent as asked. Only a person ends the waiting of a failed one and wakes a dead one.
+        Returns the item as it now is.
+        """
 
     async def queue_due(self, now: datetime, limit: int) -> int:
         """Queue active idle items whose `next_at` has come, most overdue first. Returns how many."""
 
     async def unsent(self, now: datetime, resend_after_s: float, limit: int) -> list[Request]:
         """Queued items that may be claimed now and whose pointer was never sent, or so long ago that it may be lost;
-        by priority, then wanted start."""
+        by priority, then wanted start.
+        """
 
     async def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
         """Their pointers are on the queue."""
@@ -150,12 +161,17 @@ class Store(Protocol):
         """Claim those of `keys` that are queued and may run now; the others are duplicates or done, and are dropped."""
 
     async def claim_any(self, kinds: Sequence[str], owner: str, now: datetime, limit: int) -> list[Request]:
-        """Claim up to `limit` queued items without a pointer: the way without a queue."""
+        """Claim up to `limit` queued items without asking for a pointer, sent or not: the way without a queue. By
+        priority, then wanted start.
+        """
 
-    async def finish_work(self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy) -> list[Request]:
+    async def finish_work(
+        self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy
+    ) -> list[Request]:
         """End claimed items: success back to the timetable (`next_at` one interval after the last wanted start, in the
         future), failure back to the queue with jittered backoff or, too often, dead. Items that `owner` no longer holds
-        are left alone. Returns those that became dead."""
+        are left alone. Returns those that became dead.
+        """
 
     async def release_work(self, owner: str, now: datetime) -> int:
         """Give back everything `owner` has claimed, unfinished, to be run at once by others. Returns how many."""

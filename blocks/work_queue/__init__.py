@@ -1,0 +1,1 @@
+"""The work queue: pointers to work, from whoever asks for it to whoever does it."""

@@ -1,10 +1,9 @@
-"""The keeper: restarts the supervisor when it dies. (The supervisor restarts the keeper.)
+"""The keeper: restarts the supervisor when it dies, as the supervisor restarts the keeper.
 
 Small on purpose: it waits in the kernel for the end of one process, and does nothing else.
 """
 
-from __future__ import annotations
-
+import os
 import subprocess
 import sys
 import time
@@ -13,9 +12,26 @@ from pathlib import Path
 from infra.stack.layout import PROJECT, Layout
 from infra.stack.processes import Process
 
+_FOREIGN_PREFIXES = ("PREFECT_", "REPLICORE_")
+_FOREIGN = {
+    "PYTHONDONTWRITEBYTECODE",
+    "CLASSPATH",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "_JAVA_OPTIONS",
+    "PYTHONPATH",
+    "PYTHONHOME",
+}
 _SETTLED_AFTER_S = 10.0
 _DELAY_MAX_S = 10.0
 _WAIT_S = 3600.0
+
+
+def clean_environment() -> dict[str, str]:
+    """Return our environment without settings of other Prefect, Java and Replicante Core set-ups."""
+    return {
+        key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN_PREFIXES) and key not in _FOREIGN
+    }
 
 
 def start_supervisor(layout: Layout) -> subprocess.Popen[bytes]:
@@ -28,6 +44,7 @@ def start_supervisor(layout: Layout) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=PROJECT,
+            env=clean_environment(),
             start_new_session=True,
         )
 
@@ -35,23 +52,24 @@ def start_supervisor(layout: Layout) -> subprocess.Popen[bytes]:
 def keep(layout: Layout) -> None:
     """Watch the supervisor until the stack is stopped."""
     child: subprocess.Popen[bytes] | None = None
-    delay = 0.0
+    started, delay = 0.0, 0.0
     while not layout.stopping.exists():
         supervisor = Process.read(layout.pid_file("supervisor"))
-        began = time.monotonic()
         if supervisor is not None:
             supervisor.wait(_WAIT_S)
             continue
         if child is not None:
             child.wait()
-            delay = 0.0 if time.monotonic() - began >= _SETTLED_AFTER_S else min(2 * delay + 0.1, _DELAY_MAX_S)
+            lived = time.monotonic() - started
+            delay = 0.0 if lived >= _SETTLED_AFTER_S else min(2 * delay + 0.1, _DELAY_MAX_S)
             time.sleep(delay)
+        started = time.monotonic()
         child = start_supervisor(layout)
-        _wait_for_pid_file(layout, child)
+        wait_for_pid_file(layout, child)
 
 
-def _wait_for_pid_file(layout: Layout, child: subprocess.Popen[bytes]) -> None:
-    """Wait until the new supervisor says who it is, or has given up."""
+def wait_for_pid_file(layout: Layout, child: subprocess.Popen[bytes]) -> None:
+    """Wait until the new supervisor says who it is, or has given up because there is another."""
     while child.poll() is None and Process.read(layout.pid_file("supervisor")) is None:
         time.sleep(0.02)
 

@@ -1,7 +1,5 @@
 """Where everything of one stack lives: a single folder, ignored by git."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile
@@ -87,7 +85,7 @@ def write_atomic(path: Path, text: str, mode: int = 0o644) -> None:
         raise
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401  # JSON has no narrower type
+def read_json(path: Path) -> Any:
     """Return the JSON in ``path``, or ``None`` when there is no such file or no JSON in it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,5 @@
 """Ports: whether they are free, and who has them when they are not."""
 
-from __future__ import annotations
-
 import random
 import socket
 from pathlib import Path
@@ -40,7 +38,7 @@ def owner(port: int) -> str:
     import psutil  # noqa: PLC0415  # 10 MB that the supervisor needs only for this sentence
 
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr or connection.laddr.port != port:
             continue
         if connection.pid is None:
             return "a process of another user"

@@ -4,24 +4,20 @@ The few messages are written out here, so that the supervisor does not hold thre
 in memory for them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bson
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from infra.stack.service import Probe
+from infra.stack.service import Probe
 
 _OP_MSG = 2013
-_METADATA, _METADATA_VERSION = 3, 4
+_METADATA, _METADATA_VERSION, _API_VERSIONS, _CORRELATION = 3, 4, 18, 1
 _ALREADY_INITIALIZED, _NOT_YET_INITIALIZED = 23, 94
 _ANSWER_BYTES_MAX = 1 << 20
 
@@ -68,13 +64,23 @@ async def zookeeper(probe: Probe) -> bool:
 
 
 async def kafka(probe: Probe) -> bool:
-    """Ask for metadata: a broker that serves names itself, its cluster and the controller."""
-    client = b"replicore-probe"
-    head = struct.pack(">hhih", _METADATA, _METADATA_VERSION, 1, len(client)) + client
+    """Ask for metadata: a broker that serves names itself, its cluster and the controller.
+
+    With TLS it asks for the supported versions: the one question before a client has a user.
+    """
     async with _connect(probe) as streams:
-        answer = await _framed(streams, head + struct.pack(">ib", 0, 0), ">i", inclusive=False)
+        if probe.tls is not None:
+            answer = await _kafka_request(streams, _API_VERSIONS, 0, b"")
+            return struct.unpack_from(">ih", answer) == (_CORRELATION, 0)
+        answer = await _kafka_request(streams, _METADATA, _METADATA_VERSION, struct.pack(">ib", 0, 0))
     brokers, cluster = _metadata(answer)
     return brokers > 0 and cluster == probe.expect
+
+
+async def _kafka_request(streams: Streams, key: int, version: int, body: bytes) -> bytes:
+    client = b"replicore-probe"
+    head = struct.pack(">hhih", key, version, _CORRELATION, len(client)) + client
+    return await _framed(streams, head + body, ">i", inclusive=False)
 
 
 def _metadata(answer: bytes) -> tuple[int, str]:
@@ -146,6 +152,11 @@ async def file(probe: Probe) -> bool:
     return Path(probe.expect).exists()  # noqa: ASYNC240  # one stat of a local file
 
 
+async def none(_: Probe) -> bool:
+    """Ask nothing: the process is ready when it runs."""
+    return True
+
+
 _KINDS: dict[str, Callable[[Probe], Awaitable[bool]]] = {
     "zookeeper": zookeeper,
     "kafka": kafka,
@@ -153,6 +164,7 @@ _KINDS: dict[str, Callable[[Probe], Awaitable[bool]]] = {
     "mongodb-primary": mongodb_primary,
     "http": http,
     "file": file,
+    "none": none,
 }
 
 

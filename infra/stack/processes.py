@@ -5,22 +5,17 @@ another one. Here a process is its pid together with the moment it started and t
 started in, and signals go through a pidfd, which never points at a stranger.
 """
 
-from __future__ import annotations
-
-import asyncio
 import contextlib
 import json
 import os
 import select
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from infra.stack.layout import read_json, write_atomic
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MARK = "REPLICORE_STACK_MARK"
 """Environment variable that every process of a stack carries: ``FOLDER:SERVICE``."""
@@ -119,6 +114,8 @@ class Process:
 
     async def gone(self) -> None:
         """Return as soon as the process is gone."""
+        import asyncio  # noqa: PLC0415  # 8 MB that the keeper does without
+
         descriptor = self.open()
         if descriptor is None:
             return
@@ -147,9 +144,9 @@ def marked(root: Path, name: str | None = None) -> list[int]:
             environment = (_PROC / str(pid) / "environ").read_bytes()
         except OSError:  # of another user, or gone meanwhile
             continue
-        for entry in environment.split(b"\0"):
-            if entry == wanted or (name is None and entry.startswith(wanted)):
-                found.append(pid)
+        entries = environment.split(b"\0")
+        if wanted in entries or (name is None and any(entry.startswith(wanted) for entry in entries)):
+            found.append(pid)
     return found
 
 

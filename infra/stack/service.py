@@ -4,19 +4,15 @@ Vocabulary: a *service* is the description of one process; the *plan* is the lis
 should be running now; a *probe* asks a server, in its own protocol, whether it is ready.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from infra.stack.layout import read_json, write_atomic
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-ProbeKind = Literal["zookeeper", "kafka", "mongodb", "mongodb-primary", "http", "file"]
+ProbeKind = Literal["zookeeper", "kafka", "mongodb", "mongodb-primary", "http", "file", "none"]
 
 
 @dataclass(frozen=True, slots=True)

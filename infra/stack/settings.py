@@ -4,19 +4,14 @@ Every field can be set in the environment, e.g. ``REPLICORE_STACK_KAFKA_PORT=190
 lie below 32768, where the kernel never takes the port of an outgoing connection.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.stack.layout import PROJECT, Layout
 from infra.stack.ports import free_block
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class StackSettings(BaseSettings):
@@ -61,8 +56,8 @@ class StackSettings(BaseSettings):
         """The paths of this stack."""
         return Layout(self.folder.resolve())
 
-    def ports(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and number of every port."""
-        for name in type(self).model_fields:
-            if name.endswith("_port"):
-                yield name, getattr(self, name)
+    def ports_of(self, name: str) -> tuple[int, ...]:
+        """Return the ports of a service: the fields that begin with its name."""
+        prefix = name.replace("-", "_") + "_"
+        fields = type(self).model_fields
+        return tuple(getattr(self, field) for field in fields if field.startswith(prefix) and field.endswith("port"))

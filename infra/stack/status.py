@@ -1,19 +1,15 @@
 """What the supervisor knows of its processes, for people and for ``replictl status``."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 from infra.stack.layout import read_json, write_atomic
 from infra.stack.processes import identity
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 
 class State(StrEnum):
@@ -61,7 +57,7 @@ class ProcessStatus:
 
 def now() -> str:
     """Return the time as ``status.json`` writes it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")  # noqa: TID251  # a clock reading of this machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,11 @@
 """Stopping: everything that the stack started, in reverse order, and nothing else."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
-from typing import TYPE_CHECKING
 
+from infra.stack.layout import Layout
 from infra.stack.processes import Process, kill_marked, marked
-
-if TYPE_CHECKING:
-    from infra.stack.layout import Layout
-    from infra.stack.service import Plan, Service
+from infra.stack.service import Plan, Service
 
 _KILL_WITHIN_S = 10.0
 

@@ -1,27 +1,24 @@
 """The life of one service: start or adopt, wait until ready, notice its end, try again."""
 
-from __future__ import annotations
-
 import asyncio
+import logging
 import os
 import random
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infra.stack.errors import StackError
+from infra.stack.layout import Layout
 from infra.stack.ports import listens, require_free
 from infra.stack.probes import ready
 from infra.stack.processes import MARK, Process, kill_marked
+from infra.stack.service import Service
 from infra.stack.status import ProcessStatus, State, now
+from infra.stack.stopping import stop_service
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from infra.stack.layout import Layout
-    from infra.stack.service import Service
-
+_log = logging.getLogger("supervisor")
 _FIRST_DELAY_S = 0.2
 _DELAY_MAX_S = 30.0
 _FAILED_AFTER = 3
@@ -31,10 +28,10 @@ _SETTLED_AFTER_S = 10.0
 _PROBE_INTERVAL_S = 0.05
 
 
-def backoff(failures: int) -> float:
+def backoff(attempts: int) -> float:
     """Return the seconds before the next attempt: doubling, with jitter, bounded."""
-    delay = min(_DELAY_MAX_S, _FIRST_DELAY_S * 2 ** min(failures, 16))
-    return delay * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+    delay = min(_DELAY_MAX_S, _FIRST_DELAY_S * 2 ** max(0, min(attempts, 16)))
+    return float(delay * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
 
 
 class Supervised:
@@ -54,7 +51,8 @@ class Supervised:
         self.service = service
         self._layout = layout
         self._changed = changed
-        self._failures = 0
+        self._failures = 0  # attempts in a row that did not become ready
+        self._unsettled = 1  # attempts in a row that did not last
         self._child: subprocess.Popen[bytes] | None = None
         self.is_up = asyncio.Event()
         """Set once the service has been ready."""
@@ -69,31 +67,34 @@ class Supervised:
 
     def _set(self, state: State, **fields: object) -> None:
         self.status = replace(self.status, state=state, since=now(), **fields)  # type: ignore[arg-type]
+        _log.info("%s %s%s", self.service.name, state, f": {self.status.error}" if self.status.error else "")
         self._changed()
 
     def stopped(self) -> None:
         """Show the service as stopped."""
-        self._set(State.STOPPED, pid=None, identity=None, rss=0)
+        self._set(State.STOPPED, pid=None, identity=None)
 
     async def keep(self) -> None:
         """Run the service for ever."""
         while True:
-            process = self._adopt()
             try:
-                if process is None:
-                    process = self._start()
+                process = await self._adopt() or self._start()
             except (StackError, OSError) as error:
                 self._failures += 1
+                self._unsettled += 1
                 self._rest(str(error))
             else:
                 await self._live(process)
-            await asyncio.sleep(backoff(self._failures))
+            await asyncio.sleep(backoff(self._unsettled - 1))
             self._set(State.STARTING, restarts=self.status.restarts + 1)
 
-    def _adopt(self) -> Process | None:
-        """Return the living process of an earlier supervisor, if it follows the same description."""
+    async def _adopt(self) -> Process | None:
+        """Return the living process of an earlier supervisor; stop it if it follows an old description."""
         process = Process.read(self._layout.pid_file(self.service.name))
-        if process is None or process.spec != self.service.digest:
+        if process is None:
+            return None
+        if process.spec != self.service.digest:
+            await stop_service(self.service, self._layout)
             return None
         self._set(State.STARTING, pid=process.pid, identity=process.identity)
         return process
@@ -129,9 +130,7 @@ class Supervised:
         gone = asyncio.ensure_future(process.gone())
         answers = asyncio.ensure_future(self._until_ready(process))
         try:
-            await asyncio.wait(
-                {gone, answers}, timeout=self.service.ready_within, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({gone, answers}, timeout=self.service.ready_within, return_when=asyncio.FIRST_COMPLETED)
             since = loop.time()
             is_ready = answers.done() and not gone.done()
             if is_ready:
@@ -143,8 +142,8 @@ class Supervised:
         finally:
             gone.cancel()
             answers.cancel()
-        settled = is_ready and loop.time() - since >= _SETTLED_AFTER_S
-        self._failures = 0 if settled or (is_ready and not self._failures) else self._failures + 1
+        self._failures = 0 if is_ready else self._failures + 1
+        self._unsettled = 0 if is_ready and loop.time() - since >= _SETTLED_AFTER_S else self._unsettled + 1
         self._ended(is_ready=is_ready)
 
     async def _until_ready(self, process: Process) -> None:
@@ -163,4 +162,4 @@ class Supervised:
 
     def _rest(self, error: str, **fields: object) -> None:
         state = State.FAILED if self._failures >= _FAILED_AFTER else State.BACKOFF
-        self._set(state, error=error, pid=None, identity=None, rss=0, **fields)
+        self._set(state, error=error, pid=None, identity=None, **fields)

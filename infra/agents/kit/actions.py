@@ -1,5 +1,4 @@
-"""
-The agent's actions in SQLite: scheduled once per id, ordered, kept across restarts, bounded.
+"""The agent's actions in SQLite: scheduled once per id, ordered, kept across restarts, bounded.
 
 Scheduling is one transaction {fence check, duplicate check, insert}, and transactions are serial, so that two requests
 with one id can never both be accepted nor restart an action (agent-protocol.md 2, trap b). What is over never changes.
@@ -17,15 +16,11 @@ from infra.agents.kit.fence import FENCE_KEY, Fence, newest_fence, parse_fence, 
 from infra.agents.kit.models import Action, Json, Phase
 
 LIST_LIMIT = 50
-QUEUE_LIMIT = 1000
-FINISHED_LIMIT = 10_000
 CLEAN_AGE_US = 14 * 86_400 * 1_000_000
 
 _QUEUE = "SELECT * FROM actions WHERE finished_us IS NULL ORDER BY scheduled_us, seq LIMIT ?"
 _FINISHED = "SELECT * FROM actions WHERE finished_us IS NOT NULL ORDER BY scheduled_us, seq LIMIT ?"
-_NEXT = (
-    "SELECT * FROM actions WHERE finished_us IS NULL ORDER BY phase = 'RUNNING' DESC, scheduled_us, seq LIMIT 1"
-)
+_NEXT = "SELECT * FROM actions WHERE finished_us IS NULL ORDER BY phase = 'RUNNING' DESC, scheduled_us, seq LIMIT 1"
 _INSERT = (
     "INSERT INTO actions (id, kind, args, metadata, fence, created_us, scheduled_us, phase)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -36,6 +31,14 @@ _OVERFLOW = (
     "DELETE FROM actions WHERE seq IN (SELECT seq FROM actions WHERE finished_us IS NOT NULL"
     " ORDER BY finished_us DESC, seq DESC LIMIT -1 OFFSET ?)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many actions are kept: waiting (more are refused) and over (the oldest are forgotten)."""
+
+    queue: int = 1000
+    finished: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,17 @@ class Counts:
 class ActionStore:
     """The actions of one node; `cluster_id` says whose fence guards them."""
 
-    def __init__(self, database: Database, cluster_id: str) -> None:
+    def __init__(self, database: Database, cluster_id: str, limits: Limits | None = None) -> None:
         """Work on an open `database`."""
+        self._limits = limits or Limits()
         self._database = database
         self._cluster_id = cluster_id
 
     async def schedule(self, action: Action) -> None:
-        """
-        Accept a new action.
+        """Accept a new action.
 
         Raises:
-            RequestError: 400 malformed fence, 412 superseded fence, 409 id already here, 503 queue full; nothing stored.
+            RequestError: 400 malformed fence, 412 superseded, 409 id already here, 503 queue full; nothing stored.
         """
         text = action.metadata.get(FENCE_KEY)
         fence = None if text is None else parse_fence(text)
@@ -83,8 +86,8 @@ class ActionStore:
         if await _one(connection, "SELECT 1 FROM actions WHERE id = ?", (action.id,)) is not None:
             return RequestError(409, f"action {action.id} already exists")
         waiting = await _one(connection, "SELECT count(*) FROM actions WHERE finished_us IS NULL", ())
-        if waiting is not None and waiting[0] >= QUEUE_LIMIT:
-            return RequestError(503, f"the queue is full: {QUEUE_LIMIT} actions are waiting")
+        if waiting is not None and waiting[0] >= self._limits.queue:
+            return RequestError(503, f"the queue is full: {self._limits.queue} actions are waiting")
         return None
 
     async def get(self, action_id: str) -> Action | None:
@@ -119,7 +122,7 @@ class ActionStore:
         """Forget what has been over for 14 days, and the oldest of what is over beyond the limit."""
         async with self._database.transaction() as connection:
             await connection.execute(_EXPIRE, (now_us - CLEAN_AGE_US,))
-            await connection.execute(_OVERFLOW, (FINISHED_LIMIT,))
+            await connection.execute(_OVERFLOW, (self._limits.finished,))
 
     async def counts(self) -> Counts:
         """Count actions per phase, those without a fence, and tell the newest fence."""
@@ -137,9 +140,7 @@ class ActionStore:
             return [_action(row) for row in await cursor.fetchall()]
 
 
-async def _one(
-    connection: aiosqlite.Connection, query: str, values: tuple[str | int, ...]
-) -> sqlite3.Row | None:
+async def _one(connection: aiosqlite.Connection, query: str, values: tuple[str | int, ...]) -> sqlite3.Row | None:
     """Return the first row."""
     async with connection.execute(query, values) as cursor:
         return await cursor.fetchone()

@@ -1,5 +1,4 @@
-"""
-One SQLite file per agent: actions and fences, written through one connection, one transaction at a time.
+"""One SQLite file per agent: actions and fences, written through one connection, one transaction at a time.
 
 The file is opened exclusively: a second agent on the same folder is refused, so "one action at a time" holds.
 Commits are synchronous: an action said to be stored survives a crash of the process and of the machine.
@@ -69,15 +68,14 @@ class Database:
 
 
 async def open_database(folder: Path) -> Database:
-    """
-    Open, or create, the file in `folder`.
+    """Open, or create, the file in `folder`.
 
     Raises:
         StartError: The folder cannot be written, another agent uses it, or a newer release wrote it.
     """
     path = folder / "agent.db"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
         connection = await aiosqlite.connect(path, isolation_level=None, timeout=1.0)
     except (OSError, sqlite3.Error) as error:
         message = f"cannot open {path}: {error}"

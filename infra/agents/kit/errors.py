@@ -1,5 +1,4 @@
-"""
-Everything an agent can fail with, and the JSON that protocol B uses to say so.
+"""Everything an agent can fail with, and the JSON that protocol B uses to say so.
 
 An answer to a request carries ``{"error": true, "error_msg": ...}``; a failed action carries the same keys without
 ``error``. Exceptions of a store's client library are turned into `StoreError` where they happen; none leaves an agent.
@@ -59,8 +58,7 @@ def describe(error: BaseException) -> str:
 
 
 def error_details(error: BaseException) -> dict[str, object]:
-    """
-    Return the body of ``state.error``: the sentence, its root cause, and the trail when there are more layers.
+    """Return the body of ``state.error``: the sentence, its root cause, and the trail when there are more layers.
 
     Args:
         error: What was raised; its chain of causes is followed, bounded.

@@ -1,5 +1,4 @@
-"""
-The executor: one action at a time, one step per execute interval, every step under a deadline.
+"""The executor: one action at a time, one step per execute interval, every step under a deadline.
 
 An action is stored as RUNNING before its first step, so that a crash leaves it RUNNING and the next process goes on
 with the payload last stored. A step that raises, hangs or returns what is not JSON ends its action FAILED; a failure of
@@ -51,16 +50,20 @@ class Executor:
         """Say that there is something to do: a step may start before the idle wait is over."""
         self._nudge.set()
 
-    async def stop(self) -> None:
+    async def stop(self, grace: float = STOP_GRACE) -> None:
         """Let the step under way end, briefly; an unfinished action stays RUNNING for the next process."""
         self._stopping.set()
         self._nudge.set()
         if self._task is None:
             return
-        await asyncio.wait({self._task}, timeout=STOP_GRACE)
+        await asyncio.wait({self._task}, timeout=grace)
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
+
+    def knows(self, kind: str) -> bool:
+        """Say whether this agent has actions of a kind."""
+        return kind in self._handlers
 
     async def turn(self) -> bool:
         """Do one step of the action whose turn it is; false when there is none."""
@@ -77,11 +80,15 @@ class Executor:
 
     async def _run(self) -> None:
         """Work, then wait: the interval after a step, a nudge when idle."""
+        prune_at = 0.0
+        monotonic = asyncio.get_running_loop().time
         while not self._stopping.is_set():
             try:
                 self._nudge.clear()
                 worked = await self.turn()
-                await self._store.prune(self._now_us())
+                if monotonic() >= prune_at:
+                    await self._store.prune(self._now_us())
+                    prune_at = monotonic() + PRUNE_INTERVAL
             except (sqlite3.Error, ValueError):
                 log.exception("the actions' file failed; trying again")
                 worked = True
@@ -96,7 +103,7 @@ class Executor:
             return _checked(await self._bounded(action))
         except AgentError as error:
             failure: Exception = error
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything; the action must still end
+        except Exception as error:
             log.warning("action %s (%s) raised", action.id, action.kind, exc_info=error)
             failure = error
         details: dict[str, Json] = {}
@@ -117,6 +124,9 @@ class Executor:
         except asyncio.CancelledError:
             task.cancel()
             raise
+        if finished and task.cancelled():
+            message = "the step cancelled itself"
+            raise ActionError(message)
         if finished:
             return task.result()
         task.cancel()

@@ -1,5 +1,4 @@
-"""
-The fence (design.md 3): a superseded controller cannot make this agent act.
+"""The fence (design.md 3): a superseded controller cannot make this agent act.
 
 A request carries ``metadata["replicore.io/fence"] = "GENERATION:TOKEN"``: the ZooKeeper generation and the czxid of
 the cluster's lock. The newest pair seen is kept per cluster, in the same file and the same transaction as the actions;
@@ -32,8 +31,7 @@ class Fence:
 
 
 def parse_fence(text: str) -> Fence:
-    """
-    Read the wire form.
+    """Read the wire form.
 
     Raises:
         RequestError: 400, not two decimal integers of at most 63 bits.
@@ -55,8 +53,7 @@ async def newest_fence(connection: aiosqlite.Connection, cluster_id: str) -> Fen
 
 
 async def raise_fence(connection: aiosqlite.Connection, cluster_id: str, fence: Fence, now_us: int) -> bool:
-    """
-    Remember `fence` unless a newer one was seen.
+    """Remember `fence` unless a newer one was seen.
 
     Returns:
         Whether the request may go on: false means it is superseded.

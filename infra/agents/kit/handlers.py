@@ -1,5 +1,4 @@
-"""
-What an action does: one small class with ``step``; and the three test actions every agent has.
+"""What an action does: one small class with ``step``; and the three test actions every agent has.
 
 A step does one bounded thing and says where the action is now. Its payload is all it may remember: it is stored before
 the next step and handed back after a restart, so a step must expect to be repeated with the payload it started from.
@@ -57,8 +56,7 @@ def done(payload: Json = None) -> Step:
 
 
 def as_object(value: Json, what: str) -> dict[str, Json]:
-    """
-    Return a JSON object, or an empty one for null.
+    """Return a JSON object, or an empty one for null.
 
     Raises:
         ActionError: It is something else.
@@ -95,7 +93,7 @@ class TestFail:
 
 
 class TestLoop:
-    """``agent.replicante.io/test.loop`` {target?: 10}: counts one per step up to the target; nonsense is the default."""
+    """``agent.replicante.io/test.loop`` {target?: 10}: counts one per step; nonsense args mean the default."""
 
     __test__ = False
 

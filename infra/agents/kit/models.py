@@ -1,5 +1,4 @@
-"""
-Wire models of protocol B (agent-protocol.md 2): frozen values with a ``wire()`` each, times in UTC.
+"""Wire models of protocol B (agent-protocol.md 2): frozen values with a ``wire()`` each, times in UTC.
 
 Dataclasses rather than pydantic: one process per node runs on the store's own machine and should weigh little.
 """
@@ -135,7 +134,6 @@ class Identity:
     """Who this agent speaks for; given on the command line, never asked from the store."""
 
     node_id: str
-    cluster_id: str
     store_id: str
     client: str | None = None
     member: str | None = None

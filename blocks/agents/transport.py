@@ -1,0 +1,254 @@
+"""HTTP to agents: one request, its deadline, its size cap, and every error as one sentence. The only user of aiohttp.
+
+Guarantees: no redirects, cookies, proxies or credentials from the environment; a GET on a connection that the agent had
+already closed is repeated once on a new one; a POST always has a connection of its own and is never repeated, so that a
+failed one is known to have been sent or not. Names are resolved by threads of its own: a slow resolver stops nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from blocks.agents.answers import Answer
+from blocks.agents.settings import AgentsSettings
+from blocks.errors import AgentError
+from blocks.models.base import clean_text
+from blocks.models.namespace import Tls
+from blocks.tls.contexts import TlsContexts, TlsError
+from blocks.tls.reasons import tls_reason
+
+log = logging.getLogger(__name__)
+
+ROOT = "api/unstable"
+RESOLVER_THREADS = 16
+_NO_URL = "the agent's address is not an http or https URL"
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "replicante-core"}
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """Whether a request got as far as a connection."""
+
+    connected: bool = False
+
+
+class _TooLargeError(Exception):
+    """The body is larger than the cap."""
+
+
+class Transport:
+    """Two sessions for all agents: one with kept connections for GET, one with a new connection for each POST."""
+
+    def __init__(self, settings: AgentsSettings, contexts: TlsContexts) -> None:
+        self._settings = settings
+        self._contexts = contexts
+        self._threads: ThreadPoolExecutor | None = None
+        self._kept: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the sessions; connections are made when needed."""
+        if self._kept is not None:
+            return
+        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="agents-resolver")
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_create_end.append(_note_connected)
+        self._kept = self._session(keepalive_timeout=max(self._settings.keepalive_s, 0.001))
+        self._fresh = self._session([tracing], force_close=True)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        kept, fresh, threads = self._kept, self._fresh, self._threads
+        self._kept = self._fresh = self._threads = None
+        for session in (kept, fresh):
+            if session is not None:
+                await session.close()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def get(self, url: str, tls: Tls | None, timeout_s: float) -> Answer:
+        """Ask; one answer within `timeout_s` seconds, whatever happens.
+
+        Raises:
+            AgentError: there was no complete answer, for the reason given.
+        """
+        return await self._request(self._kept, "GET", url, tls, timeout_s)
+
+    async def post(
+        self, url: str, tls: Tls | None, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        """Send a JSON body, once.
+
+        Raises:
+            AgentError: there was no complete answer; `sent` says whether the request may have arrived all the same.
+        """
+        headers = {"Content-Type": "application/json", **headers}
+        return await self._request(self._fresh, "POST", url, tls, timeout_s, body, headers)
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession | None,
+        method: str,
+        url: str,
+        tls: Tls | None,
+        timeout_s: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        if session is None:
+            message = "not connected: use `async with`"
+            raise RuntimeError(message)
+        attempt = _Attempt()
+        async with _explained(url, timeout_s, attempt), asyncio.timeout(timeout_s):
+            context = await self._contexts.get(tls) if url.startswith("https:") else True
+            async with session.request(
+                method, url, data=body, headers=headers, ssl=context, allow_redirects=False, trace_request_ctx=attempt
+            ) as response:
+                content = await self._content(response)
+                return Answer(response.status, content, response.headers.get("Location"))
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        limit = self._settings.body_bytes_max
+        if (response.content_length or 0) > limit:
+            response.close()
+            raise _TooLargeError(limit)
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await response.content.readany():
+            size += len(chunk)
+            if size > limit:
+                response.close()
+                raise _TooLargeError(limit)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _session(self, traces: list[aiohttp.TraceConfig] | None = None, **keeping: Any) -> aiohttp.ClientSession:
+        settings = self._settings
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            use_dns_cache=settings.dns_cache_s > 0,
+            ttl_dns_cache=settings.dns_cache_s,
+            resolver=_Resolver(self._threads),
+            **keeping,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=HEADERS,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
+            trust_env=False,
+            trace_configs=traces,
+        )
+
+
+def base_url(agent_address: str) -> str:
+    """Where an agent's paths begin.
+
+    Raises:
+        AgentError: it is not an `http` or `https` URL of a host, or it carries credentials.
+    """
+    try:
+        parts = urlsplit(agent_address)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise AgentError(_NO_URL) from error
+    if not usable or not agent_address.isprintable() or "\\" in agent_address:
+        raise AgentError(_NO_URL)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        message = "the agent's address must not carry credentials, a query or a fragment"
+        raise AgentError(message)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/{ROOT}/"
+
+
+async def _note_connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.connected = True
+
+
+@asynccontextmanager
+async def _explained(url: str, timeout_s: float, attempt: _Attempt) -> AsyncIterator[None]:
+    """Turn whatever happens into an `AgentError`."""
+    try:
+        yield
+    except Exception as error:
+        reason = _reason(error, timeout_s)
+        if reason == _CLOSED and url.startswith("http:"):
+            reason += "; does it expect https?"
+        raise AgentError(reason, sent=attempt.connected) from error
+
+
+def _reason(error: Exception, timeout_s: float) -> str:
+    tls = tls_reason(error)
+    if tls is not None:
+        return tls
+    if isinstance(error, aiohttp.ClientConnectorError):
+        text = _os_reason(error.os_error)
+        return (
+            f"the host name cannot be resolved ({text})" if isinstance(error, aiohttp.ClientConnectorDNSError) else text
+        )
+    for kind, text in _REASONS:
+        if isinstance(error, kind):
+            return text.format(error=error, timeout_s=timeout_s)
+    log.error("asking an agent failed in a way that nobody thought of", exc_info=error)
+    return f"unexpected {type(error).__name__}"
+
+
+_CLOSED = "the connection was closed without an answer"
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (TlsError, "TLS: {error}"),
+    (_TooLargeError, "the answer is larger than {error} bytes"),
+    (aiohttp.ConnectionTimeoutError, "no connection in time: the host is gone, or a firewall drops the packets"),
+    (TimeoutError, "no complete answer within {timeout_s:.3g} s"),
+    (aiohttp.ClientPayloadError, "the answer was cut off or wrongly encoded"),
+    (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (aiohttp.ServerDisconnectedError, _CLOSED),
+    (OSError, _CLOSED),
+    (aiohttp.ClientError, "it cannot be asked: its address is not usable"),
+    (ValueError, "it cannot be asked: its address is not usable"),
+)
+"""By exception; the first that fits counts."""
+
+
+def _os_reason(error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return clean_text(error.strerror or str(error) or type(error).__name__, 120).lower()
+
+
+class _Resolver(AbstractResolver):
+    """Resolves names in threads of its own."""
+
+    def __init__(self, threads: ThreadPoolExecutor | None) -> None:
+        self._threads = threads
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All addresses of a host.
+
+        Raises:
+            OSError: there is none.
+        """
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+        )
+        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=flags)
+            for kind, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing: the threads belong to the transport."""

@@ -1,0 +1,95 @@
+"""Events as CloudEvents 1.0 in Kafka's binary mode, by the `cloudevents` library.
+
+Attributes are headers `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time` ..., the data is the value (JSON), the key is
+the stream. Extensions: `sequence` with `sequencetype` Integer (the official sequence extension), `stream`, and
+`dataomitted`, the size in bytes of data too big to travel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
+from cloudevents.core.exceptions import BaseCloudEventException
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from pydantic import ValidationError
+
+from blocks.kafka.records import Incoming, Outgoing
+from blocks.models.event import SOURCE, Event
+
+_JSON = "application/json"
+
+
+class NotOurEventError(Exception):
+    """A record that is not one of our events."""
+
+
+class _Orjson(JSONFormat):
+    """The library's JSON format, quick and exact: what is not JSON is an error, not a text."""
+
+    def write_data(self, data: dict[str, Any] | str | bytes | None, datacontenttype: str | None) -> bytes:
+        _ = datacontenttype
+        return orjson.dumps(data)
+
+    def read_data(self, body: bytes, datacontenttype: str | None) -> dict[str, Any] | str | bytes | None:
+        if datacontenttype is None or datacontenttype.partition(";")[0].strip() != _JSON:
+            message = f"its content type is {datacontenttype}"
+            raise ValueError(message)
+        return orjson.loads(body)  # type: ignore[no-any-return]  # what is no object is refused below
+
+
+def write(event: Event, topic: str, data_bytes_max: int) -> Outgoing:
+    """An event as a record. Data of more than `data_bytes_max` bytes is left out: the history has it."""
+    size = len(orjson.dumps(event.data))
+    attributes: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event.event_id,
+        "source": SOURCE,
+        "type": event.type,
+        "time": event.time,
+        "datacontenttype": _JSON,
+        "sequence": str(event.sequence),
+        "sequencetype": "Integer",
+        "stream": event.stream,
+    }
+    if event.subject:
+        attributes["subject"] = event.subject
+    if size > data_bytes_max:
+        attributes["dataomitted"] = str(size)
+    data = event.data if size <= data_bytes_max else {"omitted_bytes": size}
+    message = to_binary(CloudEvent(attributes, data), _Orjson(), lambda _: event.stream)
+    return Outgoing(
+        topic=topic,
+        value=message.value,
+        key=event.stream.encode(),
+        headers=message.headers,
+        timestamp_ms=round(event.time.timestamp() * 1_000),
+    )
+
+
+def read(record: Incoming) -> Event:
+    """A record as an event.
+
+    Raises:
+        NotOurEventError: it is none of ours, or not well formed.
+    """
+    if record.headers.get("ce_source") != SOURCE.encode():
+        message = f"its source is not {SOURCE}"
+        raise NotOurEventError(message)
+    try:
+        found = from_binary(KafkaMessage(record.headers, None, record.value), _Orjson(), CloudEvent)
+        return Event(
+            event_id=found.get_id(),
+            type=found.get_type(),
+            stream=found.get_extension("stream"),
+            subject=found.get_subject() or "",
+            sequence=found.get_extension("sequence"),
+            time=found.get_time(),  # type: ignore[arg-type]  # Event refuses None
+            data=found.get_data(),  # type: ignore[arg-type]  # and what is no object
+            published=True,
+        )
+    except (ValidationError, BaseCloudEventException, ValueError) as error:
+        message = f"it is malformed ({type(error).__name__})"
+        raise NotOurEventError(message) from error

@@ -1,0 +1,167 @@
+"""The composition root: one `Fleet` block with the settings of every part, and connections made when first used.
+
+The settings come from the Prefect block of the given name, each field overridden by `REPLICORE_*` variables. A process
+whose environment names the servers needs no Prefect to read the fleet. Whoever needs one part pays for one part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, ClassVar, TypeVar, cast
+
+from pydantic import Field
+
+from blocks.agents.client import HttpAgents
+from blocks.agents.protocol import Agents
+from blocks.agents.settings import AgentsSettings
+from blocks.coordinator.protocol import Coordinator
+from blocks.coordinator.settings import ZooKeeper
+from blocks.coordinator.zookeeper import ZooKeeperCoordinator
+from blocks.errors import DependencyUnavailableError, InvalidInputError
+from blocks.event_bus.kafka import KafkaEventBus
+from blocks.event_bus.protocol import EventBus
+from blocks.event_bus.settings import EventBusSettings
+from blocks.kafka.settings import Kafka
+from blocks.settings import Settings
+from blocks.sources.http import HttpSources
+from blocks.sources.protocol import Sources
+from blocks.sources.settings import SourcesSettings
+from blocks.store.mongodb import MongoStore
+from blocks.store.protocol import Store
+from blocks.store.settings import MongoDb
+from blocks.work_queue.kafka import KafkaWorkQueue
+from blocks.work_queue.protocol import WorkQueue
+from blocks.work_queue.settings import WorkQueueSettings
+
+DEFAULT_FLEET = "replicore"
+
+T = TypeVar("T")
+
+
+class Workers(Settings):
+    """How shifts work. Environment: `REPLICORE_WORKERS_<FIELD>`."""
+
+    _block_type_name = "Replicore Workers"
+    _block_type_slug = "replicore-workers"
+    part: ClassVar[str] = "WORKERS"
+
+    seats: int = Field(default=2, ge=1, le=1_000, description="How many shifts work at once, on all machines together")
+    shift_s: float = Field(default=600.0, ge=5, le=86_400, description="How long a shift lasts, in seconds")
+    batch_max: int = Field(default=100, ge=1, le=1_000, description="Most clusters in one batch")
+    batches_parallel: int = Field(default=2, ge=1, le=64, description="Batches that a worker runs at once")
+    drain_s: float = Field(default=15.0, ge=0, le=600, description="How long running batches may take to end at the end of a shift")
+    attempts_max: int = Field(default=8, ge=1, le=1_000, description="Failures in a row after which a work item is dead")
+
+
+class Fleet(Settings):
+    """Everything that Replicante Core needs to know about its surroundings."""
+
+    _block_type_name = "Replicore Fleet"
+    _block_type_slug = "replicore-fleet"
+    _description = "Where ZooKeeper, MongoDB, Kafka and the agents of a fleet are, and how shifts work."
+    part: ClassVar[str] = "FLEET"
+
+    zookeeper: ZooKeeper = Field(default_factory=ZooKeeper)
+    mongodb: MongoDb = Field(default_factory=MongoDb)
+    kafka: Kafka = Field(default_factory=Kafka)
+    work_queue: WorkQueueSettings = Field(default_factory=WorkQueueSettings)
+    event_bus: EventBusSettings = Field(default_factory=EventBusSettings)
+    agents: AgentsSettings = Field(default_factory=AgentsSettings)
+    sources: SourcesSettings = Field(default_factory=SourcesSettings)
+    workers: Workers = Field(default_factory=Workers)
+
+    def with_environment(self, environ: Mapping[str, str] | None = None) -> Fleet:
+        """These settings with what `REPLICORE_*` variables say instead.
+
+        Raises:
+            InvalidInputError: a variable's value does not fit.
+        """
+        parts = {name: getattr(self, name) for name in PARTS}
+        return Fleet(**{name: part.overlaid(environ) for name, part in parts.items()})
+
+
+PARTS = ("zookeeper", "mongodb", "kafka", "work_queue", "event_bus", "agents", "sources", "workers")
+
+
+async def settings_of(name: str, environ: Mapping[str, str] | None = None) -> Fleet:
+    """The settings of a fleet.
+
+    Raises:
+        InvalidInputError: there is no such block, or a variable's value does not fit.
+        DependencyUnavailableError: Prefect is needed for them and does not answer.
+    """
+    environ = os.environ if environ is None else environ
+    servers = (ZooKeeper.variable("hosts"), MongoDb.variable("uri"), Kafka.variable("bootstrap"))
+    if all(variable in environ for variable in servers):
+        return Fleet().with_environment(environ)
+    try:
+        block = await cast("Awaitable[Fleet]", Fleet.aload(name))
+    except ValueError as error:
+        message = f"there is no Fleet block named {name!r} in Prefect; register it with `python -m deployments.register`"
+        raise InvalidInputError(message) from error
+    except Exception as error:
+        where = environ.get("PREFECT_API_URL", "no PREFECT_API_URL is set")
+        hint = f"Start it, or set {', '.join(servers)} to do without it."
+        raise DependencyUnavailableError("Prefect", where, type(error).__name__, hint) from error
+    return block.with_environment(environ)
+
+
+class Connections:
+    """The live parts of a fleet, each connected when it is first asked for."""
+
+    def __init__(self, settings: Fleet, *, flow_run_id: str | None, stack: AsyncExitStack) -> None:
+        self.settings = settings
+        self._flow_run_id = flow_run_id
+        self._stack = stack
+        self._parts: dict[str, Any] = {}
+        self._lock = asyncio.Lock()
+
+    async def coordinator(self) -> Coordinator:
+        """Claims across processes."""
+        return await self._part(
+            "coordinator", lambda: ZooKeeperCoordinator(self.settings.zookeeper, flow_run=self._flow_run_id)
+        )
+
+    async def store(self) -> Store:
+        """The truth."""
+        return await self._part("store", lambda: MongoStore(self.settings.mongodb))
+
+    async def work_queue(self) -> WorkQueue:
+        """Pointers to work."""
+        return await self._part("work_queue", lambda: KafkaWorkQueue(self.settings.kafka, self.settings.work_queue))
+
+    async def event_bus(self) -> EventBus:
+        """What changed, for everybody."""
+        return await self._part("event_bus", lambda: KafkaEventBus(self.settings.kafka, self.settings.event_bus))
+
+    async def agents(self) -> Agents:
+        """The agents of the fleet."""
+        return await self._part("agents", lambda: HttpAgents(self.settings.agents))
+
+    async def sources(self) -> Sources:
+        """The discovery sources."""
+        return await self._part("sources", lambda: HttpSources(self.settings.sources))
+
+    async def _part(self, name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
+        async with self._lock:
+            if name not in self._parts:
+                self._parts[name] = await self._stack.enter_async_context(make())
+            return cast("T", self._parts[name])
+
+
+@asynccontextmanager
+async def connect(
+    fleet: str | Fleet = DEFAULT_FLEET, *, flow_run_id: str | None = None
+) -> AsyncIterator[Connections]:
+    """Connections to a fleet; all that were made are closed at the end, the last one first.
+
+    Args:
+        fleet: the name of a `Fleet` block, or settings.
+        flow_run_id: the flow run that others shall see as the holder of what is claimed.
+    """
+    settings = fleet if isinstance(fleet, Fleet) else await settings_of(fleet)
+    async with AsyncExitStack() as stack:
+        yield Connections(settings, flow_run_id=flow_run_id, stack=stack)

@@ -1,0 +1,196 @@
+"""Pages of the discovery protocol as clusters and nodes: pure functions and one collector; records fail one by one.
+
+Two shapes of node are told apart as they come: a URL (the original's `DiscoverySettings`; the URL is the node's id) and an
+object with `agent_address`, `node_id`, `node_class`, `node_group` (a Platform).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import ValidationError
+
+from blocks.errors import SourceError
+from blocks.models.base import ID_CHARS_MAX, clean_text
+from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected
+from blocks.sources.protocol import Found
+from blocks.sources.settings import SourcesSettings
+
+CURSOR_CHARS_MAX = 8_192
+EXCERPT_CHARS = 120
+_NODE_FIELDS = ("node_id", "agent_address", "node_class", "node_group")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a source."""
+
+    clusters: list[object]
+    cursor: str | None
+    """What to ask with for the next page; None on the last."""
+
+
+def read_page(body: bytes) -> Page:
+    """Read one answer.
+
+    Raises:
+        SourceError: it is not JSON, or not of the discovery protocol.
+    """
+    try:
+        value = orjson.loads(body)
+    except ValueError as error:
+        message = "the answer is not JSON"
+        raise SourceError(message) from error
+    clusters = value.get("clusters") if isinstance(value, dict) else None
+    if not isinstance(clusters, list):
+        message = "the answer has no list of clusters"
+        raise SourceError(message)
+    cursor = value.get("cursor")
+    if cursor is not None and (not isinstance(cursor, str) or len(cursor) > CURSOR_CHARS_MAX):
+        message = f"the cursor is neither null nor a text of at most {CURSOR_CHARS_MAX} characters"
+        raise SourceError(message)
+    return Page(clusters, cursor or None)
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a body, for a person to recognise it."""
+    text = " ".join(body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())
+    return clean_text(text, EXCERPT_CHARS) if text else "an empty body"
+
+
+@dataclass(slots=True)
+class _Cluster:
+    display_name: str | None
+    nodes: dict[str, DiscoveredNode]
+
+
+class Collector:
+    """Puts pages together: a cluster told of twice has the nodes of both, and the first word on a node counts."""
+
+    def __init__(self, settings: SourcesSettings) -> None:
+        self._settings = settings
+        self._clusters: dict[str, _Cluster] = {}
+        self._rejected: list[Rejected] = []
+        self._nodes = 0
+
+    def add(self, page: Page) -> None:
+        """Take a page.
+
+        Raises:
+            SourceError: there is more than the settings allow.
+        """
+        for record in page.clusters:
+            self._add_cluster(record)
+            self._check()
+
+    def found(self) -> Found:
+        """What all pages say together."""
+        clusters = []
+        for cluster_id, cluster in self._clusters.items():
+            fields = {
+                "cluster_id": cluster_id,
+                "display_name": cluster.display_name,
+                "nodes": tuple(cluster.nodes.values()),
+            }
+            try:
+                clusters.append(DiscoveredCluster.model_validate(fields))
+            except ValidationError as error:
+                self._reject(f"cluster {cluster_id}", _why(error), cluster_id)
+        self._check()
+        return Found(clusters=tuple(clusters), rejected=tuple(self._rejected))
+
+    def _check(self) -> None:
+        limits = (
+            (len(self._clusters), self._settings.clusters_max, "clusters"),
+            (self._nodes, self._settings.nodes_max, "nodes"),
+            (len(self._rejected), self._settings.rejected_max, "records that cannot be used"),
+        )
+        for count, limit, what in limits:
+            if count > limit:
+                first = f", the first: {self._rejected[0].reason}" if what.startswith("records") else ""
+                message = f"it tells of more than {limit} {what}{first}"
+                raise SourceError(message)
+
+    def _add_cluster(self, record: object) -> None:
+        if not isinstance(record, dict):
+            self._reject(f"a cluster record: {_short(record)}", "it is not an object")
+            return
+        cluster_id, nodes, display_name = record.get("cluster_id"), record.get("nodes"), record.get("display_name")
+        try:
+            DiscoveredCluster.model_validate({"cluster_id": cluster_id, "display_name": display_name})
+        except ValidationError as error:
+            self._reject(f"cluster {_short(cluster_id)}", _why(error), cluster_id)
+            return
+        if not isinstance(nodes, list):
+            self._reject(f"cluster {cluster_id}", "nodes: it is not a list", cluster_id)
+            return
+        cluster = self._clusters.setdefault(str(cluster_id), _Cluster(None, {}))
+        cluster.display_name = cluster.display_name or display_name
+        for node in nodes:
+            self._add_node(str(cluster_id), cluster, node)
+
+    def _add_node(self, cluster_id: str, cluster: _Cluster, record: object) -> None:
+        fields: object = {"node_id": record, "agent_address": record} if isinstance(record, str) else record
+        if not isinstance(fields, dict):
+            self._reject(
+                f"a node of cluster {cluster_id}: {_short(record)}", "it is neither a URL nor an object", cluster_id
+            )
+            return
+        node_id = fields.get("node_id")
+        unusable = _unusable(fields.get("agent_address"))
+        # An address that holds a password may be the id as well: it is not repeated.
+        what = f"node {_short(node_id) if unusable != _CREDENTIALS else '(not shown)'} of cluster {cluster_id}"
+        if unusable is not None:
+            self._reject(what, unusable, cluster_id, None if unusable == _CREDENTIALS else node_id)
+            return
+        try:
+            node = DiscoveredNode.model_validate({name: fields.get(name) for name in _NODE_FIELDS})
+        except ValidationError as error:
+            self._reject(what, _why(error), cluster_id, node_id)
+            return
+        first = cluster.nodes.setdefault(node.node_id, node)
+        if first is node:
+            self._nodes += 1
+        elif first != node:
+            self._reject(what, "told of twice and not the same; the first counts", cluster_id, node_id)
+
+    def _reject(self, what: str, reason: str, cluster_id: object = None, node_id: object = None) -> None:
+        known = {"cluster_id": cluster_id, "node_id": node_id}
+        for name, value in known.items():
+            try:
+                Rejected.model_validate({"what": "", "reason": "", name: value})
+            except ValidationError:
+                known[name] = None
+        self._rejected.append(Rejected.model_validate({"what": what, "reason": reason, **known}))
+
+
+_CREDENTIALS = "agent_address: it must not carry credentials"
+
+
+def _unusable(address: object) -> str | None:
+    """Why an agent's address cannot be used; None when it can."""
+    if not isinstance(address, str):
+        return "agent_address: it is not a text"
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if "@" in address:
+        return _CREDENTIALS
+    if not usable or not address.isprintable() or " " in address:
+        return "agent_address: it is not an http or https URL"
+    return None
+
+
+def _why(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def _short(value: object) -> str:
+    return clean_text(
+        value if isinstance(value, str) else orjson.dumps(value).decode(), min(EXCERPT_CHARS, ID_CHARS_MAX)
+    )

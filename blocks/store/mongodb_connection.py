@@ -1,0 +1,204 @@
+"""What every part of the MongoDB adapter stands on: the client, deadlines, errors in our own words, transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Final, NoReturn, Self, TypeVar
+
+import pymongo
+from bson.errors import BSONError
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    BulkWriteError,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from blocks.errors import DependencyUnavailableError, InvalidInputError, RecordError
+from blocks.models.base import clean_text
+from blocks.store.mapping import Document
+from blocks.store.settings import MongoDb
+
+COMPONENT: Final = "MongoDB"
+DUPLICATE_KEY: Final = 11_000
+BULK_MAX: Final = 250
+"""Operations of one bulk write: encoding more would hold up the event loop for too long."""
+
+_AUTHENTICATION_FAILED: Final = 18
+_UNAUTHORIZED: Final = 13
+_REASON_CHARS_MAX: Final = 300
+
+T = TypeVar("T")
+Transaction = Callable[[AsyncClientSession], Awaitable[T]]
+
+
+class Connection:
+    """A client with our guarantees: majority writes and reads, a deadline on every call, errors that say what to check.
+
+    Connecting needs no server: calls fail until there is one, and work from then on.
+    """
+
+    def __init__(self, settings: MongoDb) -> None:
+        self._settings = settings
+        self._client: AsyncMongoClient[Document] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def connect(self) -> None:
+        """Make the client, within the running event loop.
+
+        Raises:
+            InvalidInputError: the settings cannot be used: a malformed URI, or a file that cannot be read.
+        """
+        if self._client is not None:
+            return
+        settings = self._settings
+        try:
+            self._client = AsyncMongoClient(settings.uri.get_secret_value(), **_options(settings))
+        except (PyMongoError, OSError, ValueError, TypeError) as error:
+            files = ", ".join(filter(None, (settings.ca_file, settings.cert_key_file))) or "none"
+            message = (
+                f"the settings of {COMPONENT} cannot be used ({type(error).__name__}): check uri and files ({files})"
+            )
+            raise InvalidInputError(message) from None  # its text may hold the password
+
+    async def close(self) -> None:
+        """Close every connection; harmless when repeated."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    @property
+    def database(self) -> AsyncDatabase[Document]:
+        """Our database."""
+        if self._client is None:
+            message = "the store is not connected: use `async with`, or call connect()"
+            raise RuntimeError(message)
+        return self._client[self._settings.database]
+
+    def collection(self, name: str) -> AsyncCollection[Document]:
+        """One of our collections."""
+        return self.database[name]
+
+    async def ready(self) -> None:
+        """See `Store.ready`."""
+        with self.call():
+            hello = await self.database.command("hello")
+        if not hello.get("isWritablePrimary"):
+            self._unavailable("it does not take writes", "Check that the replica set has a primary.")
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            self._unavailable(
+                "it is not a replica set", "Start mongod with --replSet and initiate the set: rs.initiate()."
+            )
+
+    @contextmanager
+    def call(self, deadline_s: float | None = None) -> Iterator[None]:
+        """One call of the store: all that is asked of the server in it shares one deadline."""
+        seconds = deadline_s or self._settings.timeout_s
+        try:
+            with pymongo.timeout(seconds):
+                yield
+        except (BSONError, OverflowError, UnicodeError) as error:
+            message = f"a record cannot be stored ({type(error).__name__}): it is too large or holds impossible text"
+            raise RecordError(message) from None  # its text may hold the record
+        except BulkWriteError as error:
+            raise self._translated(error, seconds) from None  # the same
+        except PyMongoError as error:
+            raise self._translated(error, seconds) from error
+
+    async def transact(self, write: Transaction[T]) -> T:
+        """Run `write` in one transaction, again after conflicts; it must have no effect but on the database.
+
+        Two that create the same document at once collide in a way the server does not repeat: once more, then.
+        """
+        try:
+            return await self._transact_once(write)
+        except (DuplicateKeyError, BulkWriteError) as error:
+            if not is_duplicate(error):
+                raise
+            return await self._transact_once(write)
+
+    async def _transact_once(self, write: Transaction[T]) -> T:
+        async with self.database.client.start_session() as session:
+            return await session.with_transaction(
+                write, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+            )
+
+    def _translated(self, error: PyMongoError, seconds: float) -> DependencyUnavailableError:
+        reason, hint = _explained(error, seconds)
+        return DependencyUnavailableError(COMPONENT, self._settings.endpoint, reason, hint)
+
+    def _unavailable(self, reason: str, hint: str) -> NoReturn:
+        raise DependencyUnavailableError(COMPONENT, self._settings.endpoint, reason, hint)
+
+
+def is_duplicate(error: PyMongoError) -> bool:
+    """Whether nothing but existing keys stood in the way."""
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        codes = {fault.get("code") for fault in details.get("writeErrors", ())}
+        return codes == {DUPLICATE_KEY} and not details.get("writeConcernErrors")
+    return isinstance(error, DuplicateKeyError)
+
+
+def chunked(items: Sequence[T], size: int = BULK_MAX) -> Iterator[list[T]]:
+    """The items in pieces of at most `size`."""
+    iterator = iter(items)
+    while piece := list(islice(iterator, size)):
+        yield piece
+
+
+def _options(settings: MongoDb) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "appname": "replicore",
+        "w": "majority",
+        "readConcernLevel": "majority",
+        "retryWrites": True,
+        "retryReads": True,
+        "timeoutMS": round(settings.timeout_s * 1_000),
+        "serverSelectionTimeoutMS": round(settings.server_selection_timeout_s * 1_000),
+        "maxPoolSize": settings.pool_size_max,
+        "tz_aware": True,
+        "uuidRepresentation": "standard",
+        "username": settings.user,
+        "password": settings.password and settings.password.get_secret_value(),
+        "tls": settings.tls or None,
+        "tlsCAFile": settings.ca_file,
+        "tlsCertificateKeyFile": settings.cert_key_file,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _explained(error: PyMongoError, seconds: float) -> tuple[str, str]:
+    """Why, in a few words without documents or credentials, and what a person should check."""
+    text = str(error)
+    for tail in (" (configured timeouts", ", Timeout:", ", full error"):
+        text = text.partition(tail)[0]
+    reason = clean_text(text, _REASON_CHARS_MAX) or type(error).__name__
+    if isinstance(error, ServerSelectionTimeoutError):
+        return f"no server that takes writes was found ({reason})", (
+            "Check that mongod runs, that the address and the name of the replica set are right, that it has a primary, "
+            "and the TLS settings."
+        )
+    if error.timeout:
+        return (
+            f"no answer within {seconds:g} s ({reason})",
+            "Check that mongod is not stopped, overloaded or out of disk.",
+        )
+    if isinstance(error, OperationFailure) and error.code in {_AUTHENTICATION_FAILED, _UNAUTHORIZED}:
+        return reason, "Check user, password, authSource and the roles of the user (readWrite on our database)."
+    return reason, "Check the log of mongod and the network between."

@@ -1,0 +1,89 @@
+"""Fences: per subject the newest holder seen, in one document that every write about the subject touches.
+
+The check is an update that always writes, inside the transaction: a newer holder's claim and an older holder's
+transaction collide on that document, so that one of them waits or fails. A check that only read, or that wrote
+nothing new, would let an older holder commit after a newer one has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import BulkWriteError
+
+from blocks.models.record import Fence
+from blocks.store.mapping import SCHEMA, Document
+from blocks.store.mongodb_connection import BULK_MAX, Connection, chunked, is_duplicate
+from blocks.store.mongodb_schema import FENCES
+
+
+class Fences(Connection):
+    """Announces holders and stops superseded ones."""
+
+    async def claim(self, fences: Sequence[Fence]) -> set[str]:
+        """See `Store.claim`."""
+        with self.call():
+            superseded: set[str] = set()
+            for piece in chunked(fences):
+                collided = await self._announce(piece)
+                # Either a newer holder is there, or two created the document at once: the second try knows.
+                superseded |= {fence.subject for fence in await self._announce(collided)}
+            return superseded
+
+    async def _announce(self, fences: Sequence[Fence]) -> list[Fence]:
+        """Raise fences that are not higher; returns those whose upsert met an existing document instead."""
+        if not fences:
+            return []
+        raises = [UpdateOne(_not_newer(fence), _raise(fence), upsert=True) for fence in fences]
+        try:
+            await self.collection(FENCES).bulk_write(raises, ordered=False)
+        except BulkWriteError as error:
+            if not is_duplicate(error):
+                raise
+            return [fences[fault["index"]] for fault in error.details["writeErrors"]]
+        return []
+
+    async def superseded(self, session: AsyncClientSession, fences: Sequence[Fence]) -> set[str]:
+        """Within a transaction: pass these fences. Returns the subjects with a newer holder, whose fences stay."""
+        collection = self.collection(FENCES)
+        passed = 0
+        for piece in chunked(fences, BULK_MAX):
+            raises = [UpdateOne(_not_newer(fence), _raise(fence)) for fence in piece]
+            passed += (await collection.bulk_write(raises, ordered=False, session=session)).matched_count
+        if passed == len(fences):
+            return set()
+        subjects = [fence.subject for fence in fences]
+        stored = {
+            document["_id"]: (document["generation"], document["token"])
+            async for document in collection.find({"_id": {"$in": subjects}}, session=session)
+        }
+        new = {fence.subject: fence for fence in fences if fence.subject not in stored}
+        if new:
+            await collection.insert_many([_document(fence) for fence in new.values()], session=session)
+        return {f.subject for f in fences if f.subject in stored and stored[f.subject] > (f.generation, f.token)}
+
+
+def _not_newer(fence: Fence) -> dict[str, Any]:
+    older = {"generation": {"$lt": fence.generation}}
+    own = {"generation": fence.generation, "token": {"$lte": fence.token}}
+    return {"_id": fence.subject, "$or": [older, own]}
+
+
+def _raise(fence: Fence) -> dict[str, Any]:
+    return {
+        "$set": {"generation": fence.generation, "token": fence.token, "schema": SCHEMA},
+        "$inc": {"passed": 1},
+    }
+
+
+def _document(fence: Fence) -> Document:
+    return {
+        "_id": fence.subject,
+        "generation": fence.generation,
+        "token": fence.token,
+        "schema": SCHEMA,
+        "passed": 1,
+    }

@@ -1,0 +1,170 @@
+"""What happens to a work item: pure rules, the same for every store.
+
+Each rule takes an item as it is and returns it as it shall be, or None where there is nothing to do. A periodic item
+keeps to its grid: first wanted start plus whole intervals. Being asked for in between, late or failing does not move it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from blocks.models.base import Utc
+from blocks.models.request import Ended, Priority, Request, WorkState
+from blocks.store.protocol import RetryPolicy
+
+_UTC: Final[TypeAdapter[datetime]] = TypeAdapter(Utc)
+
+
+def to_utc_ms(moment: datetime) -> datetime:
+    """A moment as the store keeps it: UTC, whole milliseconds."""
+    return _UTC.validate_python(moment)
+
+
+def fraction(text: str) -> float:
+    """A number in [0, 1) that is always the same for the same text and evenly spread over texts."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=6).digest(), "big") / 2**48
+
+
+def first_turn(key: str, interval_s: float, now: datetime) -> datetime:
+    """Within one interval from now, spread over it by the item's key: no wave."""
+    return now + timedelta(seconds=interval_s * fraction(key))
+
+
+def next_turn(wanted: datetime, interval_s: float, now: datetime) -> datetime:
+    """The first moment after now that lies whole intervals after a wanted start."""
+    behind_s = (now - wanted).total_seconds()
+    turns = max(0, math.floor(behind_s / interval_s) + 1)
+    return wanted + timedelta(seconds=turns * interval_s)
+
+
+def backoff_s(key: str, attempts: int, policy: RetryPolicy) -> float:
+    """Seconds until the next try after `attempts` failures: doubled each time, bounded, half of it spread."""
+    whole = min(policy.backoff_max_s, policy.backoff_base_s * 2.0 ** min(attempts - 1, 60))
+    return whole * (0.5 + 0.5 * fraction(f"{key}#{attempts}"))
+
+
+def claimable(item: Request, now: datetime) -> bool:
+    """Whether a worker may take it now."""
+    return item.state is WorkState.QUEUED and (item.not_before is None or item.not_before <= now)
+
+
+def placed(item: Request | None, given: Request, now: datetime) -> Request | None:
+    """Onto the timetable, or only its interval and activity brought up to date."""
+    first = None if given.interval is None else first_turn(given.key, given.interval, now)
+    if item is None:
+        return Request(
+            kind=given.kind,
+            subject=given.subject,
+            priority=given.priority,
+            active=given.active,
+            interval=given.interval,
+            next_at=given.next_at or first,
+        )
+    if (item.interval, item.active) == (given.interval, given.active):
+        return None
+    next_at = item.next_at
+    if item.state is WorkState.IDLE:
+        returns = given.active and not item.active
+        stays = first is not None and next_at is not None and next_at <= first and not returns
+        next_at = next_at if stays else first
+    return item.evolve(interval=given.interval, active=given.active, next_at=next_at)
+
+
+def asked(item: Request | None, kind: str, subject: str, priority: Priority, now: datetime) -> Request | None:
+    """Asked for, now. Only a person wakes a dead item and ends the waiting of a failed one."""
+    by_person = priority is Priority.PERSON
+    item = item or Request(kind=kind, subject=subject)
+    match item.state:
+        case WorkState.IDLE:
+            return _queued(item, priority, now)
+        case WorkState.QUEUED if priority < item.priority or (by_person and not claimable(item, now)):
+            not_before = None if by_person else item.not_before
+            return item.evolve(priority=min(priority, item.priority), not_before=not_before, sent_at=None)
+        case WorkState.CLAIMED if not item.again or priority < item.priority:
+            kept = min(priority, item.priority) if item.again else priority
+            return item.evolve(again=True, priority=kept)
+        case WorkState.DEAD if by_person:
+            return retried(item, now)
+    return None
+
+
+def due(item: Request, now: datetime) -> Request | None:
+    """Queued because its turn has come."""
+    if item.state is WorkState.IDLE and item.active and item.next_at is not None and item.next_at <= now:
+        return _queued(item, item.priority, now)
+    return None
+
+
+def claimed(item: Request, owner: str, now: datetime) -> Request | None:
+    """Taken by a worker."""
+    if not claimable(item, now):
+        return None
+    late_s = max(0.0, (now - (item.wanted_at or now)).total_seconds())
+    return item.evolve(state=WorkState.CLAIMED, owner=owner, claimed_at=now, late_s=late_s)
+
+
+def ended(item: Request, end: Ended, owner: str, now: datetime, policy: RetryPolicy) -> Request | None:
+    """Finished by the worker that holds it: well, or to be tried again, or dead."""
+    if item.state is not WorkState.CLAIMED or item.owner != owner:
+        return None
+    free = {"owner": None, "claimed_at": None, "sent_at": None, "again": False, "finished_at": now}
+    if end.error is not None:
+        attempts = item.attempts + 1
+        dead = attempts >= policy.attempts_max
+        return item.evolve(
+            **free,
+            state=WorkState.DEAD if dead else WorkState.QUEUED,
+            attempts=attempts,
+            error=end.error,
+            not_before=None if dead else now + timedelta(seconds=backoff_s(item.key, attempts, policy)),
+        )
+    clean = item.evolve(
+        **free,
+        state=WorkState.IDLE,
+        priority=Priority.ROUTINE,
+        next_at=_next_at(item, end, now),
+        wanted_at=None,
+        queued_at=None,
+        not_before=None,
+        attempts=0,
+        error=None,
+    )
+    return _queued(clean, item.priority, now) if item.again else clean
+
+
+def given_back(item: Request, now: datetime) -> Request | None:
+    """Claimed no more, to be run by whoever comes first."""
+    if item.state is not WorkState.CLAIMED:
+        return None
+    free = {"owner": None, "claimed_at": None, "sent_at": None, "not_before": None, "again": False}
+    return item.evolve(**free, state=WorkState.QUEUED, queued_at=now)
+
+
+def retried(item: Request, now: datetime) -> Request | None:
+    """A dead item, queued again with a clean slate by order of a person."""
+    if item.state is not WorkState.DEAD:
+        return None
+    return _queued(item.evolve(attempts=0, error=None, not_before=None), Priority.PERSON, now, wanted_at=now)
+
+
+def _queued(item: Request, priority: Priority, now: datetime, wanted_at: datetime | None = None) -> Request:
+    wanted_at = wanted_at or min(item.next_at or now, now)
+    return item.evolve(
+        state=WorkState.QUEUED,
+        priority=priority,
+        next_at=item.next_at or now,
+        wanted_at=wanted_at,
+        queued_at=now,
+        sent_at=None,
+    )
+
+
+def _next_at(item: Request, end: Ended, now: datetime) -> datetime | None:
+    """The timetable's next turn, or the sooner one that the worker wishes."""
+    timetable = None if item.interval is None else next_turn(item.next_at or now, item.interval, now)
+    return min((moment for moment in (timetable, end.next_at) if moment is not None), default=None)

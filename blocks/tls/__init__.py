@@ -1,0 +1,1 @@
+"""TLS: material, contexts, and what errors mean."""

@@ -1,0 +1,33 @@
+"""Wait for the Prefect API, so that whatever needs it may start at the same time as the server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+
+from blocks.errors import DependencyUnavailableError
+
+EVERY_S = 0.2
+
+
+async def wait_for_prefect(deadline_s: float) -> None:
+    """Return when the API answers.
+
+    Raises:
+        DependencyUnavailableError: it did not within `deadline_s` seconds, or none is set.
+    """
+    url = get_current_settings().api.url
+    if not url:
+        raise DependencyUnavailableError("Prefect", "(nowhere)", "PREFECT_API_URL is not set", "Point it at your server.")
+    ends, error = time.monotonic() + deadline_s, "no answer"
+    while time.monotonic() < ends:
+        async with get_client() as client:
+            failure = await client.api_healthcheck()
+        if failure is None:
+            return
+        error = type(failure).__name__
+        await asyncio.sleep(EVERY_S)
+    raise DependencyUnavailableError("Prefect", url, f"{error} for {deadline_s:g} s", "Is the server running?")

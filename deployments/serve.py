@@ -1,0 +1,112 @@
+"""Serve every deployment of the catalog from one process: `python -m deployments.serve`.
+
+SIGTERM is a planned stop: no new run is started, running ones are told to end (a shift hands its work over at once) and are
+waited for, then whatever is left is cancelled. Schedules are not paused, so that other serving processes go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+
+from blocks.errors import ReplicoreError
+from deployments.catalog import CATALOG, NAME, Entry
+from deployments.prefect_api import wait_for_prefect
+
+API_DEADLINE_S = 60.0
+HAND_OVER_S = 20.0
+READY_FILE = "REPLICORE_READY_FILE"
+
+
+def deployment(entry: Entry) -> RunnerDeployment:
+    """One deployment of the catalog."""
+    limit = entry.concurrency_limit
+    return RunnerDeployment.from_entrypoint(
+        entry.entrypoint,
+        name=NAME,
+        description=entry.description,
+        interval=entry.every,
+        tags=list(entry.tags),
+        parameters=entry.parameters,
+        concurrency_limit=None
+        if limit is None
+        else ConcurrencyLimitConfig(limit=limit, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+    )
+
+
+class Server(Runner):
+    """A runner that lets its runs hand over before it stops."""
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        """Stop starting runs, tell running ones to end, wait for them, then stop."""
+        if not self.started or self.stopping or self._loop is None:
+            sys.exit(0)
+        self.stopping = True
+        self.execute_in_background(self._hand_over)
+
+    async def _hand_over(self) -> None:
+        self._scheduled_run_poller.stopping = True
+        ends = time.monotonic() + HAND_OVER_S
+        for pid in _children():
+            _tell(pid)
+        while _children() and time.monotonic() < ends:
+            await asyncio.sleep(0.1)
+        await self.astop()
+
+
+def _say_ready() -> None:
+    """Tell whoever supervises us, by a file whose name it gave us, that every deployment is registered."""
+    print(f"serving {len(CATALOG)} deployments", flush=True)  # noqa: T201 - a command speaks to its user
+    if path := os.environ.get(READY_FILE):
+        Path(path).write_text(f"{os.getpid()}\n")
+
+
+def _children() -> list[int]:
+    """Processes that we started and that still run."""
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    listed = (task / "children" for task in tasks.iterdir())
+    return [int(pid) for children in listed if children.exists() for pid in children.read_text().split()]
+
+
+def _tell(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+async def serve() -> None:
+    """Serve the catalog until SIGTERM.
+
+    Raises:
+        DependencyUnavailableError: the Prefect API did not answer in time.
+    """
+    await wait_for_prefect(API_DEADLINE_S)
+    server = Server(name="replicore", pause_on_shutdown=False, limit=None)
+    for entry in CATALOG:
+        await server.aadd_deployment(deployment(entry))
+    _say_ready()
+    await server.start()
+
+
+def main() -> int:
+    """The command."""
+    try:
+        asyncio.run(serve())
+    except ReplicoreError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command speaks to its user
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""The consumer of a shift: take pointers, claim what they point to, run it in batches, report how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from prefect import task
+
+from blocks.agents.protocol import Agents
+from blocks.coordinator.protocol import Coordinator
+from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError
+from blocks.fleet import Workers
+from blocks.models.base import Json
+from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
+from blocks.models.ids import ClusterRef, SourceRef
+from blocks.models.record import Change
+from blocks.models.report import CycleOutcome
+from blocks.models.request import Ended, Pointer, Request, WorkKind
+from blocks.sources.protocol import Sources
+from blocks.store.protocol import RetryPolicy, Store
+from blocks.work_queue.protocol import WorkQueue, WorkReceiver
+from flows.cycle import Mode, cycle
+from flows.degraded import Degraded, DegradedMode
+from flows.discover import discover_source
+from flows.steps import Steps, Turn
+
+RECEIVE_S = 1.0
+"""How long one call waits for the first pointer; also how soon the end of a shift is noticed."""
+AGAIN_S = 0.5
+FOLLOW_UP_S = 1.0
+"""A cluster with an action on its agent is looked at again so soon."""
+
+_logger = logging.getLogger("replicore.consume")
+
+
+@dataclass(slots=True)
+class Consumer:
+    """Runs work off the queue, `batches_parallel` batches at once."""
+
+    coordinator: Coordinator
+    store: Store
+    queue: WorkQueue
+    agents: Agents
+    sources: Sources
+    settings: Workers
+    clock: Callable[[], datetime]
+    degraded: Degraded
+    items: int = 0
+    failures: int = 0
+    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be new events for the relay."""
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _doubt: bool = False
+    """A claim's answer was lost: what it claimed is given back once nothing runs here."""
+
+    async def run(self, over: asyncio.Event) -> None:
+        """Consume until the shift is over, then let running batches end."""
+        slots = asyncio.Semaphore(self.settings.batches_parallel)
+        running = self._running
+        receiver = await self.queue.receiver()
+        try:
+            while not over.is_set():
+                await slots.acquire()
+                requests = await self._next(receiver, over)
+                if not requests:
+                    slots.release()
+                    continue
+                batch = asyncio.create_task(self._batch(requests))
+                running.add(batch)
+                batch.add_done_callback(running.discard)
+                batch.add_done_callback(lambda _: slots.release())
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.drain_s):
+                    await receiver.close()
+                    await asyncio.gather(*running, return_exceptions=True)
+            for batch in running:
+                batch.cancel()
+
+    async def _next(self, receiver: WorkReceiver, over: asyncio.Event) -> list[Request]:
+        if not self.coordinator.connected:
+            error = DependencyUnavailableError("ZooKeeper", "its session", "is suspended", "It comes back by itself.")
+            await self.degraded.enter(DegradedMode.NO_COORDINATOR, error)
+            await _pause(over, AGAIN_S)
+            return []
+        await self.degraded.leave(DegradedMode.NO_COORDINATOR)
+        pointers = await self._pointers(receiver)
+        try:
+            if self._doubt and not self._running:
+                await self.store.release_work(self.coordinator.worker, self.clock())
+                self._doubt = False
+            requests = await self._claimed(pointers)
+        except DependencyUnavailableError as error:
+            self._doubt = True
+            await self.degraded.enter(DegradedMode.NO_STORE, error)
+            await _pause(over, AGAIN_S)
+            return []
+        await self.degraded.leave(DegradedMode.NO_STORE)
+        if pointers is None and not requests:
+            await _pause(over, AGAIN_S)
+        return requests
+
+    async def _pointers(self, receiver: WorkReceiver) -> list[Pointer] | None:
+        """Pointers from the queue; None when the queue is away."""
+        try:
+            pointers = await receiver.receive(self.settings.batch_max, RECEIVE_S)
+        except DependencyUnavailableError as error:
+            await self.degraded.enter(DegradedMode.NO_QUEUE, error)
+            return None
+        await self.degraded.leave(DegradedMode.NO_QUEUE)
+        return pointers
+
+    async def _claimed(self, pointers: list[Pointer] | None) -> list[Request]:
+        owner = self.coordinator.worker
+        if pointers is None:
+            await self.store.queue_due(self.clock(), self.settings.batch_max)
+            kinds = [kind.value for kind in WorkKind]
+            return await self.store.claim_any(kinds, owner, self.clock(), self.settings.batch_max)
+        known = [pointer.key for pointer in pointers if pointer.kind in set(WorkKind)]
+        return await self.store.claim_work(known, owner, self.clock()) if known else []
+
+    async def _batch(self, requests: list[Request]) -> None:
+        by_kind: dict[str, list[Request]] = defaultdict(list)
+        for request in requests:
+            by_kind[request.kind].append(request)
+        parts = [self._part(WorkKind(kind), items) for kind, items in by_kind.items()]
+        ended = [one for part in await asyncio.gather(*parts) for one in part]
+        self.nudge.set()
+        self.items += len(ended)
+        self.failures += sum(one.error is not None for one in ended)
+        await self._finish_at_last(ended)
+
+    async def _finish_at_last(self, ended: Sequence[Ended]) -> None:
+        """Report until the store takes it; what it never takes is taken back by `sweep` when this worker is gone."""
+        while True:
+            try:
+                await self._finish(ended)
+            except DependencyUnavailableError as error:
+                await self.degraded.enter(DegradedMode.NO_STORE, error)
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
+
+    async def _part(self, kind: WorkKind, items: list[Request]) -> list[Ended]:
+        verb = orchestrate_batch if kind is WorkKind.ORCHESTRATE else discover_batch
+        subjects = [item.subject for item in items]
+        try:
+            return await verb(self, subjects)
+        except DependencyUnavailableError as error:
+            return [Ended(key=item.key, error=str(error)) for item in items]
+        except Exception as error:
+            _logger.exception("a batch of %d %s failed unexpectedly", len(items), kind)
+            return [Ended(key=item.key, error=f"{type(error).__name__}: {error}") for item in items]
+
+    async def _finish(self, ended: Sequence[Ended]) -> None:
+        now = self.clock()
+        policy = RetryPolicy(attempts_max=self.settings.attempts_max)
+        dead = await self.store.finish_work(ended, self.coordinator.worker, now, policy)
+        if dead:
+            await self.store.commit(Change(drafts=tuple(_dead(item) for item in dead)), now=now)
+
+
+@task(name="orchestrate", task_run_name="orchestrate {subjects}")
+async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
+    """Take a batch of clusters through the cycle; what fails for one is that one's error."""
+    turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps())
+    result = await cycle(turn, [ClusterRef.from_key(subject) for subject in subjects], Mode.ORCHESTRATE)
+    soon = consumer.clock() + timedelta(seconds=FOLLOW_UP_S)
+    return [
+        Ended(
+            key=f"{WorkKind.ORCHESTRATE}:{report.key}",
+            error=report.error if report.outcome is CycleOutcome.FAILED else None,
+            next_at=soon if report.key in result.under_way else None,
+        )
+        for report in result.reports
+    ]
+
+
+@task(name="discover", task_run_name="discover {subjects}")
+async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
+    """Ask a batch of sources; a source that fails is in its report, and asked again at its next turn."""
+
+    async def one(subject: str) -> Ended:
+        key = f"{WorkKind.DISCOVER}:{subject}"
+        ref = SourceRef.parse(subject)
+        try:
+            await discover_source(
+                consumer.coordinator, consumer.store, consumer.sources, ref, consumer.clock, Steps()
+            )
+        except (BusyError, NotFoundError) as error:
+            _logger.info("%s: %s", subject, error)
+        except ReplicoreError as error:
+            return Ended(key=key, error=str(error))
+        return Ended(key=key)
+
+    return list(await asyncio.gather(*(one(subject) for subject in subjects)))
+
+
+def _dead(item: Request) -> EventDraft:
+    data: dict[str, Json] = {"kind": item.kind, "subject": item.subject, "attempts": item.attempts, "error": item.error}
+    return EventDraft(type=EventType.WORK_DEAD, stream=SYSTEM_STREAM, subject=item.key, data=data)
+
+
+async def _pause(over: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await over.wait()

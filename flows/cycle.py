@@ -1,0 +1,172 @@
+"""The cycle of clusters: lock, load, look, judge, save, act, let go. `observe`, `act` and `orchestrate` are parts of it.
+
+Everything here works on a batch: its locks are taken together and its views loaded together; then each cluster goes its
+own way, so that a slow or broken one delays no other. What fails for one cluster is in its report. What fails for all
+(the store or the coordinator is gone) is raised, with nothing half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from blocks.coordinator.protocol import Claim
+from blocks.errors import BusyError, ConflictError, FencedError, LockLostError, NotFoundError
+from blocks.models.ids import ClusterRef
+from blocks.models.look import Look
+from blocks.models.report import Choice, CycleOutcome, Report
+from blocks.models.view import ClusterView
+from flows.steps import Steps, Turn
+from tasks.decide.choose import choose
+from tasks.decide.settle import Settled, settle
+from tasks.dispatch import Dispatched, dispatch
+from tasks.hold import Held, hold_clusters, let_go
+from tasks.poll import load_views, poll_nodes
+from tasks.save import save, save_report, save_seen
+
+
+BUSY = "somebody else holds its lock"
+
+
+class Mode(Enum):
+    """Which part of the cycle is done."""
+
+    OBSERVE = "observe"
+    ACT = "act"
+    ORCHESTRATE = "orchestrate"
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """One cluster's way through the cycle."""
+
+    report: Report
+    unchanged: tuple[Settled, Claim] | None = None
+    under_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a batch came to."""
+
+    reports: tuple[Report, ...]
+    under_way: frozenset[str] = frozenset()
+    """Clusters with an action on its agent: worth another look soon."""
+
+
+async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_s: float = 0.0) -> Result:
+    """Take clusters through the cycle.
+
+    Args:
+        turn: the services to work with.
+        clusters: which, each once.
+        mode: how much of the cycle.
+        wait_s: with a single cluster, how many seconds to wait for its lock.
+
+    Raises:
+        DependencyUnavailableError: the store or the coordinator is gone.
+    """
+    begun = turn.clock()
+    held: Held = await turn.steps("lock", hold_clusters, turn.coordinator, turn.store, clusters, mode.value, wait_s)
+    try:
+        mine = [cluster for cluster in clusters if cluster.key in held.claims]
+        views = await turn.steps("load", load_views, turn.store, mine)
+        done = await asyncio.gather(
+            *(_cluster(turn, ref, views.get(ref.key), held.claims[ref.key], mode, begun) for ref in mine)
+        )
+        unchanged = [one.unchanged for one in done if one.unchanged is not None]
+        if unchanged:
+            await turn.steps("save", save_seen, turn.store, unchanged, turn.clock())
+    finally:
+        await turn.steps("unlock", let_go, turn.coordinator, list(held.claims.values()))
+    busy = [_skipped(ref, begun, BUSY) for ref in clusters if ref.key not in held.claims]
+    return Result(
+        reports=(*(one.report for one in done), *busy),
+        under_way=frozenset(one.report.key for one in done if one.under_way),
+    )
+
+
+async def cycle_one(turn: Turn, ref: ClusterRef, mode: Mode, *, wait_s: float) -> Report:
+    """Take one cluster through the cycle by order of a person, and keep the report.
+
+    Raises:
+        NotFoundError: there is no such cluster.
+        BusyError: its lock did not become free in time.
+        DependencyUnavailableError: the store or the coordinator is gone.
+    """
+    if not await turn.store.views([ref]):
+        msg = f"there is no cluster {ref}; `replictl clusters` lists those that are known"
+        raise NotFoundError(msg)
+    result = await cycle(turn, [ref], mode, wait_s=wait_s)
+    report = result.reports[0]
+    if report.notes == (BUSY,):
+        holder = "another worker (see `replictl locks`)"
+        raise BusyError("lock", str(ref), holder)
+    return report.evolve(phases_ms={phase: round(ms, 2) for phase, ms in turn.steps.phases_ms.items()})
+
+
+async def _cluster(
+    turn: Turn, ref: ClusterRef, view: ClusterView | None, claim: Claim, mode: Mode, begun: datetime
+) -> _Done:
+    if view is None:
+        return _Done(_skipped(ref, begun, "it is not known any more"))
+    if not view.spec.active or not view.namespace.may_look:
+        why = "it is not active" if not view.spec.active else f"its namespace is {view.namespace.status}"
+        return _Done(_skipped(ref, begun, why))
+    report = Report(namespace=ref.namespace, cluster_id=ref.cluster_id, started_at=begun, outcome=CycleOutcome.SUCCESS)
+    try:
+        return await _through(turn, view, claim, mode, report)
+    except (FencedError, LockLostError, ConflictError) as error:
+        return _Done(report.evolve(outcome=CycleOutcome.FAILED, error=str(error)))
+
+
+async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, report: Report) -> _Done:
+    looks = await turn.steps("poll", poll_nodes, turn.agents, view, only_with_actions=mode is Mode.ACT)
+    settled = _judged(turn.steps, view, looks, turn.clock())
+    events = 0
+    if not settled.change.empty:
+        events = await turn.steps("save", save, turn.store, settled, claim, turn.clock())
+    dispatched, choice = Dispatched(), Choice()
+    if mode is not Mode.OBSERVE:
+        chosen = choose(settled.view, now=turn.clock())
+        choice = chosen.choice
+        if chosen.actions:
+            dispatched = await turn.steps(
+                "dispatch", dispatch, turn.agents, turn.coordinator, turn.store, settled.view, claim, chosen.actions, turn.clock
+            )  # fmt: skip
+    actions = {**settled.view.actions, **{action.action_id: action for action in dispatched.actions}}
+    report = report.evolve(
+        choice=choice,
+        nodes_synced=settled.synced,
+        nodes_failed=settled.failed,
+        actions_sent=dispatched.sent,
+        actions_send_failed=dispatched.failed,
+        actions_lost=settled.lost,
+        events=events,
+        notes=dispatched.notes,
+        phases_ms={phase: round(ms, 2) for phase, ms in turn.steps.phases_ms.items()},
+    )
+    if events or dispatched.actions or turn.steps.watched:
+        await turn.steps("report", save_report, turn.store, report, claim, turn.clock())
+    return _Done(
+        report,
+        unchanged=(settled, claim) if settled.change.empty else None,
+        under_way=any(action.state.on_agent or action.intent for action in actions.values() if not action.state.final),
+    )
+
+
+def _judged(steps: Steps, view: ClusterView, looks: dict[str, Look], now: datetime) -> Settled:
+    begun = time.monotonic()
+    settled = settle(view, looks, now=now)
+    steps.phases_ms["decide"] = steps.phases_ms.get("decide", 0.0) + (time.monotonic() - begun) * 1_000
+    return settled
+
+
+def _skipped(ref: ClusterRef, begun: datetime, why: str) -> Report:
+    return Report(
+        namespace=ref.namespace, cluster_id=ref.cluster_id, started_at=begun, outcome=CycleOutcome.SKIPPED, notes=(why,)
+    )

@@ -1,0 +1,151 @@
+"""Duties as loops: whoever takes a duty's claim does it; the others wait for the claim to go and take over at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
+from blocks.errors import BusyError, DependencyUnavailableError, TransientError
+from blocks.event_bus.protocol import EventBus
+from blocks.store.protocol import Store
+from blocks.work_queue.protocol import WorkQueue
+from flows.degraded import Degraded, DegradedMode
+from flows.relay import DUTY as RELAY
+from flows.steps import Steps
+from flows.sweep import sweep_once
+from tasks.duties import enqueue_due, relay_events
+
+ENQUEUE_EVERY_S = 1.0
+RELAY_EVERY_S = 0.5
+SWEEP_EVERY_S = 2.0
+THOROUGH_EVERY_S = 30.0
+"""Mending the timetable and asking Prefect for zombies costs more, and is done so often."""
+AGAIN_S = 1.0
+FAILURES_MAX = 5
+"""After so many failures in a row the duty is given back, so that another worker may have better luck."""
+
+_logger = logging.getLogger("replicore.duties")
+
+
+@dataclass(slots=True)
+class Duty:
+    """One duty as done by one worker."""
+
+    name: str
+    every_s: float
+    coordinator: Coordinator
+    turn: Callable[[], Awaitable[bool]]
+    """One turn; True when another is due at once."""
+    nudge: asyncio.Event | None = None
+    """Set when a turn is due at once."""
+
+    async def run(self, over: asyncio.Event, degraded: Degraded) -> None:
+        """Take the duty whenever it is free, and do it until the shift is over."""
+        while not over.is_set():
+            try:
+                claim = await self.coordinator.take(ClaimKind.DUTY, self.name, "does it")
+            except BusyError:
+                await self._until_free(over)
+                continue
+            except DependencyUnavailableError as error:
+                await degraded.enter(DegradedMode.NO_COORDINATOR, error)
+                await _pause(over, AGAIN_S)
+                continue
+            try:
+                await self._do(over, claim, degraded)
+            finally:
+                await self.coordinator.give_back([claim])
+
+    async def _until_free(self, over: asyncio.Event) -> None:
+        gone = asyncio.ensure_future(self.coordinator.wait_gone(ClaimKind.DUTY, self.name, 10.0))
+        ended = asyncio.ensure_future(over.wait())
+        try:
+            await asyncio.wait({gone, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in (gone, ended):
+                waiter.cancel()
+                with contextlib.suppress(asyncio.CancelledError, DependencyUnavailableError):
+                    await waiter
+
+    async def _do(self, over: asyncio.Event, claim: Claim, degraded: Degraded) -> None:
+        failures = 0
+        while not over.is_set() and failures < FAILURES_MAX and self.coordinator.remaining_s(claim) > 0:
+            at_once = False
+            try:
+                at_once = await self.turn()
+                failures = 0
+            except DependencyUnavailableError as error:
+                await degraded.enter(_mode_of(error), error)
+                await _pause(over, AGAIN_S)
+            except TransientError as error:
+                failures += 1
+                _logger.warning("%s: %s", self.name, error)
+            except Exception:
+                failures += 1
+                _logger.exception("%s failed unexpectedly", self.name)
+            if not at_once:
+                await self._wait(over)
+
+    async def _wait(self, over: asyncio.Event) -> None:
+        if self.nudge is None:
+            await _pause(over, self.every_s)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.every_s):
+                await self.nudge.wait()
+        self.nudge.clear()
+
+
+def duties(
+    coordinator: Coordinator,
+    store: Store,
+    queue: WorkQueue,
+    bus: EventBus,
+    clock: Callable[[], datetime],
+    nudge: asyncio.Event,
+) -> tuple[Duty, ...]:
+    """The three duties."""
+    thorough_at = 0.0
+
+    async def enqueue() -> bool:
+        await enqueue_due.fn(store, queue, clock())
+        return False
+
+    async def relay() -> bool:
+        return (await relay_events.fn(store, bus)).waiting
+
+    async def sweep() -> bool:
+        nonlocal thorough_at
+        thorough = time.monotonic() >= thorough_at
+        await sweep_once(coordinator, store, clock, Steps(), thorough=thorough)
+        if thorough:
+            thorough_at = time.monotonic() + THOROUGH_EVERY_S
+        return False
+
+    return (
+        Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue),
+        Duty(RELAY, RELAY_EVERY_S, coordinator, relay, nudge),
+        Duty("sweep", SWEEP_EVERY_S, coordinator, sweep),
+    )
+
+
+def _mode_of(error: DependencyUnavailableError) -> DegradedMode:
+    match error.component:
+        case "MongoDB":
+            return DegradedMode.NO_STORE
+        case "ZooKeeper":
+            return DegradedMode.NO_COORDINATOR
+        case _:
+            return DegradedMode.NO_QUEUE
+
+
+async def _pause(over: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await over.wait()

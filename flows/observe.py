@@ -1,0 +1,32 @@
+"""Health aggregation: look at every node of a cluster, judge, save what changed and tell of it."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from blocks.fleet import Connections
+from blocks.models.ids import ClusterRef
+from blocks.models.report import Report
+from flows.artifacts import show_cluster
+from flows.cycle import Mode, cycle_one
+from flows.entry import FLEET, run
+from flows.turn import watched_turn
+
+
+@flow(name="observe", flow_run_name="observe {cluster}")
+def observe(cluster: str, wait_s: float = 30.0, fleet: str = FLEET) -> Report:
+    """Look at every node of a cluster and say how it is; nothing is done to it.
+
+    Args:
+        cluster: `namespace/cluster`.
+        wait_s: how many seconds to wait for the cluster's lock.
+        fleet: name of the Fleet block.
+    """
+
+    async def sentence(connections: Connections) -> Report:
+        ref = ClusterRef.parse(cluster)
+        report = await cycle_one(await watched_turn(connections), ref, Mode.OBSERVE, wait_s=wait_s)
+        await show_cluster(await connections.store(), ref, report)
+        return report
+
+    return run(sentence, fleet)

@@ -1,0 +1,45 @@
+"""A worker's shift: take a seat, run work off the queue, do the duties it wins, hand everything back at the end.
+
+Seats bound the number of workers. A run that finds none free waits as *standby* and takes the next one that gets free, so
+that no seat stays empty; any further run ends at once. What a shift holds are claims that vanish with its process: another
+one takes over within a session timeout. SIGTERM (a planned stop) and the end of the shift hand over at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow
+
+from blocks.fleet import Connections
+from flows.entry import FLEET, run, utc_now
+from flows.shift import Shift, ShiftReport
+
+
+@flow(name="operate", flow_run_name="shift")
+def operate(shift_s: float | None = None, fleet: str = FLEET) -> ShiftReport:
+    """Work for a bounded time as one of the fleet's workers.
+
+    Args:
+        shift_s: how long, in seconds; None means as the Fleet block says.
+        fleet: name of the Fleet block.
+    """
+    stop = asyncio.Event()
+
+    async def sentence(connections: Connections) -> ShiftReport:
+        workers = connections.settings.workers
+        settings = workers if shift_s is None else workers.model_copy(update={"shift_s": shift_s})
+        shift = Shift(
+            coordinator=await connections.coordinator(),
+            store=await connections.store(),
+            queue=await connections.work_queue(),
+            bus=await connections.event_bus(),
+            agents=await connections.agents(),
+            sources=await connections.sources(),
+            settings=settings,
+            clock=utc_now,
+            stop=stop,
+        )
+        return await shift.work()
+
+    return run(sentence, fleet, on_sigterm=stop.set)

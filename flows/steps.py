@@ -1,0 +1,50 @@
+"""How the verbs of a sentence are run: as Prefect task runs that a person can watch, or directly on the hot path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar
+
+from prefect.tasks import Task
+
+from blocks.agents.protocol import Agents
+from blocks.coordinator.protocol import Coordinator
+from blocks.store.protocol import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Steps:
+    """Runs verbs and remembers how long each phase took."""
+
+    watched: bool = False
+    """As Prefect task runs (a few milliseconds each), for runs that people start."""
+    phases_ms: dict[str, float] = field(default_factory=dict)
+
+    async def __call__(
+        self, phase: str, verb: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a verb as a part of a phase."""
+        begun = time.monotonic()
+        try:
+            if self.watched:
+                return await verb(*args, **kwargs)
+            return await verb.fn(*args, **kwargs)
+        finally:
+            self.phases_ms[phase] = self.phases_ms.get(phase, 0.0) + (time.monotonic() - begun) * 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn of the cycle works with."""
+
+    coordinator: Coordinator
+    store: Store
+    agents: Agents
+    clock: Callable[[], datetime]
+    steps: Steps

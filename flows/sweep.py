@@ -1,0 +1,48 @@
+"""Duty: repair what dead processes left behind. `operate` runs it as a loop; this is one turn by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from prefect import flow
+
+from blocks.coordinator.protocol import Coordinator
+from blocks.fleet import Connections
+from blocks.store.protocol import Store
+from flows.entry import FLEET, run, utc_now
+from flows.steps import Steps
+from tasks.duties import Swept, mend_timetable, requeue_orphans
+from tasks.reap import reap_zombies
+
+OPERATE = "operate"
+
+
+@flow(name="sweep")
+def sweep(fleet: str = FLEET) -> Swept:
+    """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone."""
+
+    async def sentence(connections: Connections) -> Swept:
+        return await sweep_once(await connections.coordinator(), await connections.store(), utc_now, Steps(watched=True))
+
+    return run(sentence, fleet)
+
+
+async def sweep_once(
+    coordinator: Coordinator, store: Store, clock: Callable[[], datetime], steps: Steps, *, thorough: bool = True
+) -> Swept:
+    """One turn.
+
+    Args:
+        coordinator: who is alive.
+        store: whose work must be saved.
+        clock: the present.
+        steps: how to run the verbs.
+        thorough: also mend the timetable and ask Prefect for zombies.
+    """
+    requeued = await steps("requeue", requeue_orphans, coordinator, store, clock())
+    if not thorough:
+        return Swept(requeued=requeued)
+    changes = await steps("mend", mend_timetable, store, clock())
+    crashed = await steps("reap", reap_zombies, coordinator, OPERATE, clock())
+    return Swept(requeued=requeued, crashed=crashed, timetable_changes=changes)

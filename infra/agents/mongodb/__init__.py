@@ -1,0 +1,1 @@
+"""The agent of one mongod in a replica set."""

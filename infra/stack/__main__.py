@@ -1,0 +1,5 @@
+"""``python -m infra.stack``."""
+
+from infra.stack.cli import main
+
+main()

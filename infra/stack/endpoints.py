@@ -1,0 +1,27 @@
+"""The addresses of a stack, as environment variables: the one place that names them."""
+
+from infra.stack import mongod
+from infra.stack.layout import write_atomic
+from infra.stack.settings import StackSettings
+
+
+def environment(settings: StackSettings) -> dict[str, str]:
+    """Return what the product must know to use this stack."""
+    host = settings.host
+    return {
+        "PREFECT_API_URL": f"http://{host}:{settings.prefect_port}/api",
+        "PREFECT_HOME": str(settings.layout.root / "prefect-client"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "REPLICORE_ZOOKEEPER_HOSTS": f"{host}:{settings.zookeeper_port}",
+        "REPLICORE_KAFKA_BOOTSTRAP": f"{host}:{settings.kafka_port}",
+        "REPLICORE_MONGODB_URI": f"mongodb://{host}:{settings.mongodb_port}/?replicaSet={mongod.REPLICA_SET}",
+        "REPLICORE_STACK_DISCOVERY": f"http://{host}:{settings.discovery_port}/discover",
+        "REPLICORE_STACK_STATUS": str(settings.layout.status),
+    }
+
+
+def write(settings: StackSettings) -> None:
+    """Write ``.stack/env``: KEY=VALUE lines, for a shell or for ``replictl``."""
+    lines = [f"{key}={value}\n" for key, value in environment(settings).items()]
+    write_atomic(settings.layout.env, "".join(lines))

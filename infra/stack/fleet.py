@@ -1,0 +1,95 @@
+"""The demo fleet, the product's own servers included, and the process that serves the product."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from infra.stack import endpoints, kafka, mongod, prefect_server, zookeeper
+from infra.stack.context import Context
+from infra.stack.layout import PROJECT, write_atomic
+from infra.stack.service import Probe, Service
+from infra.stack.settings import StackSettings
+
+ORDERS = ("orders-1", "orders-2", "orders-3")
+DISCOVERY = "discovery"
+SERVE = "serve"
+
+
+def _port(settings: StackSettings, name: str) -> int:
+    return int(getattr(settings, name.replace("-", "_") + "_port"))
+
+
+def _member(name: str, context: Context) -> Service:
+    return mongod.empty_member(context, name, _port(context.settings, name), "orders")
+
+
+def _agent(name: str, context: Context) -> Service:
+    """Describe the agent of one node: name, kind, node id, cluster and store come from the table."""
+    settings, (kind, node, cluster) = context.settings, _AGENTS[name]
+    store, port = _store(settings, name), _port(settings, name)
+    command = (
+        *(sys.executable, "-m", "infra.agents", kind, "--listen", f"{settings.host}:{port}"),
+        *("--store", store, "--cluster-id", cluster, "--node-id", node),
+        *("--data", str(context.layout.data(name))),
+    )
+    probe = Probe("http", settings.host, port, expect="/api/unstable/info/node")
+    return Service(name, command, probe, (port,), cwd=str(PROJECT))
+
+
+def _store(settings: StackSettings, agent: str) -> str:
+    if agent == "agent-zookeeper":
+        return f"{settings.host}:{settings.zookeeper_port}"
+    if agent == "agent-kafka":
+        return f"{settings.host}:{settings.kafka_port}"
+    return f"mongodb://{settings.host}:{_port(settings, agent.removeprefix('agent-'))}"
+
+
+_AGENTS = {
+    **{f"agent-{name}": ("mongodb", name, "orders") for name in ORDERS},
+    "agent-zookeeper": ("zookeeper", "zookeeper-1", "coordination"),
+    "agent-kafka": ("kafka", "kafka-1", "queue"),
+}
+"""Agent -> kind of store, node id, cluster id."""
+
+
+def discovery(context: Context) -> Service:
+    """Write the list of agents by cluster, and describe the endpoint that serves it."""
+    settings = context.settings
+    listed: dict[str, list[dict[str, str | None]]] = {}
+    for name, (kind, node, cluster) in _AGENTS.items():
+        address = f"http://{settings.host}:{_port(settings, name)}"
+        described = {"agent_address": address, "node_id": node, "node_class": kind, "node_group": None}
+        listed.setdefault(cluster, []).append(described)
+    clusters = [{"cluster_id": cluster, "nodes": nodes} for cluster, nodes in listed.items()]
+    path = context.layout.root / "fleet.json"
+    write_atomic(path, json.dumps({"clusters": clusters}, indent=1) + "\n")
+    command = (
+        *(sys.executable, "-m", "infra.agents", "discovery"),
+        *("--listen", f"{settings.host}:{settings.discovery_port}", "--file", str(path)),
+    )
+    probe = Probe("http", settings.host, settings.discovery_port, expect="/discover")
+    return Service(DISCOVERY, command, probe, (settings.discovery_port,), cwd=str(PROJECT))
+
+
+def serve(context: Context) -> Service:
+    """Describe the product: the one process that serves all deployments."""
+    ready = context.layout.run / "serve.ready"
+    return Service(
+        name=SERVE,
+        command=(sys.executable, "-m", "deployments.serve"),
+        probe=Probe("file", expect=str(ready)),
+        env={**endpoints.environment(context.settings), "REPLICORE_READY_FILE": str(ready)},
+        cwd=str(PROJECT),
+        after=(prefect_server.NAME, mongod.NAME, zookeeper.NAME, kafka.NAME),
+        stop_within=20,
+    )
+
+
+BUILDERS: dict[str, Callable[[Context], Service]] = {
+    **{name: partial(_member, name) for name in ORDERS},
+    **{name: partial(_agent, name) for name in _AGENTS},
+    DISCOVERY: discovery,
+    SERVE: serve,
+}
+NAMES = (*ORDERS, *_AGENTS, DISCOVERY)

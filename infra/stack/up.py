@@ -1,0 +1,93 @@
+"""``up``: from nothing to a fleet that is looked after; run again, it checks and adds what misses."""
+
+from collections.abc import Sequence
+
+from infra.stack import compose, control, endpoints, steps
+from infra.stack.console import Progress, table
+from infra.stack.context import Context
+from infra.stack.errors import StackError
+from infra.stack.settings import StackSettings
+from infra.stack.status import Status
+
+_READY_WITHIN_S = 150.0
+_EVERYTHING = ("servers", "fleet", "product")
+
+
+def up(settings: StackSettings, only: Sequence[str], progress: Progress) -> None:
+    """Start what is asked for and wait until it serves.
+
+    What this call has started is stopped again when it fails; what ran before goes on.
+
+    Raises:
+        StackError: something could not be started; the sentence says what and why.
+    """
+    names = compose.expand(only or _EVERYTHING)
+    layout = settings.layout
+    with control.exclusive(layout):
+        ran_before = control.is_running(layout)
+        try:
+            _start(settings, names, progress)
+        except BaseException:
+            if not ran_before:
+                progress.line("stopping what was started")
+                control.stop(layout)
+            raise
+        _report(settings, names, progress)
+
+
+def _start(settings: StackSettings, names: tuple[str, ...], progress: Progress) -> None:
+    product = tuple(name for name in names if name in compose.PRODUCT)
+    rest = tuple(name for name in names if name not in product)
+    control.check_ports(names, settings)
+    context = Context(settings, progress.now)
+    endpoints.write(settings)
+    with progress.waiting("preparing"):
+        for service in compose.services(context, rest):
+            control.add([service], settings.layout)
+    _wait(rest, settings, progress)
+    if product:
+        _step(steps.REGISTER, settings, progress)
+        control.add(compose.services(context, product), settings.layout)
+        _wait(product, settings, progress)
+        _step(steps.JOB, settings, progress)
+
+
+def _wait(names: tuple[str, ...], settings: StackSettings, progress: Progress) -> None:
+    with progress.waiting(f"waiting for {', '.join(names)}"):
+        control.wait_ready(names, settings.layout, _READY_WITHIN_S, progress.ready)
+
+
+def _step(step: steps.Step, settings: StackSettings, progress: Progress) -> None:
+    with progress.waiting(step.title):
+        steps.run(step, settings)
+    progress.line(step.title)
+
+
+def _report(settings: StackSettings, names: tuple[str, ...], progress: Progress) -> None:
+    status = Status.read(settings.layout.status)
+    progress.console.print()
+    progress.console.print(table(status))
+    progress.console.print()
+    if "prefect" in names:
+        progress.console.print(f"Prefect    http://{settings.host}:{settings.prefect_port}")
+    progress.console.print(f"Addresses  {settings.layout.env}")
+    progress.console.print(f"Up in {progress.seconds:.1f} s; `make down` stops everything.")
+
+
+def down(settings: StackSettings, progress: Progress) -> None:
+    """Stop everything that this stack started, and nothing else.
+
+    Raises:
+        StackError: another ``up`` or ``down`` is at work, or a process could not be stopped.
+    """
+    layout = settings.layout
+    with control.exclusive(layout):
+        if not control.is_running(layout):
+            progress.line("nothing was running")
+            return
+        with progress.waiting("stopping"):
+            control.stop(layout)
+        if control.is_running(layout):
+            message = f"some processes of {layout.root} could not be stopped: see {layout.log('supervisor')}"
+            raise StackError(message)
+        progress.line("everything is stopped; the data is kept")

@@ -1,0 +1,140 @@
+"""What changed between two views of a cluster, as events. No change, no event; moving offsets and lag are no change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from blocks.models.base import Json
+from blocks.models.cluster import ClusterState, Health
+from blocks.models.event import EventDraft, EventType
+from blocks.models.ids import ClusterRef
+from blocks.models.node import Node, Shard
+from blocks.models.view import ClusterView
+
+FACTS = (
+    "agent_address",
+    "node_class",
+    "node_group",
+    "protocol",
+    "agent_version",
+    "store_id",
+    "store_version",
+    "reported_node_id",
+    "reported_cluster_id",
+    "addresses",
+    "attributes",
+    "store_attributes",
+)
+"""Fields of a node whose change makes a `node.changed` event."""
+
+
+def diff(before: ClusterView, after: ClusterView) -> tuple[EventDraft, ...]:
+    """Events that tell how `before` became `after`, in the order in which a reader should hear of them."""
+    ref = after.ref
+    drafts = [
+        *(draft for node_id in sorted(before.nodes.keys() - after.nodes.keys()) for draft in _removed(before.nodes[node_id])),
+        *(draft for node_id in sorted(after.nodes) for draft in _node(before.nodes.get(node_id), after.nodes[node_id])),
+        *_state(ref, before.state, after.state),
+    ]
+    return tuple(drafts)
+
+
+def draft(ref: ClusterRef, type_: EventType, subject: str, **data: Any) -> EventDraft:
+    """An event about a cluster or something in it, in the cluster's stream."""
+    return EventDraft(type=type_, stream=ref.key, subject=subject, data=data)
+
+
+def plain(value: object) -> Json:
+    """A fact as it is told in an event's data."""
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json", exclude_none=True) if dump is not None else value  # type: ignore[return-value]
+
+
+def _removed(node: Node) -> Iterator[EventDraft]:
+    yield draft(node.cluster, EventType.NODE_REMOVED, str(node.ref), node_id=node.node_id, status=node.status.value)
+
+
+def _node(before: Node | None, after: Node) -> Iterator[EventDraft]:
+    subject = str(after.ref)
+    if before is None:
+        facts = {name: plain(getattr(after, name)) for name in FACTS}
+        yield draft(after.cluster, EventType.NODE_ADDED, subject, node_id=after.node_id, status=after.status.value, **facts)
+    else:
+        if before.status is not after.status:
+            yield draft(
+                after.cluster,
+                EventType.NODE_STATUS_CHANGED,
+                subject,
+                node_id=after.node_id,
+                before=before.status.value,
+                after=after.status.value,
+                reason=after.status_text,
+            )
+        changed = [name for name in FACTS if getattr(before, name) != getattr(after, name)]
+        if changed:
+            yield draft(
+                after.cluster,
+                EventType.NODE_CHANGED,
+                subject,
+                node_id=after.node_id,
+                before={name: plain(getattr(before, name)) for name in changed},
+                after={name: plain(getattr(after, name)) for name in changed},
+            )
+    yield from _shards(after, before.shards if before is not None else ())
+
+
+def _shards(node: Node, before: tuple[Shard, ...]) -> Iterator[EventDraft]:
+    subject = str(node.ref)
+    old = {shard.shard_id: shard for shard in before}
+    new = {shard.shard_id: shard for shard in node.shards}
+    for shard_id in sorted(old.keys() - new.keys()):
+        yield draft(node.cluster, EventType.SHARD_REMOVED, subject, node_id=node.node_id, shard_id=shard_id)
+    for shard_id in sorted(new):
+        was, shard = old.get(shard_id), new[shard_id]
+        told = {"node_id": node.node_id, "shard_id": shard_id, "role": _role(shard)}
+        if was is None:
+            yield draft(node.cluster, EventType.SHARD_ADDED, subject, **told)
+        elif _role(was) != _role(shard):
+            yield draft(node.cluster, EventType.SHARD_CHANGED, subject, **told, role_before=_role(was))
+
+
+def _role(shard: Shard) -> str:
+    return shard.role_text or shard.role.value
+
+
+def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | None) -> Iterator[EventDraft]:
+    if after is None:
+        return
+    old = {problem.identity: problem for problem in (before.problems if before is not None else ())}
+    new = {problem.identity: problem for problem in after.problems}
+    for identity in sorted(old.keys() - new.keys()):
+        problem = old[identity]
+        yield draft(ref, EventType.PROBLEM_CLEARED, _subject(ref, problem.node_id), code=problem.code, node_id=problem.node_id)
+    for identity in sorted(new.keys() - old.keys()):
+        problem = new[identity]
+        yield draft(
+            ref,
+            EventType.PROBLEM_RAISED,
+            _subject(ref, problem.node_id),
+            code=problem.code,
+            node_id=problem.node_id,
+            severity=problem.severity.value,
+            description=problem.description,
+            evidence=problem.evidence,
+        )
+    health_before = before.health if before is not None else Health.UNKNOWN
+    if health_before is not after.health:
+        yield draft(
+            ref,
+            EventType.CLUSTER_HEALTH_CHANGED,
+            str(ref),
+            before=health_before.value,
+            after=after.health.value,
+            nodes_total=after.nodes_total,
+            nodes_by_status=after.nodes_by_status,
+        )
+
+
+def _subject(ref: ClusterRef, node_id: str | None) -> str:
+    return str(ref) if node_id is None else str(ref.node(node_id))

@@ -1,0 +1,234 @@
+"""From manifests (`apiVersion: replicante.io/v0`) to the records that they ask for. Every fault is found, not only the first.
+
+Both spellings of the original are read: names in `metadata` (0.7) and everything flat in `spec` (the rewrite).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from blocks.errors import Fault, InvalidInputError
+from blocks.models.action import Action, ActionKind, ActionState, Approval
+from blocks.models.base import JSON_BYTES_MAX, Id, Json, Name, Seconds, Text
+from blocks.models.cluster import ClusterSpec
+from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatus, Tls
+from blocks.models.source import HttpDiscovery, Source
+from tasks.decide.lifecycle import begun
+
+API_VERSION = "replicante.io/v0"
+DOCUMENTS_MAX = 1_000
+
+Wanted = Namespace | Source | ClusterSpec | Action
+
+
+class Manifest(BaseModel):
+    """One document as a person writes it."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    api_version: str = Field(alias="apiVersion", description=f"always {API_VERSION}")
+    kind: str = Field(min_length=1, max_length=64)
+    metadata: dict[str, Json] = Field(default_factory=dict)
+    spec: dict[str, Json] = Field(default_factory=dict)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _NamespaceSpec(_Strict):
+    name: Name
+    status: NamespaceStatus = NamespaceStatus.ACTIVE
+    tls: Tls | None = None
+    settings: NamespaceSettings = NamespaceSettings()
+
+
+class _SourceSpec(_Strict):
+    namespace: Name
+    name: Name
+    enabled: bool = True
+    interval: Seconds
+    backend: str = Field(default="http", pattern="^http$")
+    http: HttpDiscovery
+
+
+class _ClusterSpecSpec(_Strict):
+    namespace: Name
+    cluster: Id
+    active: bool = True
+    interval: Seconds | None = None
+    lag_limit_s: float = Field(default=30.0, gt=0)
+
+
+class _NodeActionSpec(_Strict):
+    namespace: Name
+    cluster: Id
+    node: Id
+    approval: Approval = Approval.REQUIRED
+    action: ActionKind
+    action_id: UUID | None = None
+    args: Json = None
+    metadata: dict[str, Text] = Field(default_factory=dict, max_length=50)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, when, and where new ids come from."""
+
+    who: str
+    now: datetime
+    new_id: Callable[[], UUID]
+
+
+def parse(documents: Iterable[object], asked: Asked) -> tuple[Wanted, ...]:
+    """Read all documents, or say everything that is wrong with them.
+
+    Raises:
+        InvalidInputError: with one fault per wrong field, each with its document, path and reason.
+    """
+    faults: list[Fault] = []
+    wanted: list[Wanted] = []
+    listed = list(documents)
+    if len(listed) > DOCUMENTS_MAX:
+        message = f"{len(listed)} documents are more than the {DOCUMENTS_MAX} that can be applied at once; nothing was applied"
+        raise InvalidInputError(message)
+    for number, document in enumerate(listed, start=1):
+        try:
+            wanted.append(_one(document, asked, number))
+        except ValidationError as error:
+            faults.extend(_faults(number, document, error))
+        except InvalidInputError as error:
+            faults.append(Fault(f"document {number}", error.message))
+    if not listed:
+        faults.append(Fault("input", "there is no document in it"))
+    faults.extend(_twice(wanted))
+    if faults:
+        message = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the manifests; nothing was applied"
+        raise InvalidInputError(message, tuple(faults))
+    return tuple(wanted)
+
+
+def _one(document: object, asked: Asked, number: int) -> Wanted:
+    if not isinstance(document, Mapping):
+        message = f"a manifest is a mapping with apiVersion, kind, metadata and spec, not {type(document).__name__}"
+        raise InvalidInputError(message)
+    manifest = Manifest.model_validate(dict(document))
+    if manifest.api_version != API_VERSION:
+        message = f"apiVersion is {manifest.api_version!r}; this version reads {API_VERSION!r}"
+        raise InvalidInputError(message)
+    reader = READERS.get(manifest.kind.lower())
+    if reader is None:
+        message = f"unknown kind {manifest.kind!r}; known kinds are {', '.join(KINDS)}"
+        raise InvalidInputError(message)
+    return reader(manifest, asked, number)
+
+
+def _flat(manifest: Manifest, renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Names from metadata and spec in one mapping, old spellings renamed."""
+    flat: dict[str, Any] = {}
+    for part in (manifest.spec, manifest.metadata):
+        flat |= {renamed.get(name, name): value for name, value in part.items()}
+    return flat
+
+
+def _namespace(manifest: Manifest, _: Asked, __: int) -> Namespace:
+    spec = _NamespaceSpec.model_validate(_flat(manifest, {"id": "name", "ns_id": "name"}))
+    return Namespace(name=spec.name, status=spec.status, tls=spec.tls, settings=spec.settings)
+
+
+def _source(manifest: Manifest, _: Asked, __: int) -> Source:
+    flat = _flat(manifest, {"ns_id": "namespace"})
+    if "http" not in flat:
+        flat["http"] = {name: flat.pop(name) for name in HttpDiscovery.model_fields if name in flat}
+    spec = _SourceSpec.model_validate(flat)
+    return Source(namespace=spec.namespace, name=spec.name, enabled=spec.enabled, interval=spec.interval, http=spec.http)
+
+
+def _cluster_spec(manifest: Manifest, _: Asked, __: int) -> ClusterSpec:
+    renamed = {"ns_id": "namespace", "cluster_id": "cluster", "name": "cluster"}
+    spec = _ClusterSpecSpec.model_validate(_flat(manifest, renamed))
+    return ClusterSpec(
+        namespace=spec.namespace,
+        cluster_id=spec.cluster,
+        active=spec.active,
+        interval=spec.interval,
+        lag_limit_s=spec.lag_limit_s,
+    )
+
+
+def _node_action(manifest: Manifest, asked: Asked, number: int) -> Action:
+    renamed = {"ns_id": "namespace", "cluster_id": "cluster", "node_id": "node", "kind": "action"}
+    spec = _NodeActionSpec.model_validate(_flat(manifest, renamed))
+    granted = spec.approval is Approval.GRANTED
+    action = Action(
+        action_id=str(spec.action_id or asked.new_id()),
+        namespace=spec.namespace,
+        cluster_id=spec.cluster,
+        node_id=spec.node,
+        kind=spec.action,
+        args=_bounded(spec.args),
+        metadata=spec.metadata,
+        state=ActionState.PENDING_SCHEDULE if granted else ActionState.PENDING_APPROVE,
+        created_at=asked.now + timedelta(milliseconds=number),
+        created_by=asked.who,
+        approved_by=asked.who if granted else None,
+    )
+    return begun(action, now=asked.now, who=asked.who, why="applied" + (", approval granted in the manifest" if granted else ""))
+
+
+def _bounded(args: Json) -> Json:
+    if len(repr(args)) > JSON_BYTES_MAX:
+        message = f"args are larger than {JSON_BYTES_MAX} bytes"
+        raise InvalidInputError(message)
+    return args
+
+
+READERS: dict[str, Callable[[Manifest, Asked, int], Wanted]] = {
+    "namespace": _namespace,
+    "discoverysettings": _source,
+    "clusterspec": _cluster_spec,
+    "nodeaction": _node_action,
+    "naction": _node_action,
+    "agentaction": _node_action,
+}
+"""By kind in lower case, what reads it. A new kind is one function and one line."""
+
+KINDS = ("Namespace", "DiscoverySettings", "ClusterSpec", "NodeAction (NAction, AgentAction)")
+
+
+IN_METADATA = frozenset({"namespace", "cluster", "node", "name", "approval"})
+"""Where a missing field is expected, when neither part has it."""
+
+
+def _faults(number: int, document: object, error: ValidationError) -> Iterable[Fault]:
+    for fault in error.errors(include_input=False, include_url=False):
+        path = ".".join(str(part) for part in _located(document, fault["loc"]))
+        reason = "unknown field" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+        yield Fault(f"document {number}: {path}" if path else f"document {number}", reason)
+
+
+def _located(document: object, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where in the document as written a field is, given its place in the flattened one."""
+    if not loc or not isinstance(document, Mapping) or loc[0] in {"apiVersion", "kind", "metadata", "spec"} or loc[0] in document:
+        return loc
+    for part in ("metadata", "spec"):
+        if isinstance(document.get(part), Mapping) and loc[0] in document[part]:
+            return (part, *loc)
+    if loc[0] == "http":
+        return ("spec", *loc[1:])
+    return ("metadata" if loc[0] in IN_METADATA else "spec", *loc)
+
+
+def _twice(wanted: Iterable[Wanted]) -> Iterable[Fault]:
+    seen: set[tuple[str, str]] = set()
+    for record in wanted:
+        identity = (type(record).__name__, record.key)
+        if identity in seen:
+            yield Fault(f"{identity[0]} {identity[1]}", "is given more than once")
+        seen.add(identity)

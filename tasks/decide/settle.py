@@ -1,0 +1,123 @@
+"""One cycle's judgement on one cluster: from what was known and what the looks brought to what is to be saved.
+
+Pure: the view before, the looks and the moment go in; the view after, the change and the events come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from blocks.models.action import Action
+from blocks.models.cluster import ClusterState
+from blocks.models.look import Failure, Look
+from blocks.models.node import Node
+from blocks.models.record import Change, RecordKey
+from blocks.models.view import ClusterView
+from tasks.decide.aggregate import aggregate
+from tasks.decide.diff import diff
+from tasks.decide.merge import merge
+from tasks.decide.sync import Synced, cancelled_with_node, sync
+
+OFFSETS_EVERY_S = 15.0
+"""Offsets and lag alone are saved so often at most: on a busy fleet they would be most of all writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The judgement."""
+
+    view: ClusterView
+    """The cluster as it is known now."""
+    change: Change
+    """What to save, with its events; empty when nothing changed."""
+    moved: tuple[Node, ...] = ()
+    """Nodes whose offsets alone moved and are due to be saved; only used when `change` is empty."""
+    synced: int = 0
+    failed: int = 0
+    lost: int = 0
+
+
+def settle(view: ClusterView, looks: Mapping[str, Look], *, now: datetime) -> Settled:
+    """Judge a cluster.
+
+    Args:
+        view: as stored.
+        looks: by node id. A node of the cluster without a look keeps what was known of it.
+        now: when the looks ended.
+    """
+    nodes = _nodes(view, looks, now)
+    gone = sorted(view.nodes.keys() - nodes.keys())
+    synced = _actions(view, looks, gone, now)
+    actions = {**view.actions, **{action.action_id: action for action in synced.actions}}
+    after = replace(view, nodes=nodes, actions=actions)
+    after = replace(after, state=_state(view, after, now))
+    failed = sum(isinstance(look.info, Failure) for look in looks.values())
+    change = _change(view, after, gone, synced)
+    return Settled(
+        view=after,
+        change=change,
+        moved=_offsets_due(view, after, now) if change.empty else (),
+        synced=len(looks) - failed,
+        failed=failed,
+        lost=synced.lost,
+    )
+
+
+def _nodes(view: ClusterView, looks: Mapping[str, Look], now: datetime) -> dict[str, Node]:
+    nodes: dict[str, Node] = {}
+    if view.discovery is None:
+        return nodes
+    for discovered in view.discovery.nodes:
+        known, look = view.nodes.get(discovered.node_id), looks.get(discovered.node_id)
+        if look is not None:
+            nodes[discovered.node_id] = merge(known, discovered, view.discovery, look, now=now)
+        elif known is not None:
+            nodes[discovered.node_id] = known
+    return nodes
+
+
+def _actions(view: ClusterView, looks: Mapping[str, Look], gone: list[str], now: datetime) -> Synced:
+    parts = [sync(view, looks, now=now), *(cancelled_with_node(view, node_id, now=now) for node_id in gone)]
+    actions: tuple[Action, ...] = tuple(action for part in parts for action in part.actions)
+    return Synced(actions=actions, drafts=tuple(d for part in parts for d in part.drafts), lost=parts[0].lost)
+
+
+def _state(before: ClusterView, after: ClusterView, now: datetime) -> ClusterState:
+    state = aggregate(after, now=now)
+    offsets_at = before.state.offsets_at if before.state is not None else None
+    return state.evolve(offsets_at=offsets_at)
+
+
+def _change(before: ClusterView, after: ClusterView, gone: list[str], synced: Synced) -> Change:
+    drafts = (*diff(before, after), *synced.drafts)
+    nodes = tuple(node for node in after.nodes.values() if _stable(before.nodes.get(node.node_id)) != _stable(node))
+    changed = nodes or gone or synced.actions or drafts or _lasting(before.state) != _lasting(after.state)
+    if not changed or after.state is None:
+        return Change()
+    deletes = tuple(RecordKey(Node, before.nodes[node_id].key) for node_id in gone)
+    return Change(puts=(*nodes, after.state), swaps=synced.actions, deletes=deletes, drafts=drafts)
+
+
+def _stable(node: Node | None) -> object:
+    """A node without what moves all the time."""
+    if node is None:
+        return None
+    shards = tuple((shard.shard_id, shard.role, shard.role_text) for shard in node.shards)
+    return {**dict(node), "shards": shards, "version": 0}
+
+
+def _lasting(state: ClusterState | None) -> object:
+    """A cluster's state without what moves all the time."""
+    if state is None:
+        return None
+    problems = tuple((problem.identity, problem.severity, problem.since) for problem in state.problems)
+    return {**dict(state), "problems": problems, "observed_at": None, "offsets_at": None, "lag_worst_ms": None, "version": 0}
+
+
+def _offsets_due(before: ClusterView, after: ClusterView, now: datetime) -> tuple[Node, ...]:
+    last = before.state.offsets_at if before.state is not None else None
+    if last is not None and now - last < timedelta(seconds=OFFSETS_EVERY_S):
+        return ()
+    return tuple(node for node in after.nodes.values() if node != before.nodes.get(node.node_id))

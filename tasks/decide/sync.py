@@ -1,0 +1,163 @@
+"""What becomes of a cluster's actions once their agents have been asked: the agent's word wins, final states stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from blocks.models.action import Action, ActionState, Requester
+from blocks.models.base import Json
+from blocks.models.event import EventDraft, EventType
+from blocks.models.ids import ClusterRef
+from blocks.models.look import AgentAction, Look
+from blocks.models.view import ClusterView
+from tasks.decide.diff import draft
+from tasks.decide.lifecycle import begun, may_move, moved, noted
+
+AGENT = "agent"
+CORE = "core"
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """The actions that changed, and the events that tell of it."""
+
+    actions: tuple[Action, ...] = ()
+    drafts: tuple[EventDraft, ...] = ()
+    lost: int = 0
+
+
+def asked_ids(view: ClusterView, node_id: str) -> tuple[str, ...]:
+    """Which actions an agent must be asked about by id: those it should have, or may have been sent."""
+    return tuple(
+        action.action_id
+        for action in view.actions.values()
+        if action.node_id == node_id and (action.state.on_agent or action.intent is not None) and not action.state.final
+    )
+
+
+def sync(view: ClusterView, looks: Mapping[str, Look], *, now: datetime) -> Synced:
+    """Settle the cluster's actions with what the looks brought.
+
+    Args:
+        view: the view before, with its unfinished actions.
+        looks: by node id; nodes that were not looked at are left alone.
+        now: when the cycle looked.
+    """
+    changed: list[tuple[Action | None, Action]] = []
+    for node_id, look in looks.items():
+        for action_id, word in look.details.items():
+            known = view.actions.get(action_id)
+            after = _settled(view, node_id, known, word, now) if known is not None else _adopted(view, node_id, word, now)
+            if after is not None and after != known:
+                changed.append((known, after))
+    drafts = tuple(told for before, after in changed for told in tell(before, after))
+    lost = sum(after.state is ActionState.LOST for _, after in changed)
+    return Synced(actions=tuple(after for _, after in changed), drafts=drafts, lost=lost)
+
+
+def cancelled_with_node(view: ClusterView, node_id: str, *, now: datetime) -> Synced:
+    """Cancel what is unfinished on a node that is no longer part of the cluster."""
+    changed = [
+        (action, moved(action, ActionState.CANCELLED, now=now, who=CORE, why="its node is no longer in the cluster"))
+        for action in view.actions.values()
+        if action.node_id == node_id and not action.state.final
+    ]
+    drafts = tuple(told for before, after in changed for told in tell(before, after))
+    return Synced(actions=tuple(after for _, after in changed), drafts=drafts)
+
+
+def tell(before: Action | None, after: Action) -> Iterator[EventDraft]:
+    """The event of an action's change: created, changed or finished."""
+    data: dict[str, Json] = {
+        "action_id": after.action_id,
+        "node_id": after.node_id,
+        "kind": after.kind,
+        "state": after.state.value,
+        "state_before": before.state.value if before is not None else None,
+        "payload": after.payload,
+        "error": after.error,
+        "attempts": after.attempts,
+        "who": after.history[-1].who if after.history else None,
+        "why": after.history[-1].why if after.history else None,
+    }
+    if before is None:
+        kind = EventType.ACTION_CREATED
+    elif after.state.final and not before.state.final:
+        kind = EventType.ACTION_FINISHED
+    else:
+        kind = EventType.ACTION_CHANGED
+    yield draft(after.cluster, kind, _subject(after), **data)
+
+
+def refused(ref: ClusterRef, action: Action, wanted: ActionState, reason: str) -> EventDraft:
+    """The event of a move that the table does not have: never silent."""
+    return draft(
+        ref,
+        EventType.ACTION_REFUSED,
+        _subject(action),
+        action_id=action.action_id,
+        node_id=action.node_id,
+        state=action.state.value,
+        wanted=wanted.value,
+        reason=reason,
+    )
+
+
+def _subject(action: Action) -> str:
+    return str(action.node) if action.node is not None else str(action.cluster)
+
+
+def _settled(view: ClusterView, node_id: str, known: Action, word: object, now: datetime) -> Action | None:
+    if known.node_id != node_id or known.state.final:
+        return None
+    if isinstance(word, AgentAction):
+        return _agreed(known, word, now)
+    if word is None and known.state.on_agent:
+        why = "the agent no longer knows it" + (_upgraded(view, node_id) or "")
+        return moved(known, ActionState.LOST, now=now, who=CORE, why=why, error=why)
+    if word is None and known.intent is not None and known.intent.answer_by < now:
+        attempts_max = view.namespace.settings.schedule_attempts_max
+        if known.attempts > attempts_max:
+            why = f"not sent after {known.attempts} attempts; its agent does not have it"
+            return moved(known, ActionState.FAILED, now=now, who=CORE, why=why)
+    return None
+
+
+def _upgraded(view: ClusterView, node_id: str) -> str | None:
+    node = view.nodes.get(node_id)
+    return f" (its agent speaks protocol {node.protocol})" if node is not None and node.protocol is not None else None
+
+
+def _agreed(known: Action, word: AgentAction, now: datetime) -> Action | None:
+    facts = {"payload": word.payload, "error": word.error, "scheduled_at": word.scheduled_at, "attempts": 0}
+    if word.state is known.state:
+        same = all(getattr(known, name) == value for name, value in facts.items())
+        return None if same else noted(known, **facts)
+    if not may_move(known.state, word.state):
+        return None
+    finished = {"finished_at": word.finished_at or now} if word.state.final else {}
+    return moved(known, word.state, now=now, who=AGENT, why="as its agent says", **facts, **finished)
+
+
+def _adopted(view: ClusterView, node_id: str, word: object, now: datetime) -> Action | None:
+    if not isinstance(word, AgentAction) or word.state.final:
+        return None
+    action = Action(
+        action_id=word.action_id,
+        namespace=view.spec.namespace,
+        cluster_id=view.spec.cluster_id,
+        node_id=node_id,
+        kind=word.kind,
+        args=word.args,
+        metadata=word.metadata,
+        state=word.state,
+        created_at=now,
+        created_by=f"agent of {node_id}",
+        requester=Requester.AGENT_API,
+        scheduled_at=word.scheduled_at,
+        payload=word.payload,
+        error=word.error,
+    )
+    return begun(action, now=now, who=AGENT, why="found on its agent")

@@ -1,0 +1,118 @@
+"""Send actions to agents: intent before effect, only while the lock is provably ours, never twice without asking first."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from prefect import task
+
+from blocks.agents.protocol import Agents
+from blocks.coordinator.protocol import Claim, Coordinator
+from blocks.errors import ConflictError, FencedError, LockLostError
+from blocks.models.action import Action
+from blocks.models.record import Change
+from blocks.models.sent import Sent
+from blocks.models.view import ClusterView
+from blocks.store.protocol import Store
+from tasks.decide.choose import after_sending, intended
+from tasks.decide.sync import tell
+from tasks.hold import fence_of
+from tasks.poll import target_of
+
+MARGIN_S = 0.5
+"""So much of the lock must be left beyond the longest time that the request may take, in seconds."""
+BUDGET_MIN_S = 1.0
+"""A request that could have less time than this is not sent at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What came of sending."""
+
+    actions: tuple[Action, ...] = ()
+    """The actions as they are now, sent or not."""
+    sent: int = 0
+    failed: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@task(name="dispatch actions")
+async def dispatch(
+    agents: Agents,
+    coordinator: Coordinator,
+    store: Store,
+    view: ClusterView,
+    claim: Claim,
+    chosen: Sequence[Action],
+    clock: Callable[[], datetime],
+) -> Dispatched:
+    """Send what was chosen, at most one action per node, all nodes at once.
+
+    Raises:
+        FencedError: a newer holder has taken the cluster; what was not saved is the newer holder's to find out.
+        LockLostError: the lock can no longer be proven; nothing was sent.
+    """
+    if not chosen:
+        return Dispatched()
+    budget_s = _budget_s(coordinator, claim, view)
+    intents = [
+        intended(action, generation=claim.generation, token=claim.token, now=clock(), budget_s=budget_s) for action in chosen
+    ]
+    try:
+        await store.commit(Change(swaps=tuple(intents)), now=clock(), fence=fence_of(claim))
+    except ConflictError:
+        return Dispatched(notes=("a person changed an action just now; nothing was sent",))
+    results = await asyncio.gather(
+        *(_send(agents, coordinator, view, claim, action, budget_s) for action in intents)
+    )
+    return await _record(store, view, claim, list(zip(intents, results, strict=True)), clock)
+
+
+def _budget_s(coordinator: Coordinator, claim: Claim, view: ClusterView) -> float:
+    left_s = coordinator.remaining_s(claim) if coordinator.connected else 0.0
+    budget_s = min(view.namespace.settings.agent_timeout, left_s - MARGIN_S)
+    if budget_s < BUDGET_MIN_S:
+        msg = f"the lock of {claim.name} is provably ours for only {left_s:.1f} s more: nothing was sent"
+        raise LockLostError(msg)
+    return budget_s
+
+
+async def _send(
+    agents: Agents, coordinator: Coordinator, view: ClusterView, claim: Claim, action: Action, budget_s: float
+) -> Sent:
+    nodes = view.discovery.nodes if view.discovery is not None else ()
+    node = next((node for node in nodes if node.node_id == action.node_id), None)
+    if node is None:
+        return Sent(accepted=False, failed="its node is not in the cluster")
+    if not coordinator.connected or coordinator.remaining_s(claim) < budget_s:
+        return Sent(accepted=False, failed="the lock could no longer be proven just before sending")
+    return await agents.send(target_of(view, node), action, claim.fence, budget_s)
+
+
+async def _record(
+    store: Store,
+    view: ClusterView,
+    claim: Claim,
+    results: Sequence[tuple[Action, Sent]],
+    clock: Callable[[], datetime],
+) -> Dispatched:
+    if any(sent.superseded for _, sent in results):
+        msg = f"an agent of {view.ref} has seen a newer holder than {claim.fence}"
+        raise FencedError(msg)
+    now, jitter = clock(), random.Random()  # noqa: S311 - spreads retries, hides nothing
+    attempts_max = view.namespace.settings.schedule_attempts_max
+    after = tuple(
+        after_sending(action, sent, now=now, attempts_max=attempts_max, jitter=jitter) for action, sent in results
+    )
+    drafts = tuple(draft for (before, _), now_ in zip(results, after, strict=True) for draft in tell(before, now_))
+    try:
+        await store.commit(Change(swaps=after, drafts=drafts), now=now, fence=fence_of(claim))
+    except ConflictError:
+        note = "a person changed an action while it was sent; the next cycle asks its agent"
+        return Dispatched(actions=tuple(before for before, _ in results), notes=(note,))
+    accepted = sum(sent.accepted for _, sent in results)
+    return Dispatched(actions=after, sent=accepted, failed=len(results) - accepted)

@@ -1,0 +1,72 @@
+"""What a person orders about an action: approve, reject, cancel. Compare-and-set, never under the cluster's lock."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import task
+
+from blocks.errors import ConflictError, NotFoundError, RefusedError
+from blocks.models.action import Action, ActionState
+from blocks.models.record import Change
+from blocks.store.protocol import Store
+from tasks.decide.lifecycle import moved
+from tasks.decide.sync import refused, tell
+
+TRIES_MAX = 5
+
+
+@task(name="order")
+async def order(
+    store: Store,
+    action_id: str,
+    after: ActionState,
+    who: str,
+    why: str,
+    now: datetime,
+    only_from: ActionState | None = None,
+) -> Action:
+    """Move an action by order of a person, and tell of it, also when the move is refused.
+
+    Args:
+        store: the truth.
+        action_id: which action.
+        after: the state that the person wants.
+        who: who orders it.
+        why: a comment.
+        now: the present.
+        only_from: refuse the move from any other state, even if the table has it.
+
+    Raises:
+        NotFoundError: there is no such action.
+        RefusedError: it cannot move there from where it is.
+        ConflictError: it kept changing while we tried.
+    """
+    for _ in range(TRIES_MAX):
+        action = await store.get(Action, action_id)
+        if action is None:
+            msg = f"there is no action {action_id}; `replictl actions` lists those that are known"
+            raise NotFoundError(msg)
+        try:
+            ordered = _ordered(action, after, who, why, now, only_from)
+        except RefusedError as error:
+            await store.commit(Change(drafts=(refused(action.cluster, action, after, str(error)),)), now=now)
+            raise
+        try:
+            await store.commit(Change(swaps=(ordered,), drafts=tuple(tell(action, ordered))), now=now)
+        except ConflictError:
+            continue
+        return ordered
+    msg = f"action {action_id} kept changing; try again"
+    raise ConflictError(msg)
+
+
+def _ordered(
+    action: Action, after: ActionState, who: str, why: str, now: datetime, only_from: ActionState | None
+) -> Action:
+    if only_from is not None and action.state is not only_from:
+        msg = f"action {action.action_id} is {action.state}; this needs it to be {only_from}"
+        raise RefusedError(msg)
+    if after is ActionState.PENDING_SCHEDULE and action.state is ActionState.PENDING_APPROVE:
+        return moved(action, after, now=now, who=who, why=why or "approved", approved_by=who)
+    return moved(action, after, now=now, who=who, why=why)

@@ -1,0 +1,54 @@
+"""Look at the nodes of clusters, all at once, each under its own deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect import task
+
+from blocks.agents.protocol import Agents, Target
+from blocks.models.ids import ClusterRef
+from blocks.models.look import Look
+from blocks.models.source import DiscoveredNode
+from blocks.models.view import ClusterView
+from blocks.store.protocol import Store
+from tasks.decide.sync import asked_ids
+
+
+@task(name="load views")
+async def load_views(store: Store, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
+    """By cluster key, what is stored of clusters; one query per collection for all of them."""
+    return await store.views(clusters)
+
+
+@task(name="poll nodes")
+async def poll_nodes(agents: Agents, view: ClusterView, *, only_with_actions: bool = False) -> dict[str, Look]:
+    """Look at every node of a cluster that discovery tells of; by node id.
+
+    Args:
+        agents: the fleet's agents.
+        view: the cluster.
+        only_with_actions: leave out nodes on which no action is unfinished.
+    """
+    nodes = [
+        node
+        for node in (view.discovery.nodes if view.discovery is not None else ())
+        if not only_with_actions or any(action.node_id == node.node_id for action in view.actions.values())
+    ]
+    looks = await asyncio.gather(
+        *(agents.look(target_of(view, node), asked_ids(view, node.node_id)) for node in nodes)
+    )
+    return {node.node_id: look for node, look in zip(nodes, looks, strict=True)}
+
+
+def target_of(view: ClusterView, node: DiscoveredNode) -> Target:
+    """Where a node's agent is and how to speak to it; its protocol is remembered while its address stays."""
+    known = view.nodes.get(node.node_id)
+    return Target(
+        node_id=node.node_id,
+        agent_address=node.agent_address,
+        protocol=known.protocol if known is not None and known.agent_address == node.agent_address else None,
+        tls=view.namespace.tls,
+        timeout_s=view.namespace.settings.agent_timeout,
+    )

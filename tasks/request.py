@@ -1,0 +1,32 @@
+"""Ask for work now, and put its pointer on the queue so that a worker takes it at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import task
+
+from blocks.errors import DependencyUnavailableError
+from blocks.models.request import Pointer, Priority, Request, WorkKind, WorkState
+from blocks.store.protocol import Store
+from blocks.work_queue.protocol import WorkQueue
+
+
+def pointer_to(item: Request) -> Pointer:
+    """The pointer to a work item."""
+    return Pointer(key=item.key, kind=item.kind, subject=item.subject, priority=item.priority)
+
+
+@task(name="request work")
+async def request_work(
+    store: Store, queue: WorkQueue, kind: WorkKind, subject: str, priority: Priority, now: datetime
+) -> Request:
+    """Ask for work now. When the queue is away the item waits in the store, and `enqueue` sends its pointer later."""
+    item = await store.ask(kind, subject, priority, now)
+    if item.state is WorkState.QUEUED:
+        try:
+            await queue.send([pointer_to(item)])
+        except DependencyUnavailableError:
+            return item
+        await store.mark_sent([item.key], now)
+    return item

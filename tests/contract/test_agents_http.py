@@ -1,0 +1,407 @@
+"""What is peculiar to agents over HTTP: deadlines, caps, connections, manners of bad agents."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import ExitStack
+
+import pytest
+
+from blocks.agents.client import HttpAgents
+from blocks.agents.protocol import Target
+from blocks.agents.settings import AgentsSettings
+from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo
+from blocks.models.node import NodeStatus, Protocol
+from doubles.actions import action_id, make_action
+from doubles.agents import MemoryNode, Taken
+from doubles.fleets import HttpFleet, http_fleet
+from doubles.scripted_agent import Manner, Received, Reply, ScriptedAgent
+from doubles.wire_b import ROOT, WireB, error
+
+NODE = f"{ROOT}info/node"
+FENCE = "1:100"
+CAP = 4_096
+
+
+@pytest.fixture
+async def agents() -> AsyncIterator[HttpAgents]:
+    """The real client, with a small cap."""
+    async with HttpAgents(AgentsSettings(body_bytes_max=CAP, details_max=2)) as agents:
+        yield agents
+
+
+@pytest.fixture
+def node() -> MemoryNode:
+    """A healthy node."""
+    return MemoryNode("n1")
+
+
+@pytest.fixture
+async def agent(node: MemoryNode) -> AsyncIterator[ScriptedAgent]:
+    """The node's agent, of which a test may script single answers."""
+    async with ScriptedAgent(answer=WireB(node)) as agent:
+        yield agent
+
+
+def to(agent: ScriptedAgent, timeout_s: float = 5.0, protocol: Protocol | None = Protocol.B) -> Target:
+    """How the agent is asked."""
+    return Target(node_id="n1", agent_address=agent.url, protocol=protocol, timeout_s=timeout_s)
+
+
+class TestRequests:
+    async def test_a_look_is_five_requests_on_one_connection(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """Everything about a healthy node is asked once, in order, on one connection."""
+        await agents.look(to(agent))
+
+        expected = ["info/node", "info/store", "info/shards", "actions/queue", "actions/finished"]
+        assert [f"{ROOT}{path}" for path in expected] == agent.paths()
+        assert 1 == agent.connections
+
+    async def test_an_action_has_a_connection_of_its_own(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """A POST never uses a connection that the agent may be closing."""
+        await agents.look(to(agent))
+        await agents.send(to(agent), make_action(), FENCE, 5.0)
+        await agents.look(to(agent))
+
+        assert {"GET": {1}, "POST": {2}} == {
+            method: {request.connection for request in agent.received if request.method == method}
+            for method in ("GET", "POST")
+        }
+
+    async def test_an_action_travels_with_its_fence(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """The body is what protocol B wants: UTC times, and the fence in the metadata whatever it held before."""
+        action = make_action(metadata={"ticket": "42", "replicore.io/fence": "9:9"})
+        await agents.send(to(agent), action, FENCE, 5.0)
+
+        expected = (
+            b'{"id":"00000000-0000-0000-0000-000000000001","kind":"agent.replicante.io/test.success","args":{"count":3},'
+            b'"created_time":"2026-03-01T12:00:00.123000Z","metadata":{"ticket":"42","replicore.io/fence":"1:100"}}'
+        )
+        assert expected == agent.received[0].body
+        assert "application/json" == agent.received[0].headers["content-type"]
+
+    async def test_a_path_before_the_root_is_kept(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """An agent behind a proxy has an address with a path."""
+        target = to(agent).evolve(agent_address=f"{agent.url}/agents/n1/")
+        await agents.look(target)
+
+        assert [f"/agents/n1{NODE}"] == agent.paths()[:1]
+
+    @pytest.mark.parametrize(
+        ("address", "reason"),
+        [
+            ("ftp://127.0.0.1:1", "the agent's address is not an http or https URL"),
+            ("http://", "the agent's address is not an http or https URL"),
+            ("http://h:99999", "the agent's address is not an http or https URL"),
+            ("http://[::1", "the agent's address is not an http or https URL"),
+            ("http://h/\r\nX: y", "the agent's address is not an http or https URL"),
+            ("http://ann:secret@h:1", "the agent's address must not carry credentials, a query or a fragment"),
+            ("http://name.invalid:1", "the host name cannot be resolved"),
+            ("http://" + "x" * 300 + ":1", "it cannot be asked: its address is not usable"),
+            ("http://256.1.1.1:1", "it cannot be asked: its address is not usable"),
+        ],
+    )
+    async def test_an_unusable_address_is_a_reason(self, agents: HttpAgents, address: str, reason: str) -> None:
+        """Whatever an address holds, the look says what is wrong with it, without repeating it."""
+        info = (await agents.look(Target(node_id="n1", agent_address=address))).info
+
+        assert isinstance(info, Failure)
+        assert info.reason.startswith(reason)
+        assert "secret" not in info.reason
+
+
+class TestStaleConnections:
+    async def test_a_get_is_repeated_once(self, agents: HttpAgents, agent: ScriptedAgent, node: MemoryNode) -> None:
+        """A kept connection that the agent closes just then costs nothing but another connection."""
+        await agents.look(to(agent))
+        agent.on("GET", NODE, Reply(manner=Manner.CLOSE_BEFORE), WireB(node)(Received("GET", NODE, {}, b"", 0)))
+
+        look = await agents.look(to(agent))
+
+        assert isinstance(look.info, NodeInfo)
+        assert [NODE, NODE] == agent.paths()[5:7]
+
+    async def test_a_get_is_not_repeated_for_ever(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """An agent that always hangs up is asked twice, then it is a failure."""
+        agent.on("GET", NODE, Reply(manner=Manner.CLOSE_BEFORE))
+
+        look = await agents.look(to(agent))
+
+        assert Failure(reason="the connection was closed without an answer; does it expect https?") == look.info
+        assert [NODE, NODE] == agent.paths()
+
+    async def test_a_post_is_never_repeated(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """An action whose answer did not come is sent once, and said to be perhaps there."""
+        agent.on("POST", f"{ROOT}action", Reply(manner=Manner.CLOSE_BEFORE))
+
+        sent = await agents.send(to(agent), make_action(), FENCE, 5.0)
+
+        assert (False, True) == (sent.accepted, sent.maybe_sent)
+        assert [f"{ROOT}action"] == agent.paths()
+
+
+class TestBadManners:
+    @pytest.mark.parametrize(
+        ("reply", "reason"),
+        [
+            (Reply(b"<!DOCTYPE html><title>Welcome"), "not an agent: it answers with a web page"),
+            (Reply(b""), "not an agent: it answers with an empty body"),
+            (Reply(b'{"node_status": "HEALTHY"', 200), 'not an agent: it answers with {"node_status": "HEALTHY"'),
+            (Reply(b"[1, 2]"), "not an agent: it answers with [1, 2]"),
+            (Reply(b"<html>", 502), "HTTP 502: a web page"),
+            (Reply(b"slow down", 429), "HTTP 429: slow down"),
+            (error(500, "no mongod binary"), "HTTP 500: no mongod binary"),
+            (
+                Reply(status=302, headers=(("Location", "https://ann:pw@other/x?token=y"),)),
+                "HTTP 302: redirects to other/x",
+            ),
+            (Reply(status=404), "not an agent: it knows neither /info/node nor /info/agent"),
+            (Reply(b"x" * (CAP + 1)), f"the answer is larger than {CAP} bytes"),
+            (Reply(manner=Manner.ENDLESS), f"the answer is larger than {CAP} bytes"),
+            (Reply(b'{"node_status": "HEALTHY"}', manner=Manner.CLOSE_WITHIN), "the answer was cut off"),
+            (Reply(b"SSH-2.0-OpenSSH_9.2\r\n", manner=Manner.RAW), "the answer is not HTTP"),
+            (Reply(b"not gzip", headers=(("Content-Encoding", "gzip"),)), "the answer was cut off or wrongly encoded"),
+            (Reply(b"{}", headers=(("X", "y" * 20_000),)), "the answer is not HTTP"),
+        ],
+        ids=str,
+    )
+    async def test_a_bad_answer_is_a_reason(
+        self, agents: HttpAgents, agent: ScriptedAgent, reply: Reply, reason: str
+    ) -> None:
+        """Whatever comes instead of a node, the look says what it was."""
+        agent.on("GET", NODE, reply)
+
+        info = (await agents.look(to(agent))).info
+
+        assert isinstance(info, Failure)
+        assert info.reason.startswith(reason)
+
+    async def test_a_compression_bomb_is_not_unpacked(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """The cap counts what comes out of the compression."""
+        bomb = gzip.compress(b" " * 50_000_000)
+        agent.on("GET", NODE, Reply(bomb[:CAP], headers=(("Content-Encoding", "gzip"),)))
+
+        look = await agents.look(to(agent))
+
+        assert Failure(reason=f"the answer is larger than {CAP} bytes") == look.info
+
+    async def test_gzip_is_understood(self, agents: HttpAgents, agent: ScriptedAgent, node: MemoryNode) -> None:
+        """An agent may compress."""
+        plain = WireB(node)(Received("GET", NODE, {}, b"", 0)).body
+        agent.on("GET", NODE, Reply(gzip.compress(plain), headers=(("Content-Encoding", "gzip"),)))
+
+        assert isinstance((await agents.look(to(agent))).info, NodeInfo)
+
+    async def test_one_bad_part_is_one_failure(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """A broken list of shards leaves everything else as it is."""
+        agent.on("GET", f"{ROOT}info/shards", Reply(b"{NaN"))
+
+        look = await agents.look(to(agent))
+
+        assert isinstance(look.info, NodeInfo)
+        assert isinstance(look.shards, Failure)
+        assert look.shards.reason.startswith("HTTP 200, not JSON")
+        assert ActionsInfo() == look.actions
+
+    async def test_a_page_in_place_of_an_action_is_not_a_lost_action(
+        self, agents: HttpAgents, agent: ScriptedAgent
+    ) -> None:
+        """A proxy's 404 page never means that the agent does not know the action."""
+        agent.on("GET", f"{ROOT}action/{action_id(1)}", Reply(b"<html>not found", 404))
+
+        assert Failure(reason="HTTP 404: a web page", status=404) == await agents.action(to(agent), action_id(1))
+
+    async def test_a_strange_success_proves_nothing(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """A web page in answer to an action may mean anything."""
+        agent.on("POST", f"{ROOT}action", Reply(b"<html>ok"))
+
+        sent = await agents.send(to(agent), make_action(), FENCE, 5.0)
+
+        assert (False, "HTTP 200, not JSON: a web page", True) == (sent.accepted, sent.failed, sent.maybe_sent)
+
+
+class TestDetection:
+    async def test_finds_b_without_an_extra_request(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """The first answer shows the protocol and is used."""
+        look = await agents.look(to(agent, protocol=None))
+
+        assert isinstance(look.info, NodeInfo)
+        assert Protocol.B == look.info.protocol
+        assert 5 == len(agent.received)
+
+    @pytest.mark.parametrize("remembered", [None, Protocol.B, Protocol.A])
+    async def test_tells_a_from_b(self, agents: HttpAgents, remembered: Protocol | None) -> None:
+        """An agent of protocol A is recognised, and said not to be supported yet."""
+        body = {"version": {"number": "0.5.0", "checkout": "c", "taint": "t"}}
+        async with ScriptedAgent().on("GET", f"{ROOT}info/agent", Reply.json(body)) as agent:
+            look = await agents.look(to(agent, protocol=remembered))
+
+        assert Failure(reason="the agent speaks protocol A, which is not supported yet") == look.info
+
+    async def test_notices_that_an_agent_was_upgraded(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """An agent remembered to speak A that now speaks B is asked in B at once."""
+        look = await agents.look(to(agent, protocol=Protocol.A))
+
+        assert isinstance(look.info, NodeInfo)
+        assert [f"{ROOT}info/agent", NODE] == agent.paths()[:2]
+
+    async def test_precedes_the_first_action(self, agents: HttpAgents, agent: ScriptedAgent, node: MemoryNode) -> None:
+        """An action for an agent of unknown protocol is sent once the protocol is known."""
+        sent = await agents.send(to(agent, protocol=None), make_action(), FENCE, 5.0)
+
+        assert sent.accepted
+        assert [NODE, f"{ROOT}action"] == agent.paths()
+        assert [Taken.ACCEPTED] == [delivery.taken for delivery in node.deliveries]
+
+    async def test_sends_nothing_to_an_agent_of_a(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """An action for an agent that speaks A is surely not sent."""
+        sent = await agents.send(to(agent, protocol=Protocol.A), make_action(), FENCE, 5.0)
+
+        assert (False, False) == (sent.accepted, sent.maybe_sent)
+        assert [] == agent.received
+
+
+class TestLimits:
+    async def test_what_is_beyond_the_limit_is_not_said_to_be_gone(
+        self, agents: HttpAgents, agent: ScriptedAgent
+    ) -> None:
+        """Actions that one look has no room for are failures, not unknown to the agent."""
+        asked = [action_id(number) for number in (1, 2, 3)]
+
+        look = await agents.look(to(agent), asked)
+
+        left = Failure(reason="not asked: one look reads at most 2 actions")
+        assert {asked[0]: None, asked[1]: None, asked[2]: left} == look.details
+
+    async def test_a_slow_body_ends_at_the_deadline(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """The deadline covers the body to its end."""
+        agent.on("GET", NODE, Reply(b'{"node_status": "HEALTHY"}', manner=Manner.HANG_WITHIN))
+        started = time.monotonic()
+
+        look = await agents.look(to(agent, timeout_s=0.2))
+
+        assert Failure(reason="no complete answer within 0.2 s") == look.info
+        assert time.monotonic() - started < 1.0
+
+    async def test_the_whole_look_has_a_deadline(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """Twice the request's deadline ends a look; the parts that came in time are kept."""
+        for path in ("info/store", "info/shards", "actions/queue"):
+            agent.on("GET", f"{ROOT}{path}", Reply(manner=Manner.HANG))
+        started = time.monotonic()
+
+        look = await agents.look(to(agent, timeout_s=0.3))
+
+        assert isinstance(look.info, NodeInfo)
+        assert Failure(reason="no complete answer within 0.3 s") == look.store
+        assert isinstance(look.shards, Failure)
+        assert Failure(reason="not asked: the deadline of 0.6 s for the whole node has passed") == look.actions
+        assert time.monotonic() - started < 1.5
+
+    async def test_a_host_that_is_gone_costs_the_connect_deadline(self) -> None:
+        """A connection that is never completed is given up sooner than an answer; the action was surely not sent."""
+        with ExitStack() as sockets:
+            full = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            sockets.enter_context(socket.create_connection(full.getsockname()))
+            url = f"http://127.0.0.1:{full.getsockname()[1]}"
+            async with HttpAgents(AgentsSettings(connect_timeout_s=0.2)) as agents:
+                target = Target(node_id="n1", agent_address=url, protocol=Protocol.B)
+                look, sent = await asyncio.gather(agents.look(target), agents.send(target, make_action(), FENCE, 5.0))
+
+        reason = "no connection in time: the host is gone, or a firewall drops the packets"
+        assert Failure(reason=reason) == look.info
+        assert (reason, False) == (sent.failed, sent.maybe_sent)
+
+    async def test_hanging_nodes_do_not_delay_healthy_ones(self) -> None:
+        """With places for all, a healthy node's look does not wait for hanging ones."""
+        async with http_fleet(AgentsSettings(concurrency=20)) as fleet:
+            hanging = [await fleet.put(MemoryNode(f"h{number}", hangs=True)) for number in range(10)]
+            healthy = await fleet.put(MemoryNode("n1"))
+            looks = [asyncio.create_task(fleet.agents.look(target.evolve(timeout_s=0.5))) for target in hanging]
+
+            look = await fleet.agents.look(healthy)
+
+            assert isinstance(look.info, NodeInfo)
+            assert not any(task.done() for task in looks)
+            await asyncio.gather(*looks)
+
+    async def test_waiting_for_a_place_does_not_count(self) -> None:
+        """A node whose turn comes late has its whole deadline: nobody is declared dead because others hang."""
+        async with http_fleet(AgentsSettings(concurrency=1)) as fleet:
+            hanging = (await fleet.put(MemoryNode("h1", hangs=True))).evolve(timeout_s=0.3)
+            healthy = (await fleet.put(MemoryNode("n1"))).evolve(timeout_s=0.2)
+
+            looks: list[Look] = await asyncio.gather(fleet.agents.look(hanging), fleet.agents.look(healthy))
+
+        assert [Failure, NodeInfo] == [type(look.info) for look in looks]
+
+    async def test_sending_does_not_wait_behind_looks(self) -> None:
+        """Actions have places of their own."""
+        async with http_fleet(AgentsSettings(concurrency=1)) as fleet:
+            hanging = (await fleet.put(MemoryNode("h1", hangs=True))).evolve(timeout_s=2.0)
+            healthy = await fleet.put(MemoryNode("n1"))
+            look = asyncio.create_task(fleet.agents.look(hanging))
+
+            sent = await fleet.agents.send(healthy, make_action(), FENCE, 1.0)
+
+            assert (True, False) == (sent.accepted, look.done())
+            look.cancel()
+            await asyncio.gather(look, return_exceptions=True)
+
+    async def test_no_place_in_time_means_not_sent(self) -> None:
+        """An action that finds no place within its budget was surely not sent."""
+        async with http_fleet(AgentsSettings(concurrency=1)) as fleet:
+            hanging = (await fleet.put(MemoryNode("h1", hangs=True))).evolve(timeout_s=0.6)
+            first = asyncio.create_task(fleet.agents.send(hanging, make_action(1), FENCE, 0.6))
+            await _server(fleet, "h1").arrived(1)
+
+            sent = await fleet.agents.send(hanging, make_action(2), FENCE, 0.1)
+
+            assert (False, False) == (sent.accepted, sent.maybe_sent)
+            assert (await first).maybe_sent
+
+    async def test_closing_ends_what_is_under_way(self, agent: ScriptedAgent, node: MemoryNode) -> None:
+        """A client that is closed leaves no connection; what was asked is a failure, not an exception."""
+        node.hangs = True
+        async with HttpAgents(AgentsSettings()) as agents:
+            look = asyncio.create_task(agents.look(to(agent)))
+            await agent.arrived(1)
+
+        assert isinstance((await look).info, Failure)
+
+    async def test_is_of_no_use_when_not_connected(self, agent: ScriptedAgent) -> None:
+        """Forgetting to connect is a mistake in the program, not a failure of the node."""
+        agents = HttpAgents(AgentsSettings())
+        questions: list[Awaitable[object]] = [agents.look(to(agent)), agents.send(to(agent), make_action(), FENCE, 1.0)]
+        for question in questions:
+            with pytest.raises(RuntimeError, match="not connected"):
+                await question
+
+
+class TestHostileAgents:
+    async def test_shards_with_everything_wrong(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """Good shards are kept, bad ones are named."""
+        shards = [{"id": "a", "role": "PRIMARY"}, {"id": "../\x00"}, 7, {"id": "b", "role": {"Other": "witness"}}]
+        agent.on("GET", f"{ROOT}info/shards", Reply.json(shards))
+
+        found = (await agents.look(to(agent))).shards
+
+        assert isinstance(found, ShardsInfo)
+        assert ["a", "b"] == [shard.shard_id for shard in found.shards]
+        assert 2 == len(found.notes)
+
+    async def test_a_status_of_ours_is_not_the_agents_to_say(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """UNREACHABLE is what we say of a node; an agent that says it is UNKNOWN."""
+        agent.on("GET", NODE, Reply.json({"node_id": "n1", "node_status": "UNREACHABLE"}))
+
+        info = (await agents.look(to(agent))).info
+
+        assert isinstance(info, NodeInfo)
+        assert (NodeStatus.UNKNOWN, "UNREACHABLE") == (info.status, info.status_text)
+
+
+def _server(fleet: HttpFleet, node_id: str) -> ScriptedAgent:
+    return fleet._servers[node_id]

@@ -1,0 +1,110 @@
+"""What every store does with events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from datetime import timedelta
+
+from blocks.models.event import Event, EventType
+from blocks.models.record import Change
+from blocks.store.protocol import EventQuery, Store
+from doubles.store_samples import KEY, NOW, draft, later
+
+
+async def test_committed_event_has_a_place_and_a_time(store: Store) -> None:
+    """A commit returns its events as they are stored: numbered from 1, at the time given, not yet published."""
+    events = await store.commit(Change(drafts=(draft(1), draft(2))), now=NOW)
+    event = events[0]
+
+    assert (KEY, 1, NOW, {"number": 1}, False) == (
+        event.stream,
+        event.sequence,
+        event.time,
+        event.data,
+        event.published,
+    )
+    assert list(events) == await store.events(EventQuery())
+    assert len({event.event_id for event in events}) == 2
+
+
+async def test_streams_are_numbered_apart(store: Store) -> None:
+    """One change may have events of several streams; each has its own numbers, and the order given is kept."""
+    drafts = (draft(1, "a"), draft(2, "b"), draft(3, "a"), draft(4, "$b.c"))
+    await store.commit(Change(drafts=(draft(0, "b"),)), now=NOW)
+    events = await store.commit(Change(drafts=drafts), now=NOW)
+
+    assert [("a", 1), ("b", 2), ("a", 2), ("$b.c", 1)] == [(event.stream, event.sequence) for event in events]
+
+
+async def test_time_never_goes_back_within_a_stream(store: Store) -> None:
+    """A writer whose clock is behind does not put its event before the last one."""
+    await store.commit(Change(drafts=(draft(1),)), now=NOW)
+    events = await store.commit(Change(drafts=(draft(2), draft(3, "other"))), now=NOW - timedelta(seconds=5))
+
+    assert [NOW, NOW - timedelta(seconds=5)] == [event.time for event in events]
+
+
+async def test_sequences_have_no_holes_under_concurrency(store: Store) -> None:
+    """Twenty commits at once to one stream: every number once, none missing, each commit's own in a row."""
+    changes = [Change(drafts=(draft(number), draft(number))) for number in range(20)]
+    committed = await asyncio.gather(*(store.commit(change, now=NOW) for change in changes))
+    stored = await store.events(EventQuery(stream=KEY))
+
+    assert list(range(1, 41)) == [event.sequence for event in stored]
+    assert all(second.sequence == first.sequence + 1 for first, second in committed)
+
+
+async def test_history_is_narrowed(store: Store) -> None:
+    """Stream, type and time narrow; the newest are kept, oldest first."""
+    raised = draft(9).model_copy(update={"type": EventType.PROBLEM_RAISED})
+    for second in range(4):
+        await store.commit(Change(drafts=(draft(second), draft(second, "other"))), now=later(second))
+    await store.commit(Change(drafts=(raised,)), now=later(4))
+
+    async def numbers(query: EventQuery) -> list[object]:
+        return [event.data["number"] for event in await store.events(query)]
+
+    assert [3, 9] == await numbers(EventQuery(stream=KEY, newest=2))
+    assert [1, 2] == await numbers(EventQuery(stream=KEY, since=later(1), until=later(3)))
+    assert [9] == await numbers(EventQuery(types=(EventType.PROBLEM_RAISED.value,)))
+    assert [2, 3, 3, 9] == (await numbers(EventQuery(newest=4)))
+    assert [] == await numbers(EventQuery(newest=0))
+
+
+async def test_outbox_is_in_order_of_each_stream(store: Store) -> None:
+    """Unpublished events of one stream come in its order, a limit cuts the end, published ones are gone."""
+    for number in range(6):
+        now = NOW - timedelta(seconds=number)  # a clock that goes back
+        await store.commit(Change(drafts=(draft(number, "a"), draft(number, "b"))), now=now)
+    waiting = await store.unpublished(100)
+    await store.mark_published([event.event_id for event in waiting[:3]])
+
+    assert {"a": [1, 2, 3, 4, 5, 6], "b": [1, 2, 3, 4, 5, 6]} == places(waiting)
+    assert waiting[3:8] == await store.unpublished(5)
+    assert [] == await store.unpublished(0)
+
+
+async def test_published_events_stay_in_history(store: Store) -> None:
+    """Publishing changes nothing but the mark; unknown ids are no error."""
+    events = await store.commit(Change(drafts=(draft(1),)), now=NOW)
+    await store.mark_published([events[0].event_id, "unknown"])
+
+    assert [events[0].evolve(published=True)] == await store.events(EventQuery())
+
+
+async def test_outbox_tells_its_size_and_age(store: Store) -> None:
+    """An empty outbox has no age; otherwise it is the time of the oldest."""
+    assert (0, None) == await store.outbox_size()
+    await store.commit(Change(drafts=(draft(1),)), now=later(1))
+    await store.commit(Change(drafts=(draft(2, "other"),)), now=NOW)
+
+    assert (2, NOW) == await store.outbox_size()
+
+
+def places(events: list[Event]) -> dict[str, list[int]]:
+    """By stream, the sequences in the order given."""
+    found = defaultdict(list)
+    for event in events:
+        found[event.stream].append(event.sequence)
+    return dict(found)

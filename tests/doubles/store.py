@@ -1,0 +1,193 @@
+"""A store in memory, as strict as the real one; what it keeps is lost with it.
+
+`down = True` makes every call fail before it does anything. A name in `lost_answers` makes the next call of that method
+fail after it has done everything.
+"""
+
+# ruff: noqa: D102 - its methods are those of the Protocol
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from datetime import datetime
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+from blocks.errors import ConflictError, FencedError
+from blocks.models.action import Action
+from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.event import Event, EventDraft
+from blocks.models.ids import ClusterRef
+from blocks.models.namespace import Namespace
+from blocks.models.node import Node
+from blocks.models.record import Change, Fence, Record, Seen
+from blocks.models.view import ClusterView
+from blocks.store.protocol import EventQuery, Store, Where
+from blocks.store.timetable import to_utc_ms
+from doubles.store_work import MemoryWork
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+
+class MemoryStore(MemoryWork, Store):
+    """The fake `Store`. Every call lets others run first, then happens in one piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: dict[type[Any], dict[str, Any]] = {}
+        self.fences: dict[str, tuple[int, int]] = {}
+        self.log: list[Event] = []
+        self.streams: dict[str, tuple[int, datetime]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    async def ready(self) -> None:
+        await self._call("ready", lambda: None)
+
+    async def prepare(self) -> None:
+        await self._call("prepare", lambda: None)
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    def _all(self, type_: type[R]) -> list[R]:
+        return [record for _, record in sorted(self.records.get(type_, {}).items())]
+
+    async def get(self, type_: type[R], key: str) -> R | None:
+        return await self._call("get", lambda: self.records.get(type_, {}).get(key))
+
+    async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
+        return await self._call("find", lambda: self._find(type_, where or Where(), limit))
+
+    def _find(self, type_: type[R], where: Where, limit: int) -> list[R]:
+        found = [record for record in self._all(type_) if _fits(record, where)]
+        if type_ is Action:
+            found.sort(key=lambda action: action.created_at, reverse=True)  # type: ignore[union-attr]
+        return found[: max(0, limit)]
+
+    async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
+        return await self._call("views", lambda: {k: v for ref in clusters for k, v in self._view(ref.key)})
+
+    def _view(self, key: str) -> Iterable[tuple[str, ClusterView]]:
+        spec: ClusterSpec | None = self.records.get(ClusterSpec, {}).get(key)
+        namespace: Namespace | None = self.records.get(Namespace, {}).get(spec.namespace) if spec else None
+        if spec is None or namespace is None:
+            return
+        actions = [a for a in self._all(Action) if a.cluster.key == key and not a.state.final]
+        yield (
+            key,
+            ClusterView(
+                namespace=namespace,
+                spec=spec,
+                discovery=self.records.get(Discovery, {}).get(key),
+                state=self.records.get(ClusterState, {}).get(key),
+                nodes={node.node_id: node for node in self._all(Node) if node.cluster.key == key},
+                actions={a.action_id: a for a in sorted(actions, key=lambda action: action.created_at)},
+            ),
+        )
+
+    async def claim(self, fences: Sequence[Fence]) -> set[str]:
+        return await self._call("claim", lambda: {fence.subject for fence in fences if not self._pass(fence)})
+
+    def _pass(self, fence: Fence) -> bool:
+        newest = max(self.fences.get(fence.subject, (0, 0)), (fence.generation, fence.token))
+        self.fences[fence.subject] = newest
+        return newest == (fence.generation, fence.token)
+
+    async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
+        return await self._call("commit", lambda: self._commit(deepcopy(change), to_utc_ms(now), fence))
+
+    def _commit(self, change: Change, now: datetime, fence: Fence | None) -> tuple[Event, ...]:
+        if fence is not None and self.fences.get(fence.subject, (0, 0)) > (fence.generation, fence.token):
+            message = f"{fence.subject} has a newer holder than {fence.generation}:{fence.token}; nothing was written"
+            raise FencedError(message)
+        swapped: dict[tuple[type[Record], str], int] = {}
+        for record in change.swaps:
+            there = self.records.get(type(record), {}).get(record.key)
+            version = swapped.get((type(record), record.key), there.version if there else 0)
+            if version != record.version - 1 or (there is None and record.version != 1):
+                message = f"{type(record).__name__} {record.key} has changed since it was read; nothing was written"
+                raise ConflictError(message)
+            swapped[type(record), record.key] = record.version
+        if fence is not None:
+            self._pass(fence)
+        for record in (*change.swaps, *change.puts):
+            self.records.setdefault(type(record), {})[record.key] = record
+        for one in change.deletes:
+            self.records.get(one.record_type, {}).pop(one.key, None)
+        events = [self._event(draft, now) for draft in change.drafts]
+        self.log += events
+        return tuple(events)
+
+    def _event(self, draft: EventDraft, now: datetime) -> Event:
+        sequence, time = self.streams.get(draft.stream, (0, now))
+        self.streams[draft.stream] = (sequence + 1, max(now, time))
+        return Event(
+            event_id=str(uuid4()),
+            type=draft.type.value,
+            stream=draft.stream,
+            subject=draft.subject,
+            sequence=sequence + 1,
+            time=max(now, time),
+            data=draft.data,
+        )
+
+    async def seen(self, seen: Sequence[Seen]) -> set[str]:
+        return await self._call("seen", lambda: {one.fence.subject for one in deepcopy(seen) if not self._seen(one)})
+
+    def _seen(self, one: Seen) -> bool:
+        if not self._pass(one.fence):
+            return False
+        records: tuple[Record, ...] = (one.state, *one.nodes)
+        for record in records:
+            if record.key in self.records.get(type(record), {}):
+                self.records[type(record)][record.key] = record
+        return True
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    async def events(self, query: EventQuery) -> list[Event]:
+        return await self._call("events", lambda: self._events(query))
+
+    def _events(self, query: EventQuery) -> list[Event]:
+        found = [
+            event
+            for event in sorted(self.log, key=lambda event: (event.time, event.stream, event.sequence))
+            if query.stream in {None, event.stream}
+            and (query.since is None or event.time >= query.since)
+            and (query.until is None or event.time < query.until)
+            and (query.types is None or event.type in query.types)
+        ]
+        return found[-query.newest :] if query.newest > 0 else []
+
+    def _unpublished(self) -> list[Event]:
+        waiting = (event for event in self.log if not event.published)
+        return sorted(waiting, key=lambda event: (event.time, event.stream, event.sequence))
+
+    async def unpublished(self, limit: int) -> list[Event]:
+        return await self._call("unpublished", lambda: self._unpublished()[: max(0, limit)])
+
+    async def mark_published(self, event_ids: Sequence[str]) -> None:
+        await self._call("mark_published", lambda: self._mark_published(set(event_ids)))
+
+    def _mark_published(self, ids: set[str]) -> None:
+        self.log = [event.evolve(published=True) if event.event_id in ids else event for event in self.log]
+
+    async def outbox_size(self) -> tuple[int, datetime | None]:
+        waiting = await self._call("outbox_size", self._unpublished)
+        return len(waiting), waiting[0].time if waiting else None
+
+
+def _fits(record: Any, where: Where) -> bool:
+    namespace = record.name if isinstance(record, Namespace) else record.namespace
+    return (
+        where.namespace in {None, namespace}
+        and where.cluster_id in {None, getattr(record, "cluster_id", None)}
+        and where.node_id in {None, getattr(record, "node_id", None)}
+        and (where.action_states is None or getattr(record, "state", None) in where.action_states)
+    )

@@ -1,0 +1,176 @@
+"""The work of a store in memory."""
+# ruff: noqa: D102 - its methods are those of the Protocol
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from blocks.errors import DependencyUnavailableError
+from blocks.models.request import Ended, Priority, Request, WorkState, work_key
+from blocks.store import timetable
+from blocks.store.mapping import NEVER
+from blocks.store.protocol import RetryPolicy, WorkCounts
+from blocks.store.timetable import to_utc_ms
+
+T = TypeVar("T")
+
+
+class Faulty:
+    """Something that can be down, or lose the answer to a call that it has carried out."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.lost_answers: set[str] = set()
+
+    async def _call(self, name: str, call: Callable[[], T]) -> T:
+        await asyncio.sleep(0)
+        if self.down:
+            raise _unavailable()
+        answer = deepcopy(call())
+        if name in self.lost_answers:
+            self.lost_answers.remove(name)
+            raise _unavailable()
+        return answer
+
+
+class MemoryWork(Faulty):
+    """Timetable and queue, as strict as the real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work: dict[str, Request] = {}
+
+    def _change(self, keys: Iterable[str], rule: Callable[[str, Request | None], Request | None]) -> list[Request]:
+        changed = []
+        for key in dict.fromkeys(keys):
+            item = rule(key, self.work.get(key))
+            if item is not None:
+                self.work[key] = item.evolve(version=item.version + 1)
+                changed.append(self.work[key])
+        return changed
+
+    def _matching(self, fits: Callable[[Request], bool], *, by_priority: bool = False) -> list[Request]:
+        def order(item: Request) -> tuple[int, datetime, str]:
+            return (item.priority if by_priority else 0, item.wanted_at or item.next_at or NEVER, item.key)
+
+        return sorted(filter(fits, self.work.values()), key=order)
+
+    async def ensure_work(self, items: Sequence[Request], now: datetime) -> int:
+        given, moment = {item.key: item for item in items}, to_utc_ms(now)
+        return await self._call(
+            "ensure_work",
+            lambda: len(self._change(given, lambda key, item: timetable.placed(item, given[key], moment))),
+        )
+
+    async def drop_work(self, keys: Sequence[str]) -> int:
+        return await self._call("drop_work", lambda: sum(self.work.pop(key, None) is not None for key in keys))
+
+    async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
+        key, moment = work_key(kind, subject), to_utc_ms(now)
+        return await self._call(
+            "ask",
+            lambda: [
+                *self._change([key], lambda _, item: timetable.asked(item, kind, subject, priority, moment)),
+                self.work[key],
+            ][-1],
+        )
+
+    async def queue_due(self, now: datetime, limit: int) -> int:
+        moment = to_utc_ms(now)
+        return await self._call("queue_due", lambda: self._queue_due(moment, limit))
+
+    def _queue_due(self, now: datetime, limit: int) -> int:
+        keys = [item.key for item in self._matching(lambda item: timetable.due(item, now) is not None)]
+        return len(self._change(keys[: max(0, limit)], lambda _, item: item and timetable.due(item, now)))
+
+    async def unsent(self, now: datetime, resend_after_s: float, limit: int) -> list[Request]:
+        moment = to_utc_ms(now)
+        lost = moment - timedelta(seconds=resend_after_s)
+        return await self._call(
+            "unsent",
+            lambda: self._matching(
+                lambda i: timetable.claimable(i, moment) and (i.sent_at is None or i.sent_at < lost), by_priority=True
+            )[: max(0, limit)],
+        )
+
+    async def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
+        await self._call("mark_sent", lambda: self._mark_sent(keys, to_utc_ms(now)))
+
+    def _mark_sent(self, keys: Sequence[str], now: datetime) -> None:
+        for key in keys:
+            if key in self.work and self.work[key].state is WorkState.QUEUED:
+                self.work[key] = self.work[key].evolve(sent_at=now)
+
+    async def claim_work(self, keys: Sequence[str], owner: str, now: datetime) -> list[Request]:
+        return await self._call("claim_work", lambda: self._claim(keys, owner, to_utc_ms(now)))
+
+    def _claim(self, keys: Iterable[str], owner: str, now: datetime) -> list[Request]:
+        claimed = {
+            item.key for item in self._change(keys, lambda _, item: item and timetable.claimed(item, owner, now))
+        }
+        return self._matching(lambda item: item.key in claimed, by_priority=True)
+
+    async def claim_any(self, kinds: Sequence[str], owner: str, now: datetime, limit: int) -> list[Request]:
+        return await self._call("claim_any", lambda: self._claim_any(kinds, owner, to_utc_ms(now), limit))
+
+    def _claim_any(self, kinds: Sequence[str], owner: str, now: datetime, limit: int) -> list[Request]:
+        ripe = self._matching(lambda i: i.kind in kinds and timetable.claimable(i, now), by_priority=True)
+        return self._claim([item.key for item in ripe[: max(0, limit)]], owner, now)
+
+    async def finish_work(
+        self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy
+    ) -> list[Request]:
+        ends, moment = {end.key: end for end in ended}, to_utc_ms(now)
+        changed = await self._call(
+            "finish_work",
+            lambda: self._change(
+                ends, lambda key, item: item and timetable.ended(item, ends[key], owner, moment, policy)
+            ),
+        )
+        return [item for item in changed if item.state is WorkState.DEAD]
+
+    async def release_work(self, owner: str, now: datetime) -> int:
+        moment = to_utc_ms(now)
+        return await self._call("release_work", lambda: self._give_back(lambda item: item.owner == owner, moment))
+
+    async def requeue_orphans(self, alive: Iterable[str], now: datetime) -> int:
+        living, moment = set(alive), to_utc_ms(now)
+        return await self._call("requeue_orphans", lambda: self._give_back(lambda i: i.owner not in living, moment))
+
+    def _give_back(self, mine: Callable[[Request], bool], now: datetime) -> int:
+        return len(
+            self._change(
+                list(self.work), lambda _, item: timetable.given_back(item, now) if item and mine(item) else None
+            )
+        )
+
+    async def retry_work(self, keys: Sequence[str], now: datetime) -> int:
+        return await self._call(
+            "retry_work",
+            lambda: len(self._change(keys, lambda _, item: item and timetable.retried(item, to_utc_ms(now)))),
+        )
+
+    async def list_work(self, states: Sequence[WorkState] | None = None, *, limit: int = 1_000) -> list[Request]:
+        return await self._call(
+            "list_work", lambda: self._matching(lambda item: states is None or item.state in states)[: max(0, limit)]
+        )
+
+    async def count_work(self, now: datetime) -> WorkCounts:
+        return await self._call("count_work", lambda: self._counts(to_utc_ms(now)))
+
+    def _counts(self, now: datetime) -> WorkCounts:
+        queued = [item for item in self.work.values() if item.state is WorkState.QUEUED]
+        latest = [(now - item.wanted_at).total_seconds() for item in queued if item.wanted_at is not None]
+        return WorkCounts(
+            **{state.value: sum(item.state is state for item in self.work.values()) for state in WorkState},
+            retrying=sum(not timetable.claimable(item, now) for item in queued),
+            late_worst_s=max(0.0, *latest, 0.0),
+        )
+
+
+def _unavailable() -> DependencyUnavailableError:
+    return DependencyUnavailableError("MongoDB", "memory", "it is down by order of the test", "Check the test.")
