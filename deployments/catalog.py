@@ -1,10 +1,16 @@
-"""The timetable: every deployment as data. Both ways of serving (one process, or a work pool) are made from it."""
+"""The timetable: every deployment as data. Both ways of serving (one process, or a work pool) are made from it.
+
+`python -m deployments.catalog` prints it as `deployments/prefect.yaml` must be; a test holds the two together.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+
+import yaml
 
 SHIFT_EVERY = timedelta(seconds=60)
 """A new shift is started so often. One that finds no free seat and the standby place taken ends at once."""
@@ -47,4 +53,44 @@ CATALOG: tuple[Entry, ...] = (
 )
 
 NAME = "replicore"
-"""Every deployment is `FLOW/replicore`."""
+"""A deployment that the serving process serves is `FLOW/replicore`."""
+POOL_NAME = "pool"
+"""A deployment for the work pool is `FLOW/pool`, so that both ways may be used side by side."""
+
+WORK_POOL = "replicore"
+"""The process work pool that `prefect.yaml` deploys to."""
+
+HEADER = """\
+# Made by `python -m deployments.catalog`; change deployments/catalog.py instead.
+# prefect work-pool create --type process replicore
+# prefect deploy --prefect-file deployments/prefect.yaml --all
+# prefect worker start --pool replicore
+"""
+
+
+def as_prefect_yaml() -> str:
+    """The catalog as a `prefect.yaml` for a process work pool, on machines where the project is installed."""
+    document = {"name": "replicore", "prefect-version": "3.9.1", "deployments": [_described(entry) for entry in CATALOG]}
+    return HEADER + yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": POOL_NAME,
+        "description": entry.description,
+        "entrypoint": entry.entrypoint,
+        "tags": list(entry.tags),
+        "parameters": entry.parameters,
+        "work_pool": {"name": WORK_POOL},
+        # Nothing is pulled: the project is installed where the worker runs.
+        "pull": [],
+    }
+    if entry.every is not None:
+        described["schedules"] = [{"interval": entry.every.total_seconds()}]
+    if entry.concurrency_limit is not None:
+        described["concurrency_limit"] = {"limit": entry.concurrency_limit, "collision_strategy": "CANCEL_NEW"}
+    return described
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_prefect_yaml())

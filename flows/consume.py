@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Coordinator
@@ -33,7 +34,7 @@ from flows.steps import Steps, Turn
 RECEIVE_S = 1.0
 """How long one call waits for the first pointer; also how soon the end of a shift is noticed."""
 AGAIN_S = 0.5
-FOLLOW_UP_S = 1.0
+FOLLOW_UP_S = 0.5
 """A cluster with an action on its agent is looked at again so soon."""
 
 _logger = logging.getLogger("replicore.consume")
@@ -166,7 +167,7 @@ class Consumer:
             await self.store.commit(Change(drafts=tuple(_dead(item) for item in dead)), now=now)
 
 
-@task(name="orchestrate", task_run_name="orchestrate {subjects}")
+@task(name="orchestrate", task_run_name="orchestrate {subjects}", cache_policy=NO_CACHE)
 async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
     """Take a batch of clusters through the cycle; what fails for one is that one's error."""
     turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps())
@@ -182,7 +183,7 @@ async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list
     ]
 
 
-@task(name="discover", task_run_name="discover {subjects}")
+@task(name="discover", task_run_name="discover {subjects}", cache_policy=NO_CACHE)
 async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
     """Ask a batch of sources; a source that fails is in its report, and asked again at its next turn."""
 

@@ -21,7 +21,7 @@ from flows.steps import Steps
 from flows.sweep import sweep_once
 from tasks.duties import enqueue_due, relay_events
 
-ENQUEUE_EVERY_S = 1.0
+ENQUEUE_EVERY_S = 0.5
 RELAY_EVERY_S = 0.5
 SWEEP_EVERY_S = 2.0
 THOROUGH_EVERY_S = 30.0

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import ConflictError, Fault, InvalidInputError
 from blocks.models.action import Action
@@ -41,7 +42,7 @@ class Applied(Fact):
     action_id: str | None = None
 
 
-@task(name="apply")
+@task(name="apply", cache_policy=NO_CACHE)
 async def apply_wanted(store: Store, wanted: Sequence[Wanted], who: str, now: datetime) -> tuple[Applied, ...]:
     """Compare each object with what is stored, and save all that differ in one transaction with their events.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim
 from blocks.errors import ConflictError, NotFoundError, SourceError
@@ -40,7 +41,7 @@ class Asked:
     duration_s: float
 
 
-@task(name="ask source")
+@task(name="ask source", cache_policy=NO_CACHE)
 async def ask_source(store: Store, sources: Sources, key: str) -> Asked:
     """Ask a source for everything it knows.
 
@@ -65,7 +66,7 @@ async def ask_source(store: Store, sources: Sources, key: str) -> Asked:
     return Asked(source, namespace, found, None, time.monotonic() - begun)
 
 
-@task(name="save discovery")
+@task(name="save discovery", cache_policy=NO_CACHE)
 async def save_discovery(store: Store, asked: Asked, claim: Claim, clock: Callable[[], datetime]) -> SourceReport:
     """Save what an answer means, each changed cluster in a transaction of its own, then the source's report."""
     now, fence = clock(), fence_of(claim)

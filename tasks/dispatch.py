@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Claim, Coordinator
@@ -40,7 +41,7 @@ class Dispatched:
     notes: tuple[str, ...] = ()
 
 
-@task(name="dispatch actions")
+@task(name="dispatch actions", cache_policy=NO_CACHE)
 async def dispatch(
     agents: Agents,
     coordinator: Coordinator,

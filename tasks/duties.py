@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import ClaimKind, Coordinator
 from blocks.event_bus.protocol import EventBus
@@ -49,7 +50,7 @@ class Swept(Fact):
     timetable_changes: int = 0
 
 
-@task(name="enqueue due work")
+@task(name="enqueue due work", cache_policy=NO_CACHE)
 async def enqueue_due(store: Store, queue: WorkQueue, now: datetime) -> Enqueued:
     """Queue what is due and send pointers to it, urgent ones first, at most a thousand in a turn."""
     queued = await store.queue_due(now, ITEMS_MAX)
@@ -60,7 +61,7 @@ async def enqueue_due(store: Store, queue: WorkQueue, now: datetime) -> Enqueued
     return Enqueued(queued=queued, sent=len(items))
 
 
-@task(name="relay events")
+@task(name="relay events", cache_policy=NO_CACHE)
 async def relay_events(store: Store, bus: EventBus) -> Relayed:
     """Publish events that wait in the outbox, in their order, and mark those that are on the bus for good."""
     events = await store.unpublished(ITEMS_MAX)
@@ -71,14 +72,14 @@ async def relay_events(store: Store, bus: EventBus) -> Relayed:
     return Relayed(published=len(published), waiting=len(events) == ITEMS_MAX and bool(published))
 
 
-@task(name="take back work of the dead")
+@task(name="take back work of the dead", cache_policy=NO_CACHE)
 async def requeue_orphans(coordinator: Coordinator, store: Store, now: datetime) -> int:
     """Queue again what is claimed by workers whose presence is gone."""
     alive = {holder.owner for holder in await coordinator.holders(ClaimKind.WORKER)}
     return await store.requeue_orphans(alive, now)
 
 
-@task(name="mend timetable")
+@task(name="mend timetable", cache_policy=NO_CACHE)
 async def mend_timetable(store: Store, now: datetime) -> int:
     """Bring the timetable in line with what is declared, in case a process died between the two."""
     items = timetable(

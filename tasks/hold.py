@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
 from blocks.errors import BusyError
@@ -34,7 +35,7 @@ def fence_of(claim: Claim) -> Fence:
     return Fence(subject=claim.name, generation=claim.generation, token=claim.token)
 
 
-@task(name="hold clusters")
+@task(name="hold clusters", cache_policy=NO_CACHE)
 async def hold_clusters(
     coordinator: Coordinator, store: Store, clusters: Sequence[ClusterRef], purpose: str, wait_s: float = 0.0
 ) -> Held:
@@ -51,7 +52,7 @@ async def hold_clusters(
     return await _hold(coordinator, store, names, purpose, wait_s)
 
 
-@task(name="hold source")
+@task(name="hold source", cache_policy=NO_CACHE)
 async def hold_source(coordinator: Coordinator, store: Store, source: SourceRef, purpose: str, wait_s: float = 0.0) -> Held:
     """Take the lock of a source, waiting at most `wait_s` seconds."""
     return await _hold(coordinator, store, [source_lock(source)], purpose, wait_s)
@@ -76,7 +77,7 @@ async def _hold(coordinator: Coordinator, store: Store, names: list[str], purpos
     return Held(claims=held, busy=tuple(name for name in names if name not in held))
 
 
-@task(name="let go")
+@task(name="let go", cache_policy=NO_CACHE)
 async def let_go(coordinator: Coordinator, claims: Iterable[Claim]) -> None:
     """Give locks back; what is no longer ours is left alone."""
     await coordinator.give_back(claims)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import ConflictError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
@@ -16,7 +17,7 @@ from tasks.decide.sync import refused, tell
 TRIES_MAX = 5
 
 
-@task(name="order")
+@task(name="order", cache_policy=NO_CACHE)
 async def order(
     store: Store,
     action_id: str,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.agents.protocol import Agents, Target
 from blocks.models.ids import ClusterRef
@@ -16,13 +17,13 @@ from blocks.store.protocol import Store
 from tasks.decide.sync import asked_ids
 
 
-@task(name="load views")
+@task(name="load views", cache_policy=NO_CACHE)
 async def load_views(store: Store, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
     """By cluster key, what is stored of clusters; one query per collection for all of them."""
     return await store.views(clusters)
 
 
-@task(name="poll nodes")
+@task(name="poll nodes", cache_policy=NO_CACHE)
 async def poll_nodes(agents: Agents, view: ClusterView, *, only_with_actions: bool = False) -> dict[str, Look]:
     """Look at every node of a cluster that discovery tells of; by node id.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -23,7 +24,7 @@ GRACE_S = 30.0
 RUNS_MAX = 100
 
 
-@task(name="reap zombie runs")
+@task(name="reap zombie runs", cache_policy=NO_CACHE)
 async def reap_zombies(coordinator: Coordinator, flow_name: str, now: datetime) -> int:
     """Mark Running runs of `flow_name` as Crashed when neither a seat, the standby place nor a worker names them."""
     alive = {

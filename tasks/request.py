@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import DependencyUnavailableError
 from blocks.models.request import Pointer, Priority, Request, WorkKind, WorkState
@@ -17,7 +18,7 @@ def pointer_to(item: Request) -> Pointer:
     return Pointer(key=item.key, kind=item.kind, subject=item.subject, priority=item.priority)
 
 
-@task(name="request work")
+@task(name="request work", cache_policy=NO_CACHE)
 async def request_work(
     store: Store, queue: WorkQueue, kind: WorkKind, subject: str, priority: Priority, now: datetime
 ) -> Request:

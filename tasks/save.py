@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim
 from blocks.models.event import EventDraft, EventType
@@ -17,7 +18,7 @@ from tasks.decide.settle import Settled
 from tasks.hold import fence_of
 
 
-@task(name="save")
+@task(name="save", cache_policy=NO_CACHE)
 async def save(store: Store, settled: Settled, claim: Claim, now: datetime) -> int:
     """Write a changed cluster with its events in one transaction; returns how many events were made.
 
@@ -28,14 +29,14 @@ async def save(store: Store, settled: Settled, claim: Claim, now: datetime) -> i
     return len(await store.commit(settled.change, now=now, fence=fence_of(claim)))
 
 
-@task(name="save seen")
+@task(name="save seen", cache_policy=NO_CACHE)
 async def save_seen(store: Store, unchanged: Sequence[tuple[Settled, Claim]], now: datetime) -> set[str]:
     """Write of unchanged clusters only that they were seen, all in one; returns those that a newer holder has taken."""
     seen = [_seen(settled, claim, now) for settled, claim in unchanged]
     return await store.seen([one for one in seen if one is not None])
 
 
-@task(name="save report")
+@task(name="save report", cache_policy=NO_CACHE)
 async def save_report(store: Store, report: Report, claim: Claim, now: datetime) -> None:
     """Keep a cycle's report as the cluster's latest, with its event."""
     told = EventDraft(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -27,20 +29,28 @@ from blocks.errors import AgentError
 from blocks.models.base import clean_text
 from blocks.models.namespace import Tls
 from blocks.tls.contexts import TlsContexts, TlsError
+from blocks.tls.diagnosis import hangup_reason
 from blocks.tls.reasons import tls_reason
 
 log = logging.getLogger(__name__)
 
 ROOT = "api/unstable"
 RESOLVER_THREADS = 16
+HTTPS_PORT = 443
 _NO_URL = "the agent's address is not an http or https URL"
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "replicante-core"}
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """Whether a request got as far as a connection."""
+    """One request, and how far it got."""
 
+    url: str
+    tls: Tls | None
+    timeout_s: float
+    end: float
+    """On the monotonic clock."""
+    context: ssl.SSLContext | None = None
     connected: bool = False
 
 
@@ -110,11 +120,18 @@ class Transport:
         if session is None:
             message = "not connected: use `async with`"
             raise RuntimeError(message)
-        attempt = _Attempt()
-        async with _explained(url, timeout_s, attempt), asyncio.timeout(timeout_s):
-            context = await self._contexts.get(tls) if url.startswith("https:") else True
+        attempt = _Attempt(url, tls, timeout_s, time.monotonic() + timeout_s)
+        async with _explained(attempt), asyncio.timeout(timeout_s):
+            if url.startswith("https:"):
+                attempt.context = await self._contexts.get(tls)
             async with session.request(
-                method, url, data=body, headers=headers, ssl=context, allow_redirects=False, trace_request_ctx=attempt
+                method,
+                url,
+                data=body,
+                headers=headers,
+                ssl=attempt.context or True,
+                allow_redirects=False,
+                trace_request_ctx=attempt,
             ) as response:
                 content = await self._content(response)
                 return Answer(response.status, content, response.headers.get("Location"))
@@ -177,22 +194,35 @@ async def _note_connected(_: aiohttp.ClientSession, context: SimpleNamespace, __
 
 
 @asynccontextmanager
-async def _explained(url: str, timeout_s: float, attempt: _Attempt) -> AsyncIterator[None]:
+async def _explained(attempt: _Attempt) -> AsyncIterator[None]:
     """Turn whatever happens into an `AgentError`."""
     try:
         yield
     except Exception as error:
-        reason = _reason(error, timeout_s)
-        if reason == _CLOSED and url.startswith("http:"):
-            reason += "; does it expect https?"
+        reason = _reason(error, attempt.timeout_s)
+        if reason == _CLOSED:
+            reason = await _hangup_reason(attempt)
         raise AgentError(reason, sent=attempt.connected) from error
+
+
+async def _hangup_reason(attempt: _Attempt) -> str:
+    """Why the other side closed the connection without a word, as far as can be found out in the time that is left."""
+    if attempt.context is None:
+        return f"{_CLOSED}; does it expect https?"
+    where = urlsplit(attempt.url)
+    left = attempt.end - time.monotonic()
+    told = (
+        await hangup_reason(where.hostname or "", where.port or HTTPS_PORT, attempt.context, left) if left > 0 else None
+    )
+    shown = attempt.tls is not None and attempt.tls.client_cert is not None
+    return told or f"{_CLOSED}; does it want {'another' if shown else 'a'} client certificate?"
 
 
 def _reason(error: Exception, timeout_s: float) -> str:
     tls = tls_reason(error)
     if tls is not None:
         return tls
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error.os_error, ConnectionResetError):
         text = _os_reason(error.os_error)
         return (
             f"the host name cannot be resolved ({text})" if isinstance(error, aiohttp.ClientConnectorDNSError) else text

@@ -33,6 +33,8 @@ _CHUNK = 100
 """Znodes per request: with the longest names still a third of what a server accepts (1 MB)."""
 _TRIES_MAX = 5
 _DOUBTS_MAX = 20_000
+_TAKE_WITHIN_S = 5.0
+"""How long a claim may be taken and given back by others under our hands, without our ever seeing who holds it."""
 _GIVE_BACK_WITHIN_S = 2.0
 
 
@@ -178,7 +180,7 @@ class Claims:
     @contextlib.contextmanager
     def _in_doubt(self, paths: Sequence[str], data: bytes) -> Iterator[None]:
         """If this fails or is cancelled, nothing of it may stay taken."""
-        if len(self._doubts) + len(paths) > _DOUBTS_MAX:
+        if len(self._doubts) > _DOUBTS_MAX:
             reason = f"{len(self._doubts)} earlier requests are still without an answer"
             raise self._session.unavailable(reason)
         try:
@@ -193,7 +195,9 @@ class Claims:
 
     async def _take(self, kind: ClaimKind, name: str, data: bytes) -> Claim | Holder:
         path = self._znodes.path(kind, name)
-        for _ in range(_TRIES_MAX):
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + _TAKE_WITHIN_S
+        while loop.time() < give_up:
             await self.prepare()
             forced = self._forced
             try:
@@ -208,7 +212,7 @@ class Claims:
                 self._prepared_for = None
             else:
                 return self._keep(kind, name, (data, stat), forced)
-        reason = f"{path} changed under {_TRIES_MAX} attempts"
+        reason = f"{path} came and went under every attempt"
         raise self._session.unavailable(reason)
 
     async def _take_chunk(self, kind: ClaimKind, names: Sequence[str], data: bytes) -> dict[str, Claim]:

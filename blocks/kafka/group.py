@@ -102,8 +102,9 @@ class GroupConsumer:
             "enable.auto.offset.store": False,
             "enable.auto.commit": True,
             "auto.commit.interval.ms": 1_000,
-            "queued.min.messages": 1_000,
+            "queued.min.messages": 100,  # what the client holds ready stands before an urgent record
             "queued.max.messages.kbytes": 1_024,
+            "fetch.message.max.bytes": 16_384,
             "fetch.wait.max.ms": 200,  # the first fetch begins with only some partitions, and would wait on them
             "fetch.queue.backoff.ms": 50,
             "fetch.error.backoff.ms": 200,

@@ -1,0 +1,1 @@
+"""The truth: clusters, nodes, actions, work and events, in MongoDB."""

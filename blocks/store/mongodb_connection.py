@@ -170,7 +170,6 @@ def _options(settings: MongoDb) -> dict[str, Any]:
         "retryWrites": True,
         "retryReads": True,
         "timeoutMS": round(settings.timeout_s * 1_000),
-        "serverSelectionTimeoutMS": round(settings.server_selection_timeout_s * 1_000),
         "maxPoolSize": settings.pool_size_max,
         "tz_aware": True,
         "uuidRepresentation": "standard",

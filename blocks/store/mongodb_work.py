@@ -69,7 +69,8 @@ class Work(Connection):
             return timetable.asked(item, kind, subject, priority, moment)
 
         with self.call():
-            return [*found, *await self._change([work_key(kind, subject)], rule)][-1]
+            changed = await self._change([work_key(kind, subject)], rule)
+        return [*found, *changed][-1]
 
     async def queue_due(self, now: datetime, limit: int) -> int:
         """See `Store.queue_due`."""

@@ -31,9 +31,7 @@ class MongoDb(Settings):
     cert_key_file: str | None = None
     """PEM file with our own certificate and its key, where the server asks for one."""
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
-    """Deadline of one call of the store, retries included, in seconds."""
-    server_selection_timeout_s: Annotated[float, Field(gt=0, le=600)] = 5.0
-    """How long a call looks for a server that takes writes, in seconds."""
+    """Deadline of one call of the store, in seconds; looking for a server that takes writes and retries included."""
     pool_size_max: Annotated[int, Field(ge=1, le=1_000)] = 50
     """Connections of one process to one server, at most."""
     events_keep_days: Days = 14

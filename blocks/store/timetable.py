@@ -7,7 +7,6 @@ keeps to its grid: first wanted start plus whole intervals. Being asked for in b
 from __future__ import annotations
 
 import hashlib
-import math
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -37,9 +36,8 @@ def first_turn(key: str, interval_s: float, now: datetime) -> datetime:
 
 def next_turn(wanted: datetime, interval_s: float, now: datetime) -> datetime:
     """The first moment after now that lies whole intervals after a wanted start."""
-    behind_s = (now - wanted).total_seconds()
-    turns = max(0, math.floor(behind_s / interval_s) + 1)
-    return wanted + timedelta(seconds=turns * interval_s)
+    interval = timedelta(milliseconds=round(interval_s * 1_000))
+    return wanted + interval * max(0, (now - wanted) // interval + 1)
 
 
 def backoff_s(key: str, attempts: int, policy: RetryPolicy) -> float:

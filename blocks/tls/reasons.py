@@ -25,7 +25,8 @@ _BY_VERIFY_CODE = {
 }
 """By OpenSSL's X509_V_ERR code."""
 
-_VERSION = "TLS version: the two sides have none in common"
+_NAME_MISMATCHES = {62, 64}
+_VERSION = "the two sides have no TLS version in common"
 _NOT_TLS = "the other side does not speak TLS: should its address begin with http://?"
 _BY_REASON = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "client certificate required",
@@ -58,15 +59,13 @@ _BY_REASON = {
 def tls_reason(error: BaseException) -> str | None:
     """Why TLS failed, found in an error or its causes; None when it was not TLS."""
     for cause in _chain(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            known = _BY_VERIFY_CODE.get(cause.verify_code, cause.verify_message or "not acceptable")
-            detail = cause.verify_message if cause.verify_code in {62, 64} else ""
-            return f"TLS: {known}: {detail}" if detail else f"TLS: {known}"
-        if isinstance(cause, ssl.SSLError):
-            reason = cause.reason or "handshake failed"
-            return f"TLS: {_BY_REASON.get(reason, reason.replace('_', ' ').lower())}"
-        if isinstance(cause, ssl.CertificateError):
-            return "TLS: host name mismatch"
+        # Clients wrap these in classes of their own, which are of the same type but carry none of the details.
+        if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code"):
+            known = _BY_VERIFY_CODE.get(cause.verify_code, cause.verify_message)
+            detail = f": {cause.verify_message.rstrip('.')}" if cause.verify_code in _NAME_MISMATCHES else ""
+            return f"TLS: {known}{detail}"
+        if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None):
+            return f"TLS: {_BY_REASON.get(cause.reason, cause.reason.replace('_', ' ').lower())}"
     return None
 
 

@@ -25,12 +25,12 @@ ROLES = {
     "follower": Role.SECONDARY,
 }
 ATTRIBUTES = {
+    "zk_server_state": "zookeeper.apache.org/server.state",
     "zk_quorum_size": "zookeeper.apache.org/quorum.size",
     "zk_synced_followers": "zookeeper.apache.org/followers.synced",
-    "zk_znode_count": "zookeeper.apache.org/znodes",
-    "zk_ephemerals_count": "zookeeper.apache.org/znodes.ephemeral",
-    "zk_approximate_data_size": "zookeeper.apache.org/data.size",
 }
+"""Facts that change when the ensemble does; counters would make every look a difference."""
+
 _VERSION = re.compile(
     r"([0-9]+\.[0-9]+\.[0-9]+(?:-(?:alpha|beta|rc)(?:[.-]?[0-9]{1,2}\b)?)?)(?:-([0-9a-f]{7,40}))?(?:-dirty)?\b"
 )
@@ -73,15 +73,15 @@ class ZooKeeperStore:
         return NodeReport(Status.HEALTHY, version=srvr.version or fallback, attributes=attributes)
 
     async def store(self) -> StoreReport:
-        """Return the ensemble's size and contents, as far as ``mntr`` is allowed."""
+        """Return what the ensemble is made of, as far as ``mntr`` is allowed."""
         text = await self._ask("mntr")
-        attributes: dict[str, int] = {}
+        attributes: dict[str, int | str] = {}
         if NOT_ALLOWED not in text:
             for line in text.splitlines():
                 key, _, value = line.partition("\t")
-                if key in ATTRIBUTES and value.strip().isdecimal():
-                    attributes[ATTRIBUTES[key]] = int(value)
-        return StoreReport(self._cluster_id, dict(attributes))
+                if key in ATTRIBUTES:
+                    attributes[ATTRIBUTES[key]] = int(value) if value.isdecimal() else clip(value, 64)
+        return StoreReport(self._cluster_id, attributes)
 
     async def shards(self) -> list[Shard]:
         """Return the one shard of an ensemble: the whole tree."""

@@ -11,7 +11,7 @@ from blocks.store.mongodb import MongoStore
 from blocks.store.protocol import Store
 from blocks.store.settings import MongoDb
 from doubles.store import MemoryStore
-from infra.stack.testing import running
+from infra.stack.testing import TestStack, running
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker's address."""
     with running(["kafka"], tmp_path_factory.mktemp("kafka")) as stack:
         yield stack.kafka_bootstrap
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+    """A broker that wants TLS and a user."""
+    with running(["kafka"], tmp_path_factory.mktemp("secure-kafka"), secure=True) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -265,10 +265,14 @@ class TestZooKeeper:
         assert ("coordination", "Primary", None) == (after["id"], after["role"], after["lag"])
         assert {"unit": "zxid"} == after["commit_offset"]["unit"]
         assert before["commit_offset"]["value"] < after["commit_offset"]["value"]
-        assert get(zookeeper, "/info/store")["attributes"]["zookeeper.apache.org/znodes"] > 0
+        assert {
+            "cluster_id": "coordination",
+            "attributes": {"zookeeper.apache.org/server.state": "standalone"},
+        } == get(zookeeper, "/info/store")
 
     def test_killed(self, servers: TestStack, zookeeper: AgentProcess) -> None:
         """A killed server is UNAVAILABLE until it is back."""
+        status_is(zookeeper, "HEALTHY")
         servers.stop("zookeeper")
         down = get(zookeeper, "/info/node")
         servers.start("zookeeper")
@@ -322,6 +326,7 @@ class TestKafka:
 
     def test_killed(self, servers: TestStack, kafka: AgentProcess) -> None:
         """A killed broker is UNAVAILABLE until it is back."""
+        status_is(kafka, "HEALTHY")
         servers.stop("kafka")
         down, shards = get(kafka, "/info/node"), httpx.get(f"{kafka.api}/info/shards")
         servers.start("kafka")

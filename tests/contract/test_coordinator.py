@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pytest
 from doubles.coordinator import MemoryCoordinator, MemoryZooKeeper
+from doubles.eventually import until
 from kazoo.client import KazooClient
 
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
@@ -100,13 +101,6 @@ class RealBench:
 
     def leap(self, seconds: float) -> None:
         self._leapt_s += seconds
-
-
-async def until(is_true: Callable[[], bool], within_s: float = 10.0) -> None:
-    """Wait for something that nobody tells of."""
-    async with asyncio.timeout(within_s):
-        while not is_true():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(params=["memory", pytest.param("zookeeper", marks=pytest.mark.real)])

@@ -111,7 +111,7 @@ async def test_a_call_returns_no_more_than_its_limit(world: World) -> None:
 
 async def test_urgent_pointers_overtake_a_backlog(world: World) -> None:
     """An urgent pointer sent behind thousands of routine ones is received long before their end, and first in its batch."""
-    await world.queue.send(pointers(3_000))
+    await world.queue.send(pointers(10_000))
     receiver = await world.queue.receiver()
     before = len(await receive(receiver, 10))
     await world.queue.send([*pointers(1, Priority.PERSON, "p"), *pointers(1, Priority.URGENT, "u")])
@@ -121,7 +121,7 @@ async def test_urgent_pointers_overtake_a_backlog(world: World) -> None:
         before += len(batch)
         batch = await receiver.receive(5, LONG_S)
 
-    assert before < 1_500
+    assert before < 5_000
     assert batch[0].priority < Priority.ROUTINE
 
 

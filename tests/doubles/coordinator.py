@@ -207,10 +207,11 @@ class MemoryCoordinator:
         """Take a claim, waiting at most `wait_s` seconds for it to become free."""
         await self.ready()
         got = self._take(kind, name, purpose)
+        end = self.zookeeper.now_s + wait_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while isinstance(got, Holder):
-                    await self.wait_gone(kind, name, wait_s)
+                while isinstance(got, Holder) and self.zookeeper.now_s < end:
+                    await self.wait_gone(kind, name, end - self.zookeeper.now_s)
                     got = self._take(kind, name, purpose)
         if isinstance(got, Holder):
             purpose = f" for {got.purpose}" if got.purpose else ""

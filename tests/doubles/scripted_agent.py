@@ -13,6 +13,7 @@ from typing import Self
 
 import orjson
 
+TLS_HANDSHAKE = b"\x16"
 CHUNK = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
 
 
@@ -141,7 +142,10 @@ class ScriptedAgent:
                 await writer.wait_closed()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        first = await reader.readexactly(1)
+        if first == TLS_HANDSHAKE:
+            return await _give(Reply(b"HTTP/1.1 400 Bad Request\r\n\r\n", manner=Manner.RAW), writer)
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         method, path, _ = head[0].split(" ", 2)
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))

@@ -126,13 +126,16 @@ class TestStore:
                 await store.node()
 
     async def test_attributes(self) -> None:
-        """Mntr's numbers become attributes; what is not a number does not."""
-        text = "zk_version\t3.9.5\nzk_znode_count\t5\nzk_quorum_size\t3\nzk_ephemerals_count\tmany\n"
+        """What changes with the ensemble becomes an attribute; counters do not."""
+        text = "zk_version\t3.9.5\nzk_znode_count\t5\nzk_quorum_size\t3\nzk_server_state\tleader\n"
         async with server({"mntr": text}) as store:
             found = await store.store()
 
         assert (
-            StoreReport("coordination", {"zookeeper.apache.org/znodes": 5, "zookeeper.apache.org/quorum.size": 3})
+            StoreReport(
+                "coordination",
+                {"zookeeper.apache.org/quorum.size": 3, "zookeeper.apache.org/server.state": "leader"},
+            )
             == found
         )
 

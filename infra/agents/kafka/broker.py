@@ -12,7 +12,7 @@ from infra.agents.kafka.wire import ApiMessage, ApiVersionsRequest, ApiVersionsR
 from infra.agents.kit.errors import StoreDownError, StoreError, describe
 from infra.agents.kit.options import join_address
 
-ANSWER_SECONDS = 1.5
+ANSWER_SECONDS = 1.0
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 SOFTWARE = {"client_software_name": "replicante-agent", "client_software_version": "0.1.0"}
 

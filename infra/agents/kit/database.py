@@ -75,7 +75,7 @@ async def open_database(folder: Path) -> Database:
     """
     path = folder / "agent.db"
     try:
-        folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
         connection = await aiosqlite.connect(path, isolation_level=None, timeout=1.0)
     except (OSError, sqlite3.Error) as error:
         message = f"cannot open {path}: {error}"

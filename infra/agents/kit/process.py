@@ -23,6 +23,7 @@ from infra.agents.kit.errors import StartError
 log = logging.getLogger(__name__)
 
 BACKLOG = 512
+CONNECTIONS_MAX = 1000
 KEEP_ALIVE = 90
 STOP_GRACE = 2
 
@@ -68,6 +69,7 @@ async def serve(app: Starlette, server_socket: socket.socket, context: ssl.SSLCo
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=STOP_GRACE,
     )

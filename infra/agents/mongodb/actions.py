@@ -7,7 +7,7 @@ recognises its own effect (handlers.py). What may need time is tried again, for 
 import re
 from datetime import datetime
 
-from infra.agents.kit.errors import ActionError, StoreDownError
+from infra.agents.kit.errors import ActionError, StoreDownError, describe
 from infra.agents.kit.handlers import Step, StepContext, as_object, done, running
 from infra.agents.kit.models import Json
 from infra.agents.mongodb.client import Commands, Document, MongoCommandError
@@ -242,7 +242,9 @@ def _again(progress: dict[str, Json], ctx: StepContext, reason: Exception) -> St
     """
     waited = (ctx.now - datetime.fromisoformat(str(progress["since"]))).total_seconds()
     if waited > PATIENCE_SECONDS:
-        message = f"gave up after {waited:.0f} s: {reason}"
+        message = f"gave up after {waited:.0f} s: {describe(reason)}"
         raise ActionError(message) from reason
     attempts = progress.get("attempts")
-    return running({**progress, "attempts": (attempts if isinstance(attempts, int) else 0) + 1, "reason": str(reason)})
+    return running(
+        {**progress, "attempts": (attempts if isinstance(attempts, int) else 0) + 1, "reason": describe(reason)}
+    )
