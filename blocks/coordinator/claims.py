@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from kazoo.exceptions import NodeExistsError, NoNodeError
-from kazoo.handlers.threading import AsyncResult
 from kazoo.protocol.states import ZnodeStat
 
-from blocks.coordinator.connection import Client
+from blocks.coordinator import requests
 from blocks.coordinator.protocol import Claim, ClaimKind, Holder
 from blocks.coordinator.session import Session
 from blocks.coordinator.znodes import Znodes, holder
@@ -27,7 +26,6 @@ from blocks.models.base import clean_text
 
 T = TypeVar("T")
 Node = tuple[bytes, ZnodeStat]
-Send = Callable[[Client], "AsyncResult[T]"]  # quoted: kazoo's own class cannot be subscripted
 
 _CHUNK = 100
 """Znodes per request: with the longest names still a third of what a server accepts (1 MB)."""
@@ -89,10 +87,10 @@ class Claims:
         if session is not None and session == self._prepared_for:
             return
         ask, znodes = self._session.ask, self._znodes
-        await all_of(ask(_ensure(znodes.folder(kind))) for kind in ClaimKind)
+        await all_of(ask(requests.ensure(znodes.folder(kind))) for kind in ClaimKind)
         for path, data in ((znodes.generation, b"1"), (znodes.forced, b"")):
             with contextlib.suppress(NodeExistsError):
-                await ask(_create(path, data, ephemeral=False))
+                await ask(requests.create(path, data, ephemeral=False))
         await self._read_generation()
         await self._read_forced()
         self._prepared_for = session
@@ -201,7 +199,7 @@ class Claims:
             await self.prepare()
             forced = self._forced
             try:
-                _, stat = await self._session.ask(_create(path, data, ephemeral=True), proves=True)
+                _, stat = await self._session.ask(requests.create(path, data, ephemeral=True), proves=True)
             except NodeExistsError:
                 node = await self._read(path)
                 if node is not None and node[0] == data:  # our own, its answer was lost
@@ -225,7 +223,7 @@ class Claims:
             paths = [self._znodes.path(kind, name) for name in free]
             if not paths:
                 return taken
-            outcomes = await self._session.ask(_create_all(paths, data), proves=True)
+            outcomes = await self._session.ask(requests.create_all(paths, data), proves=True)
             if not any(isinstance(outcome, Exception) for outcome in outcomes):
                 node = await self._read(paths[0])  # all nodes of a transaction have the same czxid
                 if node is not None and node[0] == data:
@@ -259,7 +257,7 @@ class Claims:
         deadline = asyncio.get_running_loop().time() + _GIVE_BACK_WITHIN_S
         forced = {held.forced for held in chunk}
         if len(forced) == 1:
-            send = _delete_all([held.path for held in chunk], self._znodes.forced, forced.pop())
+            send = requests.delete_all([held.path for held in chunk], self._znodes.forced, forced.pop())
             outcomes = await self._session.ask(send, deadline=deadline, proves=True)
             if not any(isinstance(outcome, Exception) for outcome in outcomes):
                 return
@@ -275,7 +273,7 @@ class Claims:
             ]
             if not ours:
                 return
-            outcomes = await self._session.ask(_delete_all(ours, self._znodes.forced, forced), proves=True)
+            outcomes = await self._session.ask(requests.delete_all(ours, self._znodes.forced, forced), proves=True)
             if not any(isinstance(outcome, Exception) for outcome in outcomes):
                 return
         reason = f"{self._znodes.forced} changed under {_TRIES_MAX} attempts"
@@ -286,32 +284,3 @@ class Claims:
             return await self._session.ask(lambda client: client.get_async(path))
         except NoNodeError:
             return None
-
-
-def _ensure(path: str) -> Send[Any]:
-    return lambda client: client.ensure_path_async(path)
-
-
-def _create(path: str, data: bytes, *, ephemeral: bool) -> Send[tuple[str, ZnodeStat]]:
-    return lambda client: client.create_async(path, data, ephemeral=ephemeral, include_data=True)
-
-
-def _create_all(paths: Sequence[str], data: bytes) -> Send[list[Any]]:
-    def send(client: Client) -> AsyncResult[list[Any]]:
-        transaction = client.transaction()
-        for path in paths:
-            transaction.create(path, data, ephemeral=True)
-        return transaction.commit_async()
-
-    return send
-
-
-def _delete_all(paths: Sequence[str], guard: str, version: int) -> Send[list[Any]]:
-    def send(client: Client) -> AsyncResult[list[Any]]:
-        transaction = client.transaction()
-        transaction.check(guard, version)
-        for path in paths:
-            transaction.delete(path)
-        return transaction.commit_async()
-
-    return send

@@ -95,16 +95,23 @@ class Coordinator(Protocol):
         """For how many seconds from now the claim is provably still ours; 0 when it is lost or in doubt."""
 
     async def confirm(self, claim: Claim) -> bool:
-        """Ask the server whether the claim is still ours."""
+        """Ask the server whether the claim is still ours; False is final.
+
+        Raises:
+            DependencyUnavailableError: it does not answer, so nobody knows.
+        """
 
     async def holders(self, kind: ClaimKind) -> list[Holder]:
         """Everything of a kind that is held now, sorted by name."""
 
     async def wait_gone(self, kind: ClaimKind, name: str, deadline_s: float) -> bool:
-        """Wait until nobody holds `name`; False when `deadline_s` seconds passed first. Woken at once, not by polling."""
+        """Wait until nobody holds `name`; False when `deadline_s` seconds passed first, with or without a server. Woken at once, not by polling."""
 
     async def wait_change(self, kind: ClaimKind, deadline_s: float) -> bool:
-        """Wait until some claim of the kind is taken or goes; False when `deadline_s` seconds passed first."""
+        """Wait until some claim of the kind is taken or goes after our last `holders(kind)`, or from now on if that was never asked.
+
+        So nothing is missed between looking and waiting. False when `deadline_s` seconds passed first, with or without a server.
+        """
 
     async def force_release(self, kind: ClaimKind, name: str) -> bool:
         """Remove somebody else's claim, by order of a person; False when nobody held it. Its holder is fenced, not asked."""

@@ -21,6 +21,7 @@ from kazoo.exceptions import (
     BadVersionError,
     ConnectionLoss,
     KazooException,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
     OperationTimeoutError,
@@ -33,6 +34,7 @@ from kazoo.exceptions import (
 from kazoo.handlers.threading import AsyncResult
 from kazoo.protocol.states import WatchedEvent
 
+from blocks.coordinator.bridge import LostAnswerError, bridged
 from blocks.coordinator.connection import REFUSED, Client, reason_of, tls_context
 from blocks.coordinator.settings import ZooKeeper
 from blocks.errors import DependencyUnavailableError, Fault, InvalidInputError
@@ -46,7 +48,7 @@ _BEATS = 6
 _PROOF = 2 / 3
 """For how much of a session timeout an answer proves that we hold what we took."""
 _CLOSE_WITHIN_S = 1.0
-_REVIVE_EVERY_S = 5.0
+_REVIVE_EVERY_S = 3.0
 _AGAIN_S = 0.01
 
 _ANSWERS = (NodeExistsError, NoNodeError, BadVersionError)
@@ -60,10 +62,7 @@ _LOST = (
     ThrottledOpError,
 )
 _NO_ACCESS = (AuthFailedError, SessionClosedRequireSaslError)
-
-
-class LostAnswerError(Exception):
-    """The connection or the session went before the answer came: the request may have been carried out or not."""
+_NO_RIGHTS = "its znodes belong to another user"
 
 
 def boot_s() -> float:
@@ -141,23 +140,27 @@ class Session:
             self._client.cut()
 
     async def _beat(self, on_beat: Callable[[], Awaitable[None]]) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.timeout_s / _BEATS):
                     await self._nudged.wait()
             self._nudged.clear()
-            if self._client.refused and loop.time() >= self._revive_at:
-                self._revive_at = loop.time() + _REVIVE_EVERY_S
-                log.error("ZooKeeper at %s: %s; trying again in %.0f s", self._settings.hosts, REFUSED, _REVIVE_EVERY_S)
-                self._client.start_async()
             try:
+                self._revive()
                 await self.ask(lambda client: client.sync_async("/"), proves=True)
                 await on_beat()
             except DependencyUnavailableError as error:
                 log.debug("no heartbeat: %s", error)
             except Exception:
                 log.exception("heartbeat")  # a fault of ours must not end the proofs
+
+    def _revive(self) -> None:
+        """Let kazoo try again after a refusal, which may have been a mistake of the server's."""
+        now = asyncio.get_running_loop().time()
+        if self._client.refused and now >= self._revive_at:
+            self._revive_at = now + _REVIVE_EVERY_S
+            log.error("ZooKeeper at %s: %s; trying again in %.0f s", self._settings.hosts, REFUSED, _REVIVE_EVERY_S)
+            self._client.start_async()
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -184,8 +187,8 @@ class Session:
         hint = f"Check that ZooKeeper runs there, and {variable('hosts')}."
         if self._closed:
             reason = "the connection was closed"
-        elif client.refused or reason == REFUSED:
-            reason, hint = REFUSED, f"Check {variable('sasl_user')} and {variable('sasl_password')}."
+        elif client.refused or reason in {REFUSED, _NO_RIGHTS}:
+            reason, hint = reason or REFUSED, f"Check {variable('sasl_user')} and {variable('sasl_password')}."
         else:
             reason = reason or client.reason or "no answer in time"
         return DependencyUnavailableError("ZooKeeper", self._settings.hosts, reason, hint)
@@ -261,7 +264,7 @@ class Session:
                 await self._connected()
                 sent = True
                 session, started = self.id, self._clock()
-                answer = await _bridged(send(self._client), loop)
+                answer = await bridged(send(self._client), loop)
         except TimeoutError as error:
             if sent:
                 raise LostAnswerError from error
@@ -270,6 +273,8 @@ class Session:
             raise
         except _NO_ACCESS as error:
             raise self.unavailable(REFUSED) from error
+        except NoAuthError as error:
+            raise self.unavailable(_NO_RIGHTS) from error
         except KazooException as error:
             if isinstance(error, _LOST):
                 raise LostAnswerError from error
@@ -309,25 +314,3 @@ class Session:
     def _wake(self, path: str) -> None:
         for event in self._waiters.get(path, ()):
             event.set()
-
-
-async def _bridged(result: AsyncResult[T], loop: asyncio.AbstractEventLoop) -> T:
-    """Wait for kazoo's result without a thread."""
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle() -> None:
-        if future.done():
-            return
-        if (error := result.exception) is None:
-            future.set_result(result.value)
-        elif isinstance(error, KazooException):
-            future.set_exception(error)
-        else:  # an answer that kazoo could not read
-            future.set_exception(LostAnswerError(reason_of(error)))
-
-    def deliver(_: AsyncResult[T]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle)
-
-    result.rawlink(deliver)
-    return await future

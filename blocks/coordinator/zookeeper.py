@@ -30,10 +30,11 @@ from typing import Any, Self
 from kazoo.exceptions import NoNodeError
 from kazoo.handlers.threading import AsyncResult
 
+from blocks.coordinator.bridge import LostAnswerError
 from blocks.coordinator.claims import Claims, all_of, chunks
 from blocks.coordinator.connection import Client
 from blocks.coordinator.protocol import Claim, ClaimKind, Holder
-from blocks.coordinator.session import LostAnswerError, Session, boot_s
+from blocks.coordinator.session import Session, boot_s
 from blocks.coordinator.settings import ZooKeeper
 from blocks.coordinator.znodes import WORDS, Znodes, decoded, described, holder
 from blocks.errors import BusyError, DependencyUnavailableError

@@ -23,6 +23,7 @@ _SAME_LINE_AFTER_S = 30.0
 _REASON_CHARS_MAX = 300
 
 _DETAIL = re.compile(r" \(after \d+ms in state \w+[^)]*\)|^\w+://|(?<=failed: )error:\w+:")
+_INTRODUCTION = re.compile(r"in state (APIVERSION_QUERY|SSL_HANDSHAKE|AUTH\w*)")
 
 _logger = logging.getLogger("replicore.kafka")
 
@@ -60,8 +61,13 @@ class Health:
         self._name = self._reason = ""
 
     def log(self, level: int, template: str, *values: Any) -> None:
-        """Pass a line of librdkafka on, unless its like was passed on a moment ago."""
-        now, sort = time.monotonic(), str(values[:1])
+        """Pass a line of librdkafka on, unless its like was passed on a moment ago.
+
+        A server that hangs up on us while we introduce ourselves, as one does that wants TLS, is told of by the log only.
+        """
+        now, sort, line = time.monotonic(), str(values[0]), str(values[-1])
+        if sort == "FAIL" and _INTRODUCTION.search(line) and not self._name:
+            self._name, self._reason = "_SSL", _without_details(line.partition("]: ")[2] or line)
         if now - self._logged.get(sort, -_SAME_LINE_AFTER_S) >= _SAME_LINE_AFTER_S:
             self._logged[sort] = now
             _logger.log(min(level, logging.WARNING), template, *values)
@@ -76,10 +82,12 @@ class Health:
 
 def said(error: KafkaError) -> str:
     """An error's text without what only developers of librdkafka need, bounded."""
-    text = error.str().removeprefix("Local: ").removeprefix("Broker: ")
-    text = _DETAIL.sub("", text)
-    address, slash, rest = text.partition("/bootstrap: ")
-    return clean_text((rest if address in rest else f"{address}: {rest}") if slash else text, _REASON_CHARS_MAX)
+    return _without_details(error.str().removeprefix("Local: ").removeprefix("Broker: "))
+
+
+def _without_details(text: str) -> str:
+    address, slash, rest = _DETAIL.sub("", text).partition("/bootstrap: ")
+    return clean_text((rest if address in rest else f"{address}: {rest}") if slash else address, _REASON_CHARS_MAX)
 
 
 def _hint(kafka: Kafka, name: str) -> str:

@@ -51,9 +51,9 @@ class Kafka(Settings):
             "client.id": self.client_id,
             "socket.timeout.ms": max(1_000, round(self.request_timeout_s * 1_000)),
             "socket.connection.setup.timeout.ms": max(1_000, round(self.request_timeout_s * 1_000)),
+            "metadata.recovery.strategy": "none",  # the default connects twenty times a second, whatever the backoff
             "reconnect.backoff.ms": 100,
             "reconnect.backoff.max.ms": 1_000,
-            "log.connection.close": False,
             "security.protocol": self._security(),
         }
         if self.tls:

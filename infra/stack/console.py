@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
 
-from infra.stack.status import ProcessStatus, State, Status
+from infra.stack.status import ProcessStatus, State, Status, now
 
 _COLOURS = {
     State.READY: "green",
@@ -56,9 +57,15 @@ class Progress:
         self.line(f"[green]ready[/green]  {process.name}{where}")
 
 
+def _age(since: str) -> str:
+    seconds = int((datetime.fromisoformat(now()) - datetime.fromisoformat(since)).total_seconds())
+    minutes, hours = seconds // 60, seconds // 3600
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min" if minutes else f"{seconds} s"
+
+
 def table(status: Status) -> Table:
     """Return all processes as a table."""
-    made = Table("process", "state", "pid", "port", "restarts", "last exit", "MB", "since", box=None, pad_edge=False)
+    made = Table("process", "state", "pid", "port", "restarts", "last exit", "MB", "for", box=None, pad_edge=False)
     for process in status.processes:
         colour = _COLOURS[process.state]
         made.add_row(
@@ -69,6 +76,6 @@ def table(status: Status) -> Table:
             str(process.restarts),
             "-" if process.last_exit is None else str(process.last_exit),
             f"{process.rss / 1e6:.0f}" if process.rss else "-",
-            process.since.partition(".")[0].replace("T", " "),
+            _age(process.since),
         )
     return made

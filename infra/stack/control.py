@@ -55,7 +55,7 @@ def supervise(plan: Plan, layout: Layout) -> None:
     supervisor = Process.read(layout.pid_file("supervisor"))
     if supervisor is None or not supervisor.send(signal.SIGHUP):
         layout.stopping.unlink(missing_ok=True)
-        keeper.wait_for_pid_file(layout, keeper.start_supervisor(layout))
+        keeper.start_supervisor(layout)
 
 
 def add(services: Iterable[Service], layout: Layout) -> None:

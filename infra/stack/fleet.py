@@ -82,7 +82,7 @@ def serve(context: Context) -> Service:
         env={**endpoints.environment(context.settings), "REPLICORE_READY_FILE": str(ready)},
         cwd=str(PROJECT),
         after=(prefect_server.NAME, mongod.NAME, zookeeper.NAME, kafka.NAME),
-        stop_within=20,
+        stop_within=30,  # it lets its runs hand over first
     )
 
 

@@ -25,6 +25,7 @@ _FOREIGN = {
 _SETTLED_AFTER_S = 10.0
 _DELAY_MAX_S = 10.0
 _WAIT_S = 3600.0
+_START_WITHIN_S = 60.0
 
 
 def clean_environment() -> dict[str, str]:
@@ -34,11 +35,15 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def start_supervisor(layout: Layout) -> subprocess.Popen[bytes]:
-    """Start a supervisor that outlives its parent and the terminal."""
+def start_supervisor(layout: Layout) -> None:
+    """Start a supervisor that outlives us and the terminal; return when it is there.
+
+    The process started here is only the parent of the daemon; it ends when the daemon takes signals,
+    or at once when there is another supervisor.
+    """
     layout.create()
     with layout.log("supervisor").open("ab") as log:
-        return subprocess.Popen(
+        subprocess.run(
             [sys.executable, "-m", "infra.stack.supervisor", str(layout.root)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -46,32 +51,24 @@ def start_supervisor(layout: Layout) -> subprocess.Popen[bytes]:
             cwd=PROJECT,
             env=clean_environment(),
             start_new_session=True,
+            timeout=_START_WITHIN_S,
+            check=False,
         )
 
 
 def keep(layout: Layout) -> None:
     """Watch the supervisor until the stack is stopped."""
-    child: subprocess.Popen[bytes] | None = None
-    started, delay = 0.0, 0.0
+    started, delay = time.monotonic(), 0.0
     while not layout.stopping.exists():
         supervisor = Process.read(layout.pid_file("supervisor"))
         if supervisor is not None:
             supervisor.wait(_WAIT_S)
             continue
-        if child is not None:
-            child.wait()
-            lived = time.monotonic() - started
-            delay = 0.0 if lived >= _SETTLED_AFTER_S else min(2 * delay + 0.1, _DELAY_MAX_S)
-            time.sleep(delay)
+        time.sleep(delay)
+        lived = time.monotonic() - started
+        delay = 0.0 if lived >= _SETTLED_AFTER_S else min(2 * delay + 0.1, _DELAY_MAX_S)
         started = time.monotonic()
-        child = start_supervisor(layout)
-        wait_for_pid_file(layout, child)
-
-
-def wait_for_pid_file(layout: Layout, child: subprocess.Popen[bytes]) -> None:
-    """Wait until the new supervisor says who it is, or has given up because there is another."""
-    while child.poll() is None and Process.read(layout.pid_file("supervisor")) is None:
-        time.sleep(0.02)
+        start_supervisor(layout)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,11 @@ class StackSettings(BaseSettings):
         """The paths of this stack."""
         return Layout(self.folder.resolve())
 
+    def as_environment(self) -> dict[str, str]:
+        """Return the variables that give another process the same settings."""
+        values = self.model_dump(exclude_none=True)
+        return {f"{self.model_config['env_prefix']}{name.upper()}": str(value) for name, value in values.items()}
+
     def ports_of(self, name: str) -> tuple[int, ...]:
         """Return the ports of a service: the fields that begin with its name."""
         prefix = name.replace("-", "_") + "_"

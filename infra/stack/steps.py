@@ -37,7 +37,7 @@ def run(step: Step, settings: StackSettings) -> None:
     """
     log = settings.layout.log(step.name)
     command = (sys.executable, "-m", step.module)
-    environment = {**clean_environment(), **endpoints.environment(settings)}
+    environment = {**clean_environment(), **settings.as_environment(), **endpoints.environment(settings)}
     try:
         with log.open("wb") as file:
             done = subprocess.run(

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Supervisor:
 
     # --- life -------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, on_started: Callable[[], None]) -> None:
         """Serve until SIGTERM, or until the parent that the plan names is gone."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -67,6 +68,7 @@ class Supervisor:
         me = Process.of(os.getpid())
         if me is not None:  # from here on others may signal us
             me.write(self._layout.pid_file("supervisor"))
+        on_started()
         if self._layout.stopping.exists():  # `down` may have looked before the line above
             return
         keeper = self._start(self._keeper())
@@ -176,7 +178,11 @@ class Supervisor:
 
 
 def main(root: Path) -> None:
-    """Run the supervisor of the stack in ``root``, unless there is one."""
+    """Become the supervisor of the stack in ``root``, unless there is one.
+
+    Returns in the parent when the daemon has written its pid file, so that whoever started it may
+    signal it.
+    """
     layout = Layout(root)
     layout.create()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -186,11 +192,18 @@ def main(root: Path) -> None:
         except BlockingIOError:
             _log.info("another supervisor is alive")
             return
-        asyncio.run(_run(layout))
+        read_end, write_end = os.pipe()
+        if os.fork():
+            os.close(write_end)
+            os.read(read_end, 1)  # ends when the daemon closes its end
+            os._exit(0)
+        os.close(read_end)
+        os.setsid()
+        asyncio.run(_run(layout, lambda: os.close(write_end)))
 
 
-async def _run(layout: Layout) -> None:
-    await Supervisor(layout).run()
+async def _run(layout: Layout, on_started: Callable[[], None]) -> None:
+    await Supervisor(layout).run(on_started)
 
 
 if __name__ == "__main__":

@@ -66,12 +66,14 @@ def _step(step: steps.Step, settings: StackSettings, progress: Progress) -> None
 def _report(settings: StackSettings, names: tuple[str, ...], progress: Progress) -> None:
     status = Status.read(settings.layout.status)
     progress.console.print()
-    progress.console.print(table(status))
-    progress.console.print()
+    if compose.PRODUCT[0] not in names:  # otherwise the main job has shown what matters
+        progress.console.print(table(status))
+        progress.console.print()
     if "prefect" in names:
         progress.console.print(f"Prefect    http://{settings.host}:{settings.prefect_port}")
     progress.console.print(f"Addresses  {settings.layout.env}")
-    progress.console.print(f"Up in {progress.seconds:.1f} s; `make down` stops everything.")
+    size = f"{len(status.processes)} processes, {status.rss / 1e6:.0f} MB"
+    progress.console.print(f"Up in {progress.seconds:.1f} s: {size}. `make down` stops everything.")
 
 
 def down(settings: StackSettings, progress: Progress) -> None:

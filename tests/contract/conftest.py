@@ -43,6 +43,13 @@ def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def secure_mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+    """A replica set that wants TLS and a user."""
+    with running(["mongodb"], tmp_path_factory.mktemp("secure-mongodb"), secure=True) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
 def prepared_mongodb(mongodb: str) -> MongoDb:
     """A database of that server with everything that a store needs."""
     settings = MongoDb(uri=mongodb, database="contract")

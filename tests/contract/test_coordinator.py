@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import pytest
-from doubles.coordinator import MemoryCoordinator, MemoryZooKeeper
-from doubles.eventually import until
 from kazoo.client import KazooClient
 
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
@@ -20,6 +18,8 @@ from blocks.coordinator.session import boot_s
 from blocks.coordinator.settings import ZooKeeper
 from blocks.coordinator.zookeeper import ZooKeeperCoordinator
 from blocks.errors import BusyError, DependencyUnavailableError
+from doubles.coordinator import MemoryCoordinator, MemoryZooKeeper
+from doubles.eventually import until
 
 LOCK, SEAT, DUTY, WORKER = ClaimKind.LOCK, ClaimKind.SEAT, ClaimKind.DUTY, ClaimKind.WORKER
 SESSION_S = 4.0
@@ -51,19 +51,23 @@ class MemoryBench:
         self._processes: list[MemoryCoordinator] = []
 
     async def process(self, worker: str, flow_run: str | None = None) -> Coordinator:
+        """See `Bench`."""
         made = MemoryCoordinator(self._zookeeper, worker=worker, flow_run=flow_run)
         self._processes.append(made)
         return await self._stack.enter_async_context(made)
 
     async def close(self, coordinator: Coordinator) -> None:
+        """See `Bench`."""
         assert isinstance(coordinator, MemoryCoordinator)
         await coordinator.close()
 
     async def expire(self, coordinator: Coordinator) -> None:
+        """See `Bench`."""
         assert isinstance(coordinator, MemoryCoordinator)
         self._zookeeper.expire(coordinator)
 
     def leap(self, seconds: float) -> None:
+        """See `Bench`."""
         self._zookeeper.now_s += seconds
 
 
@@ -76,16 +80,19 @@ class RealBench:
         self._leapt_s = 0.0
 
     async def process(self, worker: str, flow_run: str | None = None) -> Coordinator:
+        """See `Bench`."""
         made = ZooKeeperCoordinator(
             self._settings, worker=worker, flow_run=flow_run, clock=lambda: boot_s() + self._leapt_s
         )
         return await self._stack.enter_async_context(made)
 
     async def close(self, coordinator: Coordinator) -> None:
+        """See `Bench`."""
         assert isinstance(coordinator, ZooKeeperCoordinator)
         await coordinator.close()
 
     async def expire(self, coordinator: Coordinator) -> None:
+        """See `Bench`."""
         assert isinstance(coordinator, ZooKeeperCoordinator)
         victim = coordinator._session._client.client_id
         assert victim is not None
@@ -100,6 +107,7 @@ class RealBench:
         await until(lambda: coordinator._session.id not in {None, victim[0]})
 
     def leap(self, seconds: float) -> None:
+        """See `Bench`."""
         self._leapt_s += seconds
 
 
@@ -148,7 +156,7 @@ async def test_what_is_held_is_busy_for_others_and_for_the_holder_itself(one: Co
     await one.take(DUTY, "enqueue", "a shift")
 
     for process in (one, two):
-        with pytest.raises(BusyError, match="the duty of enqueue is held by one.* for a shift since 20"):
+        with pytest.raises(BusyError, match=r"the duty of enqueue is held by one.* for a shift since 20"):
             await process.take(DUTY, "enqueue", "another shift")
 
 
@@ -383,7 +391,7 @@ async def test_an_ended_process_frees_its_claims_at_once(bench: Bench, one: Coor
 
     assert claim.token < taken.token
     assert (False, 0.0) == (one.connected, one.remaining_s(claim))
-    with pytest.raises(DependencyUnavailableError, match="ZooKeeper at .* the connection was closed"):
+    with pytest.raises(DependencyUnavailableError, match=r"ZooKeeper at .* the connection was closed"):
         await one.take(SEAT, "2", "")
     await one.give_back([claim])
 
@@ -473,3 +481,100 @@ async def test_changes_of_other_kinds_wake_nobody(one: Coordinator, two: Coordin
     await one.take(LOCK, "prod/orders", "")
 
     assert not await two.wait_change(WORKER, 0.05)
+
+
+# --- what only the one in memory lets tests do ------------------------------------------------------------
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[tuple[MemoryZooKeeper, MemoryCoordinator, MemoryCoordinator]]:
+    """A server in memory and two processes."""
+    server = MemoryZooKeeper(session_timeout_s=6)
+    async with MemoryCoordinator(server, worker="one") as one, MemoryCoordinator(server, worker="two") as two:
+        yield server, one, two
+
+
+Memory = tuple[MemoryZooKeeper, MemoryCoordinator, MemoryCoordinator]
+
+
+async def test_in_memory_a_suspended_process_loses_its_claims_after_a_session_timeout(memory: Memory) -> None:
+    """It can prove nothing from the start and ask nothing; others get the claim when its session is over."""
+    server, one, two = memory
+    claim = await one.take(LOCK, "prod/orders", "")
+    one.suspend()
+    with pytest.raises(DependencyUnavailableError):
+        await one.confirm(claim)
+    waiting = asyncio.create_task(two.take(LOCK, "prod/orders", "", wait_s=60))
+    server.advance(5)
+    before = [holder.owner for holder in await two.holders(LOCK)]
+    server.advance(1)
+    theirs = await waiting
+    one.resume()
+
+    assert ["one"] == before
+    assert (False, 0.0) == (await one.confirm(claim), one.remaining_s(claim))
+    assert await two.confirm(theirs)
+
+
+async def test_in_memory_a_short_suspension_loses_nothing(memory: Memory) -> None:
+    """The session goes on."""
+    server, one, _ = memory
+    claim = await one.take(LOCK, "prod/orders", "")
+    one.suspend()
+    server.advance(5)
+    while_away = (one.connected, one.remaining_s(claim))
+    one.resume()
+
+    assert (False, 0.0) == while_away
+    assert (True, 4.0) == (await one.confirm(claim), one.remaining_s(claim))
+
+
+async def test_in_memory_a_paused_process_looks_connected_and_proves_less_and_less(memory: Memory) -> None:
+    """As after SIGSTOP: it wakes up with a connection, without a proof, and then without its claims."""
+    server, one, two = memory
+    claim = await one.take(LOCK, "prod/orders", "")
+    one.pause()
+    proven = []
+    for _ in range(3):
+        server.advance(2)
+        proven.append((one.connected, one.remaining_s(claim)))
+    await two.take(LOCK, "prod/orders", "")
+    one.wake()
+
+    assert [(True, 2.0), (True, 0.0), (True, 0.0)] == proven
+    assert not await one.confirm(claim)
+
+
+async def test_in_memory_nothing_expires_while_the_server_is_down(memory: Memory) -> None:
+    """Waits go on, calls fail, and a server that comes back has kept every session."""
+    server, one, two = memory
+    claim = await one.take(LOCK, "prod/orders", "")
+    server.down = True
+    server.advance(60)
+    with pytest.raises(DependencyUnavailableError, match="Connection refused"):
+        await two.take(LOCK, "prod/users", "")
+    while_down = one.remaining_s(claim)
+    server.down = False
+
+    assert 0.0 == while_down
+    assert await one.confirm(claim)
+
+
+async def test_in_memory_deadlines_follow_the_clock_of_the_test(memory: Memory) -> None:
+    """Moving the clock ends a wait that would take an hour."""
+    server, one, two = memory
+    await one.take(LOCK, "prod/orders", "")
+    waiting = asyncio.create_task(two.wait_gone(LOCK, "prod/orders", 3600))
+    await two.ready()
+    server.advance(3600)
+
+    assert not await waiting
+
+
+async def test_in_memory_generations_can_be_raised(memory: Memory) -> None:
+    """Claims are of the generation in which they were taken."""
+    server, one, _ = memory
+    server.generation = 2
+    claim = await one.take(LOCK, "prod/orders", "")
+
+    assert f"2:{claim.token}" == claim.fence

@@ -14,15 +14,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from doubles.eventually import until
-from doubles.proxy import Mode, Proxy
-from infra.stack.testing import TestStack, running
 from kazoo.client import KazooClient
+from kazoo.security import make_acl
 
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
 from blocks.coordinator.settings import ZooKeeper
 from blocks.coordinator.zookeeper import ZooKeeperCoordinator
 from blocks.errors import DependencyUnavailableError
+from doubles.eventually import until
+from doubles.proxy import Mode, Proxy
+from infra.stack.testing import TestStack, running
 
 pytestmark = pytest.mark.real
 
@@ -191,6 +192,7 @@ async def test_closing_does_not_wait_for_a_dead_network(settings: ZooKeeper, pro
     far = ZooKeeperCoordinator(settings.model_copy(update={"hosts": proxy.address}))
     await far.connect()
     thread = far._session._client._connection._connection_routine
+    assert thread is not None
     proxy.mode = Mode.BLACKHOLE
     start = time.monotonic()
     await far.close()
@@ -317,6 +319,18 @@ async def test_a_generation_that_is_no_number_is_named(settings: ZooKeeper) -> N
         await ZooKeeperCoordinator(settings).connect()
 
 
+async def test_znodes_of_another_user_are_named(settings: ZooKeeper) -> None:
+    """Where we have no rights we say so, and what to check."""
+    client = KazooClient(settings.hosts)
+    client.start()
+    client.create(settings.root, b"", acl=[make_acl("digest", "them:x", all=True)])
+    client.stop()
+    client.close()
+
+    with pytest.raises(DependencyUnavailableError, match="its znodes belong to another user. Check .*SASL_USER"):
+        await ZooKeeperCoordinator(settings).connect()
+
+
 async def test_folders_that_vanish_are_made_again(settings: ZooKeeper, near: ZooKeeperCoordinator) -> None:
     """Somebody wiped the tree under a living session: the next taking works."""
     client = KazooClient(settings.hosts)
@@ -373,7 +387,7 @@ async def test_a_host_that_has_no_address_is_named(settings: ZooKeeper) -> None:
     """A wrong name is told from a server that is down."""
     absent = settings.model_copy(update={"hosts": "no-such-host.invalid:2181", "connect_timeout_s": 0.5})
 
-    with pytest.raises(DependencyUnavailableError, match="no-such-host.invalid:2181 .* the host name is unknown"):
+    with pytest.raises(DependencyUnavailableError, match=r"no-such-host.invalid:2181 .* the host name is unknown"):
         await ZooKeeperCoordinator(absent).connect()
 
 
@@ -435,7 +449,7 @@ async def holder_process(settings: ZooKeeper) -> asyncio.subprocess.Process:
 async def test_the_claims_of_a_killed_process_are_free_within_a_session(
     settings: ZooKeeper, near: ZooKeeperCoordinator
 ) -> None:
-    """kill -9 of a holder: who waits takes over after a session timeout and a tick at most."""
+    """After kill -9 of a holder, who waits takes over after a session timeout and a tick at most."""
     process = await holder_process(settings)
     process.kill()
     start = time.monotonic()

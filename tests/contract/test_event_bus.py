@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from blocks.errors import DependencyUnavailableError
 from blocks.event_bus.kafka import KafkaEventBus
 from blocks.event_bus.protocol import EventBus

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from doubles import unique
 
 from blocks.errors import DependencyUnavailableError
 from blocks.event_bus.kafka import KafkaEventBus
@@ -21,6 +20,7 @@ from blocks.models.request import Pointer
 from blocks.work_queue.kafka import KafkaWorkQueue
 from blocks.work_queue.protocol import WorkQueue, WorkReceiver
 from blocks.work_queue.settings import WorkQueueSettings
+from doubles import unique
 from infra.stack.testing import TestStack, running
 
 pytestmark = pytest.mark.real
@@ -214,7 +214,8 @@ async def test_a_killed_worker_is_replaced_by_the_others(stack: TestStack) -> No
             number = 0
             while not held.done():  # until it has joined and owns partitions
                 await queue.send(pointers(20, f"warm{number}-"))
-                await receiver.receive(1_000, 0.1)
+                await receiver.receive(1_000, 0.0)
+                await asyncio.wait([held], timeout=0.2)
                 number += 1
             last = {pointer.key for pointer in pointers(200, "last")} | {(await held).decode().strip()}
             await queue.send(pointers(200, "last"))

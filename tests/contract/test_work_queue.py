@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
+
 from blocks.errors import DependencyUnavailableError
 from blocks.kafka.producer import Sender
 from blocks.kafka.records import Outgoing

@@ -13,5 +13,5 @@ async def until(is_true: Callable[[], bool], within_s: float = 10.0) -> None:
         TimeoutError: it was not, for `within_s` seconds.
     """
     async with asyncio.timeout(within_s):
-        while not is_true():
+        while not is_true():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.005)

@@ -1,5 +1,6 @@
 """An HTTPS server on blocking sockets. Unlike asyncio's, it says in a TLS alert why it breaks off a handshake, as agents
-that are not written in Python do."""
+that are not written in Python do.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def strict_server(context: ssl.SSLContext, answer: Answerer) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - the name that the standard library looks for
 
         def log_message(self, *_: object) -> None:
             pass

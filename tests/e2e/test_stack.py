@@ -4,10 +4,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from kazoo.client import KazooClient
 from kazoo.exceptions import SessionClosedRequireSaslError
 from pymongo import MongoClient
@@ -174,12 +176,12 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
         yield made
 
 
-def zookeeper_client(stack: TestStack, **options: object) -> KazooClient:
+def zookeeper_client(stack: TestStack, **options: Any) -> KazooClient:
     """Return a client that shows its certificate."""
     assert stack.security is not None
     tls = stack.security.tls
-    files = {"ca": tls.ca, "certfile": tls.certificate, "keyfile": tls.key}
-    return KazooClient(hosts=stack.zookeeper_hosts, use_ssl=True, verify_certs=True, **files, **options)
+    files: dict[str, Any] = {"ca": tls.ca, "certfile": tls.certificate, "keyfile": tls.key}
+    return KazooClient(hosts=stack.zookeeper_hosts, **{**files, "use_ssl": True, "verify_certs": True, **options})
 
 
 def kafka_settings(stack: TestStack) -> dict[str, str | int | float | bool]:
@@ -223,7 +225,8 @@ def test_zookeeper_refuses_without_a_user(secure: TestStack) -> None:
 def test_kafka_serves_over_tls_to_a_user(secure: TestStack) -> None:
     """Produce and consume over SASL_SSL, with a group of the new protocol (KIP-848)."""
     settings = kafka_settings(secure)
-    AdminClient(settings).create_topics([NewTopic("things", 1, 1)])["things"].result(20)
+    admin = AdminClient(settings)
+    admin.create_topics([NewTopic("things", 1, 1)])["things"].result(20)
     producer = Producer({**settings, "enable.idempotence": True, "compression.type": "zstd"})
     producer.produce("things", b"thing")
     left = producer.flush(20)
@@ -240,8 +243,8 @@ def test_kafka_serves_over_tls_to_a_user(secure: TestStack) -> None:
 def test_mongodb_serves_over_tls_to_a_user(secure: TestStack) -> None:
     """The user may write; nobody may without a password."""
     assert secure.security is not None
-    tls = {"tls": True, "tlsCAFile": secure.security.tls.ca, "timeoutMS": 20_000}
-    login = {"username": secure.security.user, "password": secure.security.password}
+    tls: dict[str, Any] = {"tls": True, "tlsCAFile": secure.security.tls.ca, "timeoutMS": 20_000}
+    login: dict[str, Any] = {"username": secure.security.user, "password": secure.security.password}
     with MongoClient[dict[str, object]](secure.mongodb_uri, **tls, **login) as client:
         acknowledged = client.test.things.insert_one({"_id": 1}).acknowledged
     with (

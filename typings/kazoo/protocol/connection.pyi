@@ -1,4 +1,5 @@
 import socket
+from threading import Thread
 from typing import Any
 
 from kazoo.retry import KazooRetry
@@ -6,6 +7,7 @@ from kazoo.retry import KazooRetry
 class ConnectionHandler:
     client: Any
     _socket: socket.socket | None
+    _connection_routine: Thread | None
     def __init__(self, client: Any, retry_sleeper: KazooRetry, logger: Any = ..., sasl_options: dict[str, str] | None = ...) -> None: ...
     def zk_loop(self) -> None: ...
     def _connect(self, host: str, hostip: str, port: int) -> tuple[float, float]: ...

@@ -1,0 +1,178 @@
+"""The store while its server is killed, stands still, or is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+import pytest
+
+from blocks.errors import DependencyUnavailableError
+from blocks.models.cluster import ClusterSpec
+from blocks.models.event import Event
+from blocks.models.record import Change
+from blocks.models.request import Ended, WorkState
+from blocks.store.mongodb import MongoStore
+from blocks.store.protocol import EventQuery, RetryPolicy
+from blocks.store.settings import MongoDb
+from doubles.proxy import Mode, Proxy
+from doubles.store_samples import NOW, REF, draft, fence, items, spec
+from infra.stack.testing import TestStack, running
+
+pytestmark = pytest.mark.real
+
+WRITERS = 6
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+    """A server of this file alone, to be hurt."""
+    with running(["mongodb"], tmp_path_factory.mktemp("hurt-mongodb")) as stack:
+        yield stack
+
+
+@pytest.fixture
+async def hurt(server: TestStack) -> AsyncIterator[MongoStore]:
+    """An empty store on the server that is to be hurt."""
+    async with MongoStore(MongoDb(uri=server.mongodb_uri, timeout_s=PATIENCE_S)) as store:
+        await store.database.client.drop_database(store.database.name)
+        await store.prepare()
+        yield store
+
+
+@pytest.fixture
+async def proxy(server: TestStack) -> AsyncIterator[Proxy]:
+    """A way to the server that can be broken."""
+    async with Proxy("127.0.0.1", server.settings.mongodb_port) as proxy:
+        yield proxy
+
+
+async def write(store: MongoStore, writer: int, acknowledged: list[Event], enough: asyncio.Event) -> None:
+    """Count up a record of one's own, each time with two events in a stream that all share."""
+    for number in range(1, 100_000):
+        if enough.is_set():
+            return
+        change = Change(puts=(spec(number, f"c{writer}"),), drafts=(draft(number), draft(number)))
+        named = tuple(one.evolve(data={"number": number, "writer": writer}) for one in change.drafts)
+        acknowledged += await store.commit(Change(puts=change.puts, drafts=named), now=NOW)
+
+
+async def reach(acknowledged: list[Event], count: int) -> None:
+    """Wait until so many events are acknowledged."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(acknowledged) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_kill_during_commits_leaves_nothing_half_applied(server: TestStack, hurt: MongoStore) -> None:
+    """After kill -9 under load: every acknowledged event is there, no hole, no half change, and writers just go on."""
+    acknowledged: list[Event] = []
+    enough = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for writer in range(WRITERS):
+            group.create_task(write(hurt, writer, acknowledged, enough))
+        await reach(acknowledged, 60)
+        before = len(acknowledged)
+        await asyncio.to_thread(server.kill, "mongodb")
+        await reach(acknowledged, before + 60)
+        enough.set()
+    stored = await hurt.events(EventQuery(newest=100_000))
+    counted = defaultdict(list)
+    for event in stored:
+        counted[event.data["writer"]].append(event.data["number"])
+
+    assert list(range(1, len(stored) + 1)) == [event.sequence for event in stored]
+    assert {event.event_id for event in acknowledged} <= {event.event_id for event in stored}
+    for writer in range(WRITERS):
+        last = await hurt.get(ClusterSpec, f"prod/c{writer}")
+        assert last is not None
+        assert [number for number in range(1, last.version + 1) for _ in "12"] == counted[writer]
+
+
+async def test_frozen_server_ends_calls_at_their_deadline(server: TestStack, hurt: MongoStore) -> None:
+    """A server that stands still (SIGSTOP) costs a call its deadline, not more, and is used again when it goes on."""
+    await hurt.commit(Change(puts=(spec(1),)), now=NOW)
+    async with MongoStore(MongoDb(uri=server.mongodb_uri, timeout_s=0.5)) as store:
+        await store.ready()
+        server.kill("mongodb", signal.SIGSTOP)
+        try:
+            calls = (
+                store.get(ClusterSpec, REF.key),
+                store.commit(Change(puts=(spec(2),)), now=NOW, fence=fence(1)),
+                store.claim_any(["orchestrate"], "w", NOW, 10),
+            )
+            for call in calls:
+                started = time.monotonic()
+                with pytest.raises(
+                    DependencyUnavailableError, match=r"no answer within 0.5 s|no server that takes writes"
+                ):
+                    await call
+                assert time.monotonic() - started < 1.5
+        finally:
+            server.kill("mongodb", signal.SIGCONT)
+
+    assert spec(1) == (await hurt.get(ClusterSpec, REF.key))
+
+
+async def test_broken_connections_apply_nothing_twice(proxy: Proxy, hurt: MongoStore) -> None:
+    """Connections that break between any two messages: each commit succeeds by itself and counts once."""
+    settings = MongoDb(uri=f"mongodb://{proxy.address}/?directConnection=true", timeout_s=PATIENCE_S)
+    acknowledged: list[Event] = []
+    enough = asyncio.Event()
+    async with MongoStore(settings) as store, asyncio.TaskGroup() as group:
+        for writer in range(WRITERS):
+            group.create_task(write(store, writer, acknowledged, enough))
+        for breaks in range(1, 4):
+            await reach(acknowledged, 15 * breaks)
+            proxy.reset()
+        await reach(acknowledged, 60)
+        enough.set()
+    stored = await hurt.events(EventQuery(newest=100_000))
+
+    assert sorted(acknowledged, key=lambda event: event.sequence) == stored
+    assert list(range(1, len(stored) + 1)) == [event.sequence for event in stored]
+
+
+async def test_lost_answer_is_an_error_and_the_truth_is_whole(proxy: Proxy, hurt: MongoStore) -> None:
+    """When answers are lost the caller is told so; record and event are then both there or both not."""
+    settings = MongoDb(uri=f"mongodb://{proxy.address}/?directConnection=true", timeout_s=0.5)
+    async with MongoStore(settings) as store:
+        await store.ready()
+        proxy.mode = Mode.DROP_ANSWERS
+        with pytest.raises(DependencyUnavailableError):
+            await store.commit(Change(puts=(spec(1),), drafts=(draft(1),)), now=NOW)
+        proxy.mode = Mode.PASS
+        proxy.reset()
+    record = await hurt.get(ClusterSpec, REF.key)
+
+    assert (record is not None) == (len(await hurt.events(EventQuery())) == 1)
+
+
+async def test_work_survives_a_kill(server: TestStack, hurt: MongoStore) -> None:
+    """Workers that claim and finish through a kill -9 run every item; none is held by nobody or lost."""
+    keys = [item.key for item in items(60)]
+    await hurt.ensure_work(items(60), NOW)
+    await hurt.queue_due(NOW, 60)
+    done: list[str] = []
+
+    async def work(owner: str) -> None:
+        while got := await hurt.claim_any(["orchestrate"], owner, NOW, 3):
+            await hurt.finish_work([Ended(key=item.key) for item in got], owner, NOW, RetryPolicy())
+            done.extend(item.key for item in got)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(work(f"w{number}"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while len(done) < 12:
+                    await asyncio.sleep(0.001)
+        await asyncio.to_thread(server.kill, "mongodb")
+
+    assert keys == sorted(done)
+    assert {WorkState.IDLE} == {item.state for item in await hurt.list_work()}
