@@ -25,6 +25,8 @@ from blocks.event_bus.kafka import KafkaEventBus
 from blocks.event_bus.protocol import EventBus
 from blocks.event_bus.settings import EventBusSettings
 from blocks.kafka.settings import Kafka
+from blocks.runs.prefect import PrefectRuns
+from blocks.runs.protocol import Runs
 from blocks.settings import Settings
 from blocks.sources.http import HttpSources
 from blocks.sources.protocol import Sources
@@ -144,6 +146,10 @@ class Connections:
     async def sources(self) -> Sources:
         """The discovery sources."""
         return await self._part("sources", lambda: HttpSources(self.settings.sources))
+
+    async def runs(self) -> Runs:
+        """Prefect's flow runs."""
+        return PrefectRuns()
 
     async def _part(self, name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
         async with self._lock:

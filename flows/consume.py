@@ -102,7 +102,8 @@ class Consumer:
             await self.degraded.enter(DegradedMode.NO_STORE, error)
             await _pause(over, AGAIN_S)
             return []
-        await self.degraded.leave(DegradedMode.NO_STORE)
+        if requests:
+            await self.degraded.leave(DegradedMode.NO_STORE)
         if pointers is None and not requests:
             await _pause(over, AGAIN_S)
         return requests

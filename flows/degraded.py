@@ -21,6 +21,7 @@ class DegradedMode(StrEnum):
     NO_COORDINATOR = "ZooKeeper is away: no work is claimed, no action is sent"
     NO_QUEUE = "Kafka is away: work is claimed straight from MongoDB, events wait in the outbox"
     NO_STORE = "MongoDB is away: nothing is decided, everything is tried again"
+    NO_PREFECT = "Prefect is away: running shifts go on, none can be started"
 
 
 class Degraded:

@@ -13,6 +13,7 @@ from datetime import datetime
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, TransientError
 from blocks.event_bus.protocol import EventBus
+from blocks.runs.protocol import Runs
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.degraded import Degraded, DegradedMode
@@ -44,6 +45,8 @@ class Duty:
     """One turn; True when another is due at once."""
     nudge: asyncio.Event | None = None
     """Set when a turn is due at once."""
+    proves: tuple[DegradedMode, ...] = ()
+    """Modes that are over when a turn succeeds."""
 
     async def run(self, over: asyncio.Event, degraded: Degraded) -> None:
         """Take the duty whenever it is free, and do it until the shift is over."""
@@ -80,6 +83,8 @@ class Duty:
             try:
                 at_once = await self.turn()
                 failures = 0
+                for mode in self.proves:
+                    await degraded.leave(mode)
             except DependencyUnavailableError as error:
                 await degraded.enter(_mode_of(error), error)
                 await _pause(over, AGAIN_S)
@@ -107,6 +112,7 @@ def duties(
     store: Store,
     queue: WorkQueue,
     bus: EventBus,
+    runs: Runs,
     clock: Callable[[], datetime],
     nudge: asyncio.Event,
 ) -> tuple[Duty, ...]:
@@ -123,15 +129,15 @@ def duties(
     async def sweep() -> bool:
         nonlocal thorough_at
         thorough = time.monotonic() >= thorough_at
-        await sweep_once(coordinator, store, clock, Steps(), thorough=thorough)
+        await sweep_once(coordinator, store, runs, clock, Steps(), thorough=thorough)
         if thorough:
             thorough_at = time.monotonic() + THOROUGH_EVERY_S
         return False
 
     return (
-        Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue),
+        Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue, proves=(DegradedMode.NO_STORE,)),
         Duty(RELAY, RELAY_EVERY_S, coordinator, relay, nudge),
-        Duty("sweep", SWEEP_EVERY_S, coordinator, sweep),
+        Duty("sweep", SWEEP_EVERY_S, coordinator, sweep, proves=(DegradedMode.NO_STORE, DegradedMode.NO_COORDINATOR)),
     )
 
 
@@ -141,6 +147,8 @@ def _mode_of(error: DependencyUnavailableError) -> DegradedMode:
             return DegradedMode.NO_STORE
         case "ZooKeeper":
             return DegradedMode.NO_COORDINATOR
+        case "Prefect":
+            return DegradedMode.NO_PREFECT
         case _:
             return DegradedMode.NO_QUEUE
 

@@ -36,6 +36,7 @@ def operate(shift_s: float | None = None, fleet: str = FLEET) -> ShiftReport:
             bus=await connections.event_bus(),
             agents=await connections.agents(),
             sources=await connections.sources(),
+            runs=await connections.runs(),
             settings=settings,
             clock=utc_now,
             stop=stop,

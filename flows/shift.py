@@ -16,6 +16,7 @@ from blocks.errors import BusyError, DependencyUnavailableError
 from blocks.event_bus.protocol import EventBus
 from blocks.fleet import Workers
 from blocks.models.base import Fact
+from blocks.runs.protocol import Runs
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
@@ -54,6 +55,7 @@ class Shift:
     bus: EventBus
     agents: Agents
     sources: Sources
+    runs: Runs
     settings: Workers
     clock: Callable[[], datetime]
     stop: asyncio.Event
@@ -133,7 +135,7 @@ class Shift:
                 group.create_task(self._until(over, ends))
                 group.create_task(self._stay_present(over))
                 group.create_task(consumer.run(over))
-                for duty in duties(self.coordinator, self.store, self.queue, self.bus, self.clock, consumer.nudge):
+                for duty in duties(self.coordinator, self.store, self.queue, self.bus, self.runs, self.clock, consumer.nudge):
                     group.create_task(duty.run(over, degraded))
         finally:
             await self._release(worker)

@@ -9,6 +9,7 @@ from prefect import flow
 
 from blocks.coordinator.protocol import Coordinator
 from blocks.fleet import Connections
+from blocks.runs.protocol import Runs
 from blocks.store.protocol import Store
 from flows.entry import FLEET, run, utc_now
 from flows.steps import Steps
@@ -23,19 +24,32 @@ def sweep(fleet: str = FLEET) -> Swept:
     """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone."""
 
     async def sentence(connections: Connections) -> Swept:
-        return await sweep_once(await connections.coordinator(), await connections.store(), utc_now, Steps(watched=True))
+        return await sweep_once(
+            await connections.coordinator(),
+            await connections.store(),
+            await connections.runs(),
+            utc_now,
+            Steps(watched=True),
+        )
 
     return run(sentence, fleet)
 
 
 async def sweep_once(
-    coordinator: Coordinator, store: Store, clock: Callable[[], datetime], steps: Steps, *, thorough: bool = True
+    coordinator: Coordinator,
+    store: Store,
+    runs: Runs,
+    clock: Callable[[], datetime],
+    steps: Steps,
+    *,
+    thorough: bool = True,
 ) -> Swept:
     """One turn.
 
     Args:
         coordinator: who is alive.
         store: whose work must be saved.
+        runs: Prefect's flow runs.
         clock: the present.
         steps: how to run the verbs.
         thorough: also mend the timetable and ask Prefect for zombies.
@@ -44,5 +58,5 @@ async def sweep_once(
     if not thorough:
         return Swept(requeued=requeued)
     changes = await steps("mend", mend_timetable, store, clock())
-    crashed = await steps("reap", reap_zombies, coordinator, OPERATE, clock())
+    crashed = await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock())
     return Swept(requeued=requeued, crashed=crashed, timetable_changes=changes)

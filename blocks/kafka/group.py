@@ -98,6 +98,7 @@ class GroupConsumer:
             **kafka.client(),
             "group.id": group,
             "group.protocol": "consumer",
+            "group.remote.assignor": "range",  # evenly per topic; "uniform" may give a member one topic only
             "auto.offset.reset": "earliest",
             "enable.auto.offset.store": False,
             "enable.auto.commit": True,

@@ -9,10 +9,11 @@ Failure modes: a source that cannot be reached, answers with an error, is no dis
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
@@ -26,9 +27,13 @@ from blocks.sources.protocol import Found
 from blocks.sources.records import Collector, Page, excerpt, read_page
 from blocks.sources.settings import SourcesSettings
 from blocks.tls.contexts import TlsContexts, TlsError
+from blocks.tls.diagnosis import hangup_reason
 from blocks.tls.reasons import tls_reason
 
+log = logging.getLogger(__name__)
+
 SECRET_CHARS_MIN = 4
+HTTPS_PORT = 443
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 _OUR_HEADERS = frozenset({"connection", "content-length", "content-type", "transfer-encoding", "accept-encoding"})
@@ -102,12 +107,12 @@ class HttpSources:
         if http.method is HttpMethod.POST:
             content = orjson.dumps({**http.body, "cursor": cursor})
             headers["Content-Type"] = "application/json"
-        with _explained(http):
-            async with (
-                asyncio.timeout(http.timeout / 1_000),
-                client.stream(http.method.value, str(http.url), content=content, headers=headers) as response,
-            ):
-                body = await self._body(response)
+        async with (
+            self._explained(http),
+            asyncio.timeout(http.timeout / 1_000),
+            client.stream(http.method.value, str(http.url), content=content, headers=headers) as response,
+        ):
+            body = await self._body(response)
         if not response.is_success:
             raise SourceError(_refusal(response, _shown(body, http)))
         try:
@@ -131,9 +136,8 @@ class HttpSources:
     @asynccontextmanager
     async def _client(self, http: HttpDiscovery) -> AsyncIterator[httpx.AsyncClient]:
         _check(http)
-        with _explained(http):
-            async with asyncio.timeout(http.timeout / 1_000):
-                context = await self._contexts.get(http.tls) if http.url.scheme == "https" else False
+        async with self._explained(http), asyncio.timeout(http.timeout / 1_000):
+            context = await self._contexts.get(http.tls) if http.url.scheme == "https" else False
         async with httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(verify=context, trust_env=False),
             headers=_OWN,
@@ -142,6 +146,27 @@ class HttpSources:
             trust_env=False,
         ) as client:
             yield client
+
+    @asynccontextmanager
+    async def _explained(self, http: HttpDiscovery) -> AsyncIterator[None]:
+        """Turn errors of httpx, of TLS and of time into a `SourceError`."""
+        try:
+            yield
+        except SourceError:
+            raise
+        except Exception as error:
+            reason = _reason(error, http)
+            if http.url.scheme == "https" and isinstance(error, _HUNG_UP) and tls_reason(error) is None:
+                reason = await self._hangup_reason(http) or reason
+            raise SourceError(reason) from error
+
+    async def _hangup_reason(self, http: HttpDiscovery) -> str | None:
+        host = (http.url.host or "").strip("[]")
+        context = await self._contexts.get(http.tls)
+        return await hangup_reason(host, http.url.port or HTTPS_PORT, context, http.timeout / 1_000)
+
+
+_HUNG_UP = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 
 def _check(http: HttpDiscovery) -> None:
@@ -180,27 +205,20 @@ def _shown(body: bytes, http: HttpDiscovery) -> str:
     return excerpt(body)
 
 
-@contextmanager
-def _explained(http: HttpDiscovery) -> Iterator[None]:
-    """Turn errors of httpx, of TLS and of time into a `SourceError`."""
-    try:
-        yield
-    except (TlsError, TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SourceError(_reason(error, http)) from error
-
-
 def _reason(error: Exception, http: HttpDiscovery) -> str:
     tls = tls_reason(error)
     if tls is not None:
         return tls
+    if isinstance(error, httpx.ConnectError):
+        return _os_reason(error)
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text.format(error=error, timeout_ms=http.timeout)
-    if isinstance(error, httpx.ConnectError):
-        return _os_reason(error)
-    return "the connection was closed without a complete answer"
+    log.error("asking a source failed in a way that nobody thought of", exc_info=error)
+    return f"unexpected {type(error).__name__}"
 
 
+_CLOSED = "the connection was closed without a complete answer"
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (TlsError, "TLS: {error}"),
     (TimeoutError, "no complete page within {timeout_ms} ms"),
@@ -208,6 +226,8 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (httpx.InvalidURL, "its URL is not usable"),
     (httpx.LocalProtocolError, "the request is not legal in HTTP"),
     (httpx.RemoteProtocolError, "it does not speak HTTP, or cut its answer off"),
+    (httpx.NetworkError, _CLOSED),
+    (OSError, _CLOSED),
 )
 """By exception; the first that fits counts."""
 

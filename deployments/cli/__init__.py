@@ -1,0 +1,1 @@
+"""`replictl`: the fleet on a command line."""

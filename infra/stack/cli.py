@@ -82,8 +82,14 @@ def _settings() -> StackSettings:
     except ValidationError as error:
         first = error.errors()[0]
         field = "_".join(str(part) for part in first["loc"]).upper()
-        message = f"REPLICORE_STACK_{field}={first['input']!r}: {first['msg']}"
+        named = f"REPLICORE_STACK_{field}={first['input']!r}" if field else "the REPLICORE_STACK_* settings"
+        message = f"{named}: {first['msg'].removeprefix('Value error, ')}"
         raise StackError(message) from error
+
+
+def _fail(sentence: str) -> NoReturn:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {sentence}", markup=False)
+    raise SystemExit(1)
 
 
 def main() -> NoReturn:
@@ -92,8 +98,9 @@ def main() -> NoReturn:
     try:
         app()
     except StackError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        raise SystemExit(1) from None
+        _fail(str(error))
+    except OSError as error:  # disk full, no permission: the system's words say it
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     raise SystemExit(0)

@@ -39,6 +39,9 @@ class Context:
 
     settings: StackSettings
     progress: Progress = lambda _: None
+    """Told what is being downloaded at this moment."""
+    done: Progress = lambda _: None
+    """Told what has been downloaded."""
     security: Security | None = None
 
     @property
@@ -71,5 +74,7 @@ class Context:
 
         def report(done: int, total: int) -> None:
             self.progress(f"{server}: {done} of {total} jars downloaded")
+            if done == total:
+                self.done(f"{server}: {total} jars downloaded and verified")
 
         return artifacts.JarStore(self.settings.cache).class_path(jars, report)

@@ -5,6 +5,7 @@ import fcntl
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -120,14 +121,14 @@ def is_running(layout: Layout) -> bool:
 
 def stop(layout: Layout) -> None:
     """Stop everything that this stack started; works with a dead supervisor, too."""
-    if not layout.run.exists():
-        return
+    layout.create()
     layout.stopping.touch()
     supervisor = Process.read(layout.pid_file("supervisor"))
     if supervisor is not None and supervisor.send(signal.SIGTERM) and not supervisor.wait(_STOP_WITHIN_S):
         supervisor.send(signal.SIGKILL)
         supervisor.wait(_STOP_WITHIN_S)
-    asyncio.run(_stop_rest(layout))
+    with ThreadPoolExecutor(1) as pool:  # our caller may have an event loop of its own
+        pool.submit(asyncio.run, _stop_rest(layout)).result()
     status = Status.read(layout.status)
     rest = [
         replace(process, state=State.STOPPED, since=now(), pid=None, identity=None, rss=0)

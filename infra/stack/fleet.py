@@ -1,5 +1,6 @@
 """The demo fleet, the product's own servers included, and the process that serves the product."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -14,6 +15,13 @@ from infra.stack.settings import StackSettings
 ORDERS = ("orders-1", "orders-2", "orders-3")
 DISCOVERY = "discovery"
 SERVE = "serve"
+
+
+def _code(*packages: str) -> dict[str, str]:
+    """Return a variable that changes with the source of these packages: `up` restarts what runs old code."""
+    paths = sorted(path for package in packages for path in (PROJECT / package).rglob("*.py"))
+    states = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+    return {"REPLICORE_STACK_CODE": hashlib.sha256(repr(states).encode()).hexdigest()[:16]}
 
 
 def _port(settings: StackSettings, name: str) -> int:
@@ -34,7 +42,7 @@ def _agent(name: str, context: Context) -> Service:
         *("--data", str(context.layout.data(name))),
     )
     probe = Probe("http", settings.host, port, expect="/api/unstable/info/node")
-    return Service(name, command, probe, (port,), cwd=str(PROJECT))
+    return Service(name, command, probe, (port,), _code("infra/agents"), str(PROJECT))
 
 
 def _store(settings: StackSettings, agent: str) -> str:
@@ -69,7 +77,7 @@ def discovery(context: Context) -> Service:
         *("--listen", f"{settings.host}:{settings.discovery_port}", "--file", str(path)),
     )
     probe = Probe("http", settings.host, settings.discovery_port, expect="/discover")
-    return Service(DISCOVERY, command, probe, (settings.discovery_port,), cwd=str(PROJECT))
+    return Service(DISCOVERY, command, probe, (settings.discovery_port,), _code("infra/agents"), str(PROJECT))
 
 
 def serve(context: Context) -> Service:
@@ -79,7 +87,11 @@ def serve(context: Context) -> Service:
         name=SERVE,
         command=(sys.executable, "-m", "deployments.serve"),
         probe=Probe("file", expect=str(ready)),
-        env={**endpoints.environment(context.settings), "REPLICORE_READY_FILE": str(ready)},
+        env={
+            **endpoints.environment(context.settings),
+            **_code("deployments", "flows", "tasks", "blocks"),
+            "REPLICORE_READY_FILE": str(ready),
+        },
         cwd=str(PROJECT),
         after=(prefect_server.NAME, mongod.NAME, zookeeper.NAME, kafka.NAME),
         stop_within=30,  # it lets its runs hand over first

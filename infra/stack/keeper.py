@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from infra.stack.layout import PROJECT, Layout
-from infra.stack.processes import Process
+from infra.stack.processes import MARK, Process
 
 _FOREIGN_PREFIXES = ("PREFECT_", "REPLICORE_")
 _FOREIGN = {
@@ -49,7 +49,7 @@ def start_supervisor(layout: Layout) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=PROJECT,
-            env=clean_environment(),
+            env={**clean_environment(), "PYTHONUNBUFFERED": "1", MARK: f"{layout.root}:supervisor"},
             start_new_session=True,
             timeout=_START_WITHIN_S,
             check=False,

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -16,6 +17,7 @@ NAME = "mongodb"
 REPLICA_SET = "replicore"
 _TIMEOUT_S = 30
 _UNAUTHORIZED, _USER_EXISTS = 13, 51003
+_NOT_FOUND = re.compile(r"(lib[^\s/]+\.so\.\d+)(?: => not found|: version .* not found)")
 _SMALL = (
     *("--wiredTigerCacheSizeGB", "0.25"),
     *("--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"),
@@ -98,7 +100,7 @@ def _environment(context: Context) -> dict[str, str]:
     if not missing:
         return {}
     folder = context.layout.data("mongod-libraries")
-    _link_from_wheels(missing, folder)
+    link_from_wheels(missing, folder)
     return {"LD_LIBRARY_PATH": str(folder)}
 
 
@@ -109,37 +111,52 @@ def _missing_libraries() -> tuple[str, ...]:
     if ldd is None:
         return ()
     done = subprocess.run([ldd, str(binary())], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    lines = (done.stdout + done.stderr).splitlines()
-    return tuple(line.split()[0] for line in lines if "not found" in line and "=>" in line)
+    return missing_in(done.stdout + done.stderr)
 
 
+def missing_in(ldd: str) -> tuple[str, ...]:
+    """Return the libraries that ``ldd`` does not find, or finds in too old a version."""
+    found = [_NOT_FOUND.search(line) for line in ldd.splitlines() if "not found" in line]
+    return tuple(dict.fromkeys(match[1] for match in found if match))
+
+
+_CURL_WHEEL = "pycurl.libs"
 _FROM_WHEELS = {
-    "libcurl.so.4": ("pycurl.libs", "libcurl-*.so*"),
-    "libssl.so.3": ("pycurl.libs", "libssl-*.so*"),
-    "libcrypto.so.3": ("pycurl.libs", "libcrypto-*.so*"),
+    "libcurl.so.4": (_CURL_WHEEL, "libcurl-*.so*"),
+    "libssl.so.3": (_CURL_WHEEL, "libssl-*.so*"),
+    "libcrypto.so.3": (_CURL_WHEEL, "libcrypto-*.so*"),
     "liblzma.so.5": ("pillow.libs", "liblzma-*.so*"),
 }
 """Library -> the folder of a wheel in site-packages that brings a copy, and its name there."""
 
 
-def _link_from_wheels(missing: tuple[str, ...], folder: Path) -> None:
-    """Give mongod the copies that wheels bring along, under the names it asks for."""
+def link_from_wheels(missing: tuple[str, ...], folder: Path) -> None:
+    """Give mongod the copies that wheels bring along, under the names it asks for.
+
+    Raises:
+        StackError: no wheel has the library; with what to install.
+    """
     site = binary().parents[3]
     wanted = set(missing)
-    if wanted & {name for name, (wheel, _) in _FROM_WHEELS.items() if wheel == "pycurl.libs"}:
-        for path in (site / "pycurl.libs").glob("*.so*"):  # what libcurl itself needs
+    if any(_FROM_WHEELS.get(name, ("",))[0] == _CURL_WHEEL for name in missing):
+        for path in (site / _CURL_WHEEL).glob("*.so*"):  # what libcurl itself needs
             _link(folder / path.name, path)
         wanted |= {"libssl.so.3", "libcrypto.so.3"}  # of one build with that libcurl
-    for name in wanted:
+    for name in sorted(wanted):
         wheel, pattern = _FROM_WHEELS.get(name, ("", ""))
         copies = sorted((site / wheel).glob(pattern)) if wheel else []
         if not copies:
-            message = (
-                f"mongod needs {name}, which this machine does not have: install it "
-                "(Debian, Ubuntu: apt-get install libcurl4 libssl3 liblzma5 libgcc-s1)"
-            )
-            raise StackError(message)
+            raise StackError(_advice(name))
         _link(folder / name, copies[0])
+
+
+def _advice(library: str) -> str:
+    if library == "libc.so.6":
+        return "mongod needs glibc 2.34 or newer (Debian 12, Ubuntu 22.04): the C library of this machine is older"
+    return (
+        f"mongod needs {library}, which this machine does not have: install it "
+        "(Debian, Ubuntu: apt-get install libcurl4 libssl3 liblzma5 libgcc-s1)"
+    )
 
 
 def _link(link: Path, target: Path) -> None:

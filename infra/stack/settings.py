@@ -7,7 +7,7 @@ lie below 32768, where the kernel never takes the port of an outgoing connection
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.stack.layout import PROJECT, Layout
@@ -43,10 +43,26 @@ class StackSettings(BaseSettings):
     agent_kafka_port: int = Field(28105, gt=0, lt=65536)
     discovery_port: int = Field(28106, gt=0, lt=65536)
 
+    @model_validator(mode="after")
+    def _no_port_twice(self) -> Self:
+        seen: dict[int, str] = {}
+        for name in self.port_names():
+            port = getattr(self, name)
+            if port in seen:
+                message = f"{seen[port]} and {name} are both {port}"
+                raise ValueError(message)
+            seen[port] = name
+        return self
+
+    @classmethod
+    def port_names(cls) -> list[str]:
+        """Return the names of all fields that are ports."""
+        return [name for name in cls.model_fields if name.endswith("_port")]
+
     @classmethod
     def free(cls, folder: Path) -> Self:
         """Return settings with ports that are free now, for tests."""
-        names = [name for name in cls.model_fields if name.endswith("_port")]
+        names = cls.port_names()
         first = free_block("127.0.0.1", len(names))
         ports: dict[str, Any] = {name: first + offset for offset, name in enumerate(names)}
         return cls(folder=folder, host="127.0.0.1", **ports)
@@ -64,5 +80,4 @@ class StackSettings(BaseSettings):
     def ports_of(self, name: str) -> tuple[int, ...]:
         """Return the ports of a service: the fields that begin with its name."""
         prefix = name.replace("-", "_") + "_"
-        fields = type(self).model_fields
-        return tuple(getattr(self, field) for field in fields if field.startswith(prefix) and field.endswith("port"))
+        return tuple(getattr(self, field) for field in self.port_names() if field.startswith(prefix))

@@ -8,6 +8,7 @@ from infra.stack.processes import Process, kill_marked, marked
 from infra.stack.service import Plan, Service
 
 _KILL_WITHIN_S = 10.0
+_ROUNDS = 10
 
 
 async def stop_service(service: Service, layout: Layout, *, graceful: bool = True) -> None:
@@ -41,9 +42,12 @@ async def stop_all(plan: Plan, layout: Layout) -> None:
 
 
 async def sweep(layout: Layout, *spared: int) -> None:
-    """Kill processes of this stack that no plan names any more."""
-    for pid in marked(layout.root):
-        process = Process.of(pid)
-        if process is not None and pid not in spared:
+    """Kill processes of this stack that no plan and no pid file names any more."""
+    for _ in range(_ROUNDS):  # until none is left: one that was killed may have started another
+        rest = [process for pid in marked(layout.root) if pid not in spared and (process := Process.of(pid))]
+        if not rest:
+            return
+        for process in rest:
             process.send(signal.SIGKILL)
+        for process in rest:
             await _gone(process, _KILL_WITHIN_S)

@@ -97,6 +97,7 @@ class Supervisor:
         self._shut_down()
 
     async def _stop_everything(self) -> None:
+        self._layout.create()
         self._layout.stopping.touch()
         for task in self._tasks.values():
             task.cancel()
@@ -168,8 +169,12 @@ class Supervisor:
             _log.warning("status.json not written: %s", error)
 
     async def _refresh(self) -> None:
-        """Keep memory figures fresh and log files small."""
+        """Keep memory figures fresh and log files small; end when the folder of the stack is gone."""
         while True:
+            if not self._layout.run.exists():
+                _log.warning("%s is gone", self._layout.run)
+                self._shut_down()
+                return
             for kept in self._kept.values():
                 with contextlib.suppress(OSError):
                     limit(self._layout.log(kept.service.name))

@@ -28,7 +28,7 @@ def up(settings: StackSettings, only: Sequence[str], progress: Progress) -> None
         try:
             _start(settings, names, progress)
         except BaseException:
-            if not ran_before:
+            if not ran_before and control.is_running(layout):
                 progress.line("stopping what was started")
                 control.stop(layout)
             raise
@@ -39,7 +39,7 @@ def _start(settings: StackSettings, names: tuple[str, ...], progress: Progress) 
     product = tuple(name for name in names if name in compose.PRODUCT)
     rest = tuple(name for name in names if name not in product)
     control.check_ports(names, settings)
-    context = Context(settings, progress.now)
+    context = Context(settings, progress.now, progress.line)
     endpoints.write(settings)
     with progress.waiting("preparing"):
         for service in compose.services(context, rest):

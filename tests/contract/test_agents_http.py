@@ -334,7 +334,7 @@ class TestLimits:
             hanging = (await fleet.put(MemoryNode("h1", hangs=True))).evolve(timeout_s=0.3)
             healthy = (await fleet.put(MemoryNode("n1"))).evolve(timeout_s=0.2)
 
-            looks: list[Look] = await asyncio.gather(fleet.agents.look(hanging), fleet.agents.look(healthy))
+            looks: tuple[Look, Look] = await asyncio.gather(fleet.agents.look(hanging), fleet.agents.look(healthy))
 
         assert [Failure, NodeInfo] == [type(look.info) for look in looks]
 

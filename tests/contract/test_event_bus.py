@@ -239,7 +239,7 @@ async def test_an_unreachable_bus_is_said_to_be_so(world: World) -> None:
     waiting = asyncio.create_task(anext(following))
 
     for call in (broken.ready, lambda: broken.publish([event("prod/a", 1)])):
-        with pytest.raises(DependencyUnavailableError, match="Kafka at .* is not available: "):
+        with pytest.raises(DependencyUnavailableError, match=r"Kafka at .* is not available: "):
             await asyncio.wait_for(call(), 5.0)
     assert not waiting.done()
     waiting.cancel()

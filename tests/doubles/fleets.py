@@ -20,7 +20,9 @@ TIMEOUT_S = 5.0
 class Fleet(Protocol):
     """Agents, and the nodes they are asked about."""
 
-    agents: Agents
+    @property
+    def agents(self) -> Agents:
+        """The client."""
 
     async def put(self, node: MemoryNode) -> Target:
         """Start a node's agent."""

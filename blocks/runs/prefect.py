@@ -1,0 +1,69 @@
+"""Flow runs through Prefect's own client. One short-lived client per call: this is asked twice a minute.
+
+Failure modes: the API is away = `DependencyUnavailableError`; it refuses one run = logged, False.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import PrefectException, PrefectHTTPStatusError
+from prefect.settings import get_current_settings
+from prefect.states import Crashed
+
+from blocks.errors import DependencyUnavailableError
+from blocks.runs.protocol import Run
+
+RUNS_MAX = 100
+
+_logger = logging.getLogger("replicore.runs")
+
+
+class PrefectRuns:
+    """The live `Runs`. Which API: Prefect's own settings (`PREFECT_API_URL`)."""
+
+    async def running(self, flow_name: str) -> list[Run]:
+        """See `Runs.running`."""
+        unfinished = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
+        with _translated():
+            async with get_client() as client:
+                runs = await client.read_flow_runs(
+                    flow_filter=FlowFilter(name=FlowFilterName(any_=[flow_name])),
+                    flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=unfinished)),
+                    limit=RUNS_MAX,
+                )
+        return [Run(run_id=str(run.id), name=run.name, started_at=run.start_time) for run in runs]
+
+    async def crash(self, run_id: str, message: str) -> bool:
+        """See `Runs.crash`."""
+        state: State[Any] = Crashed(message=message)
+        with _translated():
+            async with get_client() as client:
+                try:
+                    await client.set_flow_run_state(run_id, state, force=True)
+                except PrefectHTTPStatusError as error:
+                    _logger.warning("flow run %s could not be marked Crashed: %s", run_id, error)
+                    return False
+        return True
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        url = str(get_current_settings().api.url)
+        raise DependencyUnavailableError("Prefect", url, type(error).__name__, "Running shifts go on without it.") from error

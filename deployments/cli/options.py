@@ -1,0 +1,27 @@
+"""Options and arguments that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+Watch = Annotated[
+    float | None,
+    typer.Option("--watch", "-w", min=0.1, metavar="[SECONDS]", help="Show it again and again, every 2 s or so often."),
+]
+OneCluster = Annotated[
+    str | None, typer.Argument(metavar="[CLUSTER]", help="Only this one: namespace/cluster, or its id alone.")
+]
+TheCluster = Annotated[
+    str, typer.Argument(metavar="CLUSTER", help="namespace/cluster, or its id alone where that leaves no doubt.")
+]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", "-c", metavar="CLUSTER", help="Only of this cluster.")
+]
+ActionIds = Annotated[list[UUID], typer.Argument(metavar="ID...", help="Ids of actions, as `replictl actions` shows them.")]
+Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept in the action's history.")]
+Wait = Annotated[
+    float, typer.Option("--wait", min=0, max=86_400, metavar="SECONDS", help="How long to wait for the lock.")
+]
