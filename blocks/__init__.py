@@ -1,0 +1,1 @@
+"""Nouns: facts, and one adapter per outside system."""

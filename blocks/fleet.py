@@ -54,8 +54,12 @@ class Workers(Settings):
     shift_s: float = Field(default=600.0, ge=5, le=86_400, description="How long a shift lasts, in seconds")
     batch_max: int = Field(default=100, ge=1, le=1_000, description="Most clusters in one batch")
     batches_parallel: int = Field(default=2, ge=1, le=64, description="Batches that a worker runs at once")
-    drain_s: float = Field(default=15.0, ge=0, le=600, description="How long running batches may take to end at the end of a shift")
-    attempts_max: int = Field(default=8, ge=1, le=1_000, description="Failures in a row after which a work item is dead")
+    drain_s: float = Field(
+        default=15.0, ge=0, le=600, description="How long running batches may take to end at the end of a shift"
+    )
+    attempts_max: int = Field(
+        default=8, ge=1, le=1_000, description="Failures in a row after which a work item is dead"
+    )
 
 
 class Fleet(Settings):
@@ -102,7 +106,9 @@ async def settings_of(name: str, environ: Mapping[str, str] | None = None) -> Fl
     try:
         block = await cast("Awaitable[Fleet]", Fleet.aload(name))
     except ValueError as error:
-        message = f"there is no Fleet block named {name!r} in Prefect; register it with `python -m deployments.register`"
+        message = (
+            f"there is no Fleet block named {name!r} in Prefect; register it with `python -m deployments.register`"
+        )
         raise InvalidInputError(message) from error
     except Exception as error:
         where = environ.get("PREFECT_API_URL", "no PREFECT_API_URL is set")
@@ -159,9 +165,7 @@ class Connections:
 
 
 @asynccontextmanager
-async def connect(
-    fleet: str | Fleet = DEFAULT_FLEET, *, flow_run_id: str | None = None
-) -> AsyncIterator[Connections]:
+async def connect(fleet: str | Fleet = DEFAULT_FLEET, *, flow_run_id: str | None = None) -> AsyncIterator[Connections]:
     """Connections to a fleet; all that were made are closed at the end, the last one first.
 
     Args:

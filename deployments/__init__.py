@@ -1,0 +1,1 @@
+"""The timetable, the entry points that run it, and the command line."""

@@ -14,8 +14,6 @@ import yaml
 
 SHIFT_EVERY = timedelta(seconds=60)
 """A new shift is started so often. One that finds no free seat and the standby place taken ends at once."""
-FLOOD_MAX = 10
-"""Most runs of `operate` at once: a brake after a long stop, when every late run starts. Seats are the real bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,6 @@ class Entry:
     """How often it is started by itself; None means only by people and programs."""
     tags: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
-    concurrency_limit: int | None = None
 
     @property
     def entrypoint(self) -> str:
@@ -38,7 +35,7 @@ class Entry:
 
 
 CATALOG: tuple[Entry, ...] = (
-    Entry("operate", "A worker's shift.", every=SHIFT_EVERY, tags=("worker",), concurrency_limit=FLOOD_MAX),
+    Entry("operate", "A worker's shift.", every=SHIFT_EVERY, tags=("worker",)),
     Entry("discover", "Ask a discovery source what exists.", tags=("fleet",)),
     Entry("observe", "Look at a cluster and say how it is.", tags=("fleet",)),
     Entry("act", "Send what is approved and due on a cluster.", tags=("fleet",)),
@@ -70,7 +67,11 @@ HEADER = """\
 
 def as_prefect_yaml() -> str:
     """The catalog as a `prefect.yaml` for a process work pool, on machines where the project is installed."""
-    document = {"name": "replicore", "prefect-version": "3.9.1", "deployments": [_described(entry) for entry in CATALOG]}
+    document = {
+        "name": "replicore",
+        "prefect-version": "3.9.1",
+        "deployments": [_described(entry) for entry in CATALOG],
+    }
     return HEADER + yaml.safe_dump(document, sort_keys=False, width=120)
 
 
@@ -87,8 +88,6 @@ def _described(entry: Entry) -> dict[str, Any]:
     }
     if entry.every is not None:
         described["schedules"] = [{"interval": entry.every.total_seconds()}]
-    if entry.concurrency_limit is not None:
-        described["concurrency_limit"] = {"limit": entry.concurrency_limit, "collision_strategy": "CANCEL_NEW"}
     return described
 
 

@@ -21,7 +21,9 @@ async def wait_for_prefect(deadline_s: float) -> None:
     """
     url = get_current_settings().api.url
     if not url:
-        raise DependencyUnavailableError("Prefect", "(nowhere)", "PREFECT_API_URL is not set", "Point it at your server.")
+        raise DependencyUnavailableError(
+            "Prefect", "(nowhere)", "PREFECT_API_URL is not set", "Point it at your server."
+        )
     ends, error = time.monotonic() + deadline_s, "no answer"
     while time.monotonic() < ends:
         async with get_client() as client:

@@ -11,15 +11,16 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 
 from blocks.errors import ReplicoreError
-from deployments.catalog import CATALOG, NAME, Entry
+from blocks.runs.prefect import PrefectRuns
+from deployments.catalog import CATALOG, NAME, SHIFT_EVERY, Entry
 from deployments.prefect_api import wait_for_prefect
 
 API_DEADLINE_S = 60.0
@@ -29,7 +30,6 @@ READY_FILE = "REPLICORE_READY_FILE"
 
 def deployment(entry: Entry) -> RunnerDeployment:
     """One deployment of the catalog."""
-    limit = entry.concurrency_limit
     return RunnerDeployment.from_entrypoint(
         entry.entrypoint,
         name=NAME,
@@ -37,16 +37,13 @@ def deployment(entry: Entry) -> RunnerDeployment:
         interval=entry.every,
         tags=list(entry.tags),
         parameters=entry.parameters,
-        concurrency_limit=None
-        if limit is None
-        else ConcurrencyLimitConfig(limit=limit, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
     )
 
 
 class Server(Runner):
     """A runner that lets its runs hand over before it stops."""
 
-    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
         """Stop starting runs, tell running ones to end, wait for them, then stop."""
         if not self.started or self.stopping or self._loop is None:
             sys.exit(0)
@@ -58,9 +55,15 @@ class Server(Runner):
         ends = time.monotonic() + HAND_OVER_S
         for pid in _children():
             _tell(pid)
-        while _children() and time.monotonic() < ends:
+        while _children() and time.monotonic() < ends:  # noqa: ASYNC110 - the kernel has no event for that
             await asyncio.sleep(0.1)
         await self.astop()
+
+
+async def _drop_late_shifts() -> None:
+    """After a long stop every missed shift would start at once: keep the latest, cancel the others."""
+    before = datetime.now(UTC) - 2 * SHIFT_EVERY
+    await PrefectRuns().cancel_late("operate", before, "nobody was serving when it was due")
 
 
 def _say_ready() -> None:
@@ -91,6 +94,7 @@ async def serve() -> None:
         DependencyUnavailableError: the Prefect API did not answer in time.
     """
     await wait_for_prefect(API_DEADLINE_S)
+    await _drop_late_shifts()
     server = Server(name="replicore", pause_on_shutdown=False, limit=None)
     for entry in CATALOG:
         await server.aadd_deployment(deployment(entry))

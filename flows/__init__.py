@@ -1,0 +1,1 @@
+"""Sentences: verbs in order, under a lock, and what a failure means."""

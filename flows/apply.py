@@ -19,6 +19,7 @@ from tasks.request import request_work
 
 TEXT_MAX = 4 * 1024 * 1024
 
+
 @flow(name="apply")
 def apply(manifests: str, by: str | None = None, fleet: str = FLEET) -> list[Applied]:
     """Apply manifests (`apiVersion: replicante.io/v0`): all of them, or none when anything is wrong with one.
@@ -47,7 +48,9 @@ def read_documents(text: str) -> list[object]:
         InvalidInputError: it is neither YAML nor JSON, or far too long.
     """
     if len(text) > TEXT_MAX:
-        message = f"{len(text)} characters are more than the {TEXT_MAX} that can be applied at once; nothing was applied"
+        message = (
+            f"{len(text)} characters are more than the {TEXT_MAX} that can be applied at once; nothing was applied"
+        )
         raise InvalidInputError(message)
     try:
         return [document for document in yaml.safe_load_all(text) if document is not None]

@@ -61,9 +61,13 @@ async def show_source(report: SourceReport) -> None:
         "refused": len(report.rejected),
         "error": report.error or "",
     }
-    refused: list[dict[str, Any]] = [{"refused": rejected.what, "error": rejected.reason} for rejected in report.rejected]
+    refused: list[dict[str, Any]] = [
+        {"refused": rejected.what, "error": rejected.reason} for rejected in report.rejected
+    ]
     await acreate_table_artifact(
-        key=artifact_key("discovery", report.key), table=[row, *refused], description=f"discovery by {_escaped(report.key)}"
+        key=artifact_key("discovery", report.key),
+        table=[row, *refused],
+        description=f"discovery by {_escaped(report.key)}",
     )
 
 

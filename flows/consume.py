@@ -68,6 +68,8 @@ class Consumer:
         try:
             while not over.is_set():
                 await slots.acquire()
+                if over.is_set():
+                    break
                 requests = await self._next(receiver, over)
                 if not requests:
                     slots.release()
@@ -91,6 +93,9 @@ class Consumer:
             await _pause(over, AGAIN_S)
             return []
         await self.degraded.leave(DegradedMode.NO_COORDINATOR)
+        if self._doubt and self._running:
+            await asyncio.wait(self._running, timeout=RECEIVE_S)
+            return []
         pointers = await self._pointers(receiver)
         try:
             if self._doubt and not self._running:
@@ -192,9 +197,7 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[En
         key = f"{WorkKind.DISCOVER}:{subject}"
         ref = SourceRef.parse(subject)
         try:
-            await discover_source(
-                consumer.coordinator, consumer.store, consumer.sources, ref, consumer.clock, Steps()
-            )
+            await discover_source(consumer.coordinator, consumer.store, consumer.sources, ref, consumer.clock, Steps())
         except (BusyError, NotFoundError) as error:
             _logger.info("%s: %s", subject, error)
         except ReplicoreError as error:

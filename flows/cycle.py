@@ -8,14 +8,16 @@ own way, so that a slow or broken one delays no other. What fails for one cluste
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from blocks.coordinator.protocol import Claim
-from blocks.errors import BusyError, ConflictError, FencedError, LockLostError, NotFoundError
+from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.report import Choice, CycleOutcome, Report
@@ -23,13 +25,16 @@ from blocks.models.view import ClusterView
 from flows.steps import Steps, Turn
 from tasks.decide.choose import choose
 from tasks.decide.settle import Settled, settle
+from tasks.decide.sync import strangers
 from tasks.dispatch import Dispatched, dispatch
 from tasks.hold import Held, hold_clusters, let_go
-from tasks.poll import load_views, poll_nodes
+from tasks.poll import load_strangers, load_views, poll_nodes
 from tasks.save import save, save_report, save_seen
 
-
 BUSY = "somebody else holds its lock"
+
+
+_logger = logging.getLogger("replicore.cycle")
 
 
 class Mode(Enum):
@@ -75,9 +80,7 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
     try:
         mine = [cluster for cluster in clusters if cluster.key in held.claims]
         views = await turn.steps("load", load_views, turn.store, mine)
-        done = await asyncio.gather(
-            *(_cluster(turn, ref, views.get(ref.key), held.claims[ref.key], mode, begun) for ref in mine)
-        )
+        done = await _all(_cluster(turn, ref, views.get(ref.key), held.claims[ref.key], mode, begun) for ref in mine)
         unchanged = [one.unchanged for one in done if one.unchanged is not None]
         if unchanged:
             await turn.steps("save", save_seen, turn.store, unchanged, turn.clock())
@@ -88,6 +91,16 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
         reports=(*(one.report for one in done), *busy),
         under_way=frozenset(one.report.key for one in done if one.under_way),
     )
+
+
+async def _all(ways: Iterable[Coroutine[Any, Any, _Done]]) -> list[_Done]:
+    """Let every cluster come to its end, under its lock, before what failed for all is raised."""
+    done: list[_Done] = []
+    for one in await asyncio.gather(*ways, return_exceptions=True):
+        if isinstance(one, BaseException):
+            raise one
+        done.append(one)
+    return done
 
 
 async def cycle_one(turn: Turn, ref: ClusterRef, mode: Mode, *, wait_s: float) -> Report:
@@ -120,13 +133,21 @@ async def _cluster(
     report = Report(namespace=ref.namespace, cluster_id=ref.cluster_id, started_at=begun, outcome=CycleOutcome.SUCCESS)
     try:
         return await _through(turn, view, claim, mode, report)
-    except (FencedError, LockLostError, ConflictError) as error:
+    except DependencyUnavailableError:
+        raise
+    except ReplicoreError as error:
         return _Done(report.evolve(outcome=CycleOutcome.FAILED, error=str(error)))
+    except Exception as error:
+        _logger.exception("the cycle of %s failed unexpectedly", ref)
+        return _Done(report.evolve(outcome=CycleOutcome.FAILED, error=f"{type(error).__name__}: {error}"))
 
 
 async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, report: Report) -> _Done:
     looks = await turn.steps("poll", poll_nodes, turn.agents, view, only_with_actions=mode is Mode.ACT)
-    settled = _judged(turn.steps, view, looks, turn.clock())
+    stored: frozenset[str] = frozenset()
+    if strangers(view, looks):
+        stored = await turn.steps("load", load_strangers, turn.store, view, looks)
+    settled = _judged(turn.steps, view, looks, turn.clock(), stored)
     events = 0
     if not settled.change.empty:
         events = await turn.steps("save", save, turn.store, settled, claim, turn.clock())
@@ -159,9 +180,9 @@ async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, repo
     )
 
 
-def _judged(steps: Steps, view: ClusterView, looks: dict[str, Look], now: datetime) -> Settled:
+def _judged(steps: Steps, view: ClusterView, looks: dict[str, Look], now: datetime, stored: frozenset[str]) -> Settled:
     begun = time.monotonic()
-    settled = settle(view, looks, now=now)
+    settled = settle(view, looks, now=now, stored=stored)
     steps.phases_ms["decide"] = steps.phases_ms.get("decide", 0.0) + (time.monotonic() - begun) * 1_000
     return settled
 

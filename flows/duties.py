@@ -64,6 +64,7 @@ class Duty:
                 await self._do(over, claim, degraded)
             finally:
                 await self.coordinator.give_back([claim])
+            await _pause(over, AGAIN_S)
 
     async def _until_free(self, over: asyncio.Event) -> None:
         gone = asyncio.ensure_future(self.coordinator.wait_gone(ClaimKind.DUTY, self.name, 10.0))

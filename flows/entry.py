@@ -24,7 +24,7 @@ FLEET = DEFAULT_FLEET
 
 def utc_now() -> datetime:
     """The present: read here and in entry points, passed down as an argument everywhere else."""
-    return datetime.now(UTC)  # noqa: TID251 - this is where time comes in
+    return datetime.now(UTC)
 
 
 def who(by: str | None) -> str:
@@ -32,7 +32,9 @@ def who(by: str | None) -> str:
     return by or f"flow run {flow_run.name or 'outside Prefect'}"
 
 
-def run(sentence: Callable[[Connections], Awaitable[T]], fleet: str, *, on_sigterm: Callable[[], None] | None = None) -> T:
+def run(
+    sentence: Callable[[Connections], Awaitable[T]], fleet: str, *, on_sigterm: Callable[[], None] | None = None
+) -> T:
     """Connect lazily, run the async part of a flow to its end, and close everything in order.
 
     Works from a plain program and from one with a running event loop (a notebook): then in a thread of its own.
@@ -80,7 +82,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, T]], on_sigterm: Callable[[], No
 
 
 @contextlib.contextmanager
-def _sigterm(loop: asyncio.AbstractEventLoop, handler: Callable[[], None]) -> Any:  # noqa: ANN401 - a generator
+def _sigterm(loop: asyncio.AbstractEventLoop, handler: Callable[[], None]) -> Any:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -13,7 +13,13 @@ from tasks.request import request_work
 
 
 def order_action(
-    action_id: UUID, after: ActionState, comment: str, by: str | None, fleet: str, *, only_from: ActionState | None = None
+    action_id: UUID,
+    after: ActionState,
+    comment: str,
+    by: str | None,
+    fleet: str,
+    *,
+    only_from: ActionState | None = None,
 ) -> Action:
     """Move an action by order of a person, and have its cluster looked after at once.
 

@@ -22,7 +22,7 @@ from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.consume import Consumer
 from flows.degraded import Degraded
-from flows.duties import Duty, duties
+from flows.duties import duties
 
 STANDBY = "standby"
 PRESENCE_EVERY_S = 0.5
@@ -135,7 +135,9 @@ class Shift:
                 group.create_task(self._until(over, ends))
                 group.create_task(self._stay_present(over))
                 group.create_task(consumer.run(over))
-                for duty in duties(self.coordinator, self.store, self.queue, self.bus, self.runs, self.clock, consumer.nudge):
+                for duty in duties(
+                    self.coordinator, self.store, self.queue, self.bus, self.runs, self.clock, consumer.nudge
+                ):
                     group.create_task(duty.run(over, degraded))
         finally:
             await self._release(worker)

@@ -26,9 +26,7 @@ class Steps:
     """As Prefect task runs (a few milliseconds each), for runs that people start."""
     phases_ms: dict[str, float] = field(default_factory=dict)
 
-    async def __call__(
-        self, phase: str, verb: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def __call__(self, phase: str, verb: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb as a part of a phase."""
         begun = time.monotonic()
         try:

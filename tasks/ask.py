@@ -98,7 +98,7 @@ async def _compared(store: Store, asked: Asked, found: Found, now: datetime) -> 
     where = Where(namespace=asked.source.namespace)
     known = {record.key: record for record in await store.find(Discovery, where, limit=100_000)}
     specs = frozenset(spec.key for spec in await store.find(ClusterSpec, where, limit=100_000))
-    return discovered(asked.source, found.clusters, known, specs, now=now)
+    return discovered(asked.source, found.clusters, known, specs, now=now, unusable=found.rejected)
 
 
 async def _commit(store: Store, outcome: Outcome, fence: Fence, now: datetime) -> tuple[Rejected, ...]:
@@ -107,7 +107,9 @@ async def _commit(store: Store, outcome: Outcome, fence: Fence, now: datetime) -
         try:
             await store.commit(change, now=now, fence=fence)
         except ConflictError as error:
-            conflicts.append(Rejected(what=key, reason=f"changed by somebody else meanwhile, tried again next time: {error}"))
+            conflicts.append(
+                Rejected(what=key, reason=f"changed by somebody else meanwhile, tried again next time: {error}")
+            )
     return tuple(conflicts)
 
 
@@ -130,4 +132,8 @@ def _told(before: SourceReport | None, after: SourceReport) -> tuple[EventDraft,
         type_ = EventType.SOURCE_RECOVERED
     else:
         return ()
-    return (EventDraft(type=type_, stream=after.namespace, subject=after.key, data={"source": after.key, "error": after.error}),)
+    return (
+        EventDraft(
+            type=type_, stream=after.namespace, subject=after.key, data={"source": after.key, "error": after.error}
+        ),
+    )

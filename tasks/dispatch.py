@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -61,14 +61,15 @@ async def dispatch(
         return Dispatched()
     budget_s = _budget_s(coordinator, claim, view)
     intents = [
-        intended(action, generation=claim.generation, token=claim.token, now=clock(), budget_s=budget_s) for action in chosen
+        intended(action, generation=claim.generation, token=claim.token, now=clock(), budget_s=budget_s)
+        for action in chosen
     ]
     try:
         await store.commit(Change(swaps=tuple(intents)), now=clock(), fence=fence_of(claim))
     except ConflictError:
         return Dispatched(notes=("a person changed an action just now; nothing was sent",))
     results = await asyncio.gather(
-        *(_send(agents, coordinator, view, claim, action, budget_s) for action in intents)
+        *(_send(agents, coordinator, view, claim, action, budget_s, clock) for action in intents)
     )
     return await _record(store, view, claim, list(zip(intents, results, strict=True)), clock)
 
@@ -83,7 +84,13 @@ def _budget_s(coordinator: Coordinator, claim: Claim, view: ClusterView) -> floa
 
 
 async def _send(
-    agents: Agents, coordinator: Coordinator, view: ClusterView, claim: Claim, action: Action, budget_s: float
+    agents: Agents,
+    coordinator: Coordinator,
+    view: ClusterView,
+    claim: Claim,
+    action: Action,
+    budget_s: float,
+    clock: Callable[[], datetime],
 ) -> Sent:
     nodes = view.discovery.nodes if view.discovery is not None else ()
     node = next((node for node in nodes if node.node_id == action.node_id), None)
@@ -91,6 +98,8 @@ async def _send(
         return Sent(accepted=False, failed="its node is not in the cluster")
     if not coordinator.connected or coordinator.remaining_s(claim) < budget_s:
         return Sent(accepted=False, failed="the lock could no longer be proven just before sending")
+    if action.intent is None or clock() + timedelta(seconds=budget_s) > action.intent.answer_by:
+        return Sent(accepted=False, failed="saving the intent took so long that the time to send had passed")
     return await agents.send(target_of(view, node), action, claim.fence, budget_s)
 
 

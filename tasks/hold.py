@@ -53,7 +53,9 @@ async def hold_clusters(
 
 
 @task(name="hold source", cache_policy=NO_CACHE)
-async def hold_source(coordinator: Coordinator, store: Store, source: SourceRef, purpose: str, wait_s: float = 0.0) -> Held:
+async def hold_source(
+    coordinator: Coordinator, store: Store, source: SourceRef, purpose: str, wait_s: float = 0.0
+) -> Held:
     """Take the lock of a source, waiting at most `wait_s` seconds."""
     return await _hold(coordinator, store, [source_lock(source)], purpose, wait_s)
 

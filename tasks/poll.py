@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.agents.protocol import Agents, Target
+from blocks.models.action import Action
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.source import DiscoveredNode
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
-from tasks.decide.sync import asked_ids
+from tasks.decide.sync import asked_ids, strangers
 
 
 @task(name="load views", cache_policy=NO_CACHE)
@@ -30,17 +31,24 @@ async def poll_nodes(agents: Agents, view: ClusterView, *, only_with_actions: bo
     Args:
         agents: the fleet's agents.
         view: the cluster.
-        only_with_actions: leave out nodes on which no action is unfinished.
+        only_with_actions: leave out nodes that are known and on which no action is unfinished.
     """
     nodes = [
         node
         for node in (view.discovery.nodes if view.discovery is not None else ())
-        if not only_with_actions or any(action.node_id == node.node_id for action in view.actions.values())
+        if not only_with_actions
+        or node.node_id not in view.nodes
+        or any(action.node_id == node.node_id for action in view.actions.values())
     ]
-    looks = await asyncio.gather(
-        *(agents.look(target_of(view, node), asked_ids(view, node.node_id)) for node in nodes)
-    )
+    looks = await asyncio.gather(*(agents.look(target_of(view, node), asked_ids(view, node.node_id)) for node in nodes))
     return {node.node_id: look for node, look in zip(nodes, looks, strict=True)}
+
+
+@task(name="load strangers", cache_policy=NO_CACHE)
+async def load_strangers(store: Store, view: ClusterView, looks: Mapping[str, Look]) -> frozenset[str]:
+    """Ids of actions that agents tell of, that the view does not have and the store has: none of them is new."""
+    found = [await store.get(Action, action_id) for action_id in strangers(view, looks)]
+    return frozenset(action.action_id for action in found if action is not None)
 
 
 def target_of(view: ClusterView, node: DiscoveredNode) -> Target:

@@ -131,16 +131,17 @@ class HttpAgents:
 
     def _ask(self, target: Target, end: float) -> Ask:
         """A way to GET paths of one agent until the moment `end` of the monotonic clock."""
+        late = f"not asked: the deadline of {2 * target.timeout_s:.3g} s for the whole node has passed"
+        root: str | None = None
 
         async def ask(path: str) -> Answer | Failure:
+            nonlocal root
             left = end - time.monotonic()
             if left <= 0:
-                return Failure(
-                    reason=f"not asked: the deadline of {2 * target.timeout_s:.3g} s for the whole node has passed"
-                )
+                return Failure(reason=late)
             try:
-                url = base_url(target.agent_address) + path
-                return await self._transport.get(url, self._tls(target), min(target.timeout_s, left))
+                root = root or base_url(target.agent_address)
+                return await self._transport.get(root + path, self._tls(target), min(target.timeout_s, left))
             except AgentError as error:
                 return Failure(reason=error.reason, status=error.status)
 

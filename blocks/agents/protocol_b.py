@@ -127,8 +127,12 @@ class ProtocolB:
         actions = await _actions(ask)
         known = await details(self, ask, actions, action_ids, details_max)
         if isinstance(actions, ActionsInfo):
-            over = set(actions.finished)
-            actions = actions.evolve(queue=tuple(listed for listed in actions.queue if listed not in over))
+            over = set(actions.finished).intersection(actions.queue)
+            actions = (
+                actions.evolve(queue=tuple(listed for listed in actions.queue if listed not in over))
+                if over
+                else actions
+            )
         return Look(node_id=node_id, info=info, store=store, shards=shards, actions=actions, details=known)
 
     async def action(self, ask: Ask, action_id: str) -> AgentAction | Failure | None:

@@ -22,11 +22,12 @@ COMPONENT = "Kafka"
 _SAME_LINE_AFTER_S = 30.0
 _REASON_CHARS_MAX = 300
 
-_DETAIL = re.compile(r" \(after \d+ms in state \w+[^)]*\)|^\w+://|(?<=failed: )error:\w+:")
+_DETAIL = re.compile(r" \(after \d+ms in state \w+[^)]*\)|^\w+://|\berror:\w+:")
 _INTRODUCTION = re.compile(r"in state (APIVERSION_QUERY|SSL_HANDSHAKE|AUTH\w*)")
 
 _logger = logging.getLogger("replicore.kafka")
 
+_TLS = {"_SSL"}
 _SECURITY = {"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_MECHANISM", "ILLEGAL_SASL_STATE"}
 _RIGHTS = {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"}
 _TOPIC = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"}
@@ -52,7 +53,7 @@ class Health:
             return
         self.suspect = True
         self.fatal = self.fatal or error.fatal()
-        if error.name() not in _VAGUE or not self._name:
+        if _clearness(error.name()) >= _clearness(self._name):
             self._name, self._reason = error.name(), said(error)
 
     def well(self) -> None:
@@ -77,7 +78,15 @@ class Health:
         name, reason = ("", "") if error is None else (error.name(), said(error))
         if self._name and (not name or name in _VAGUE):
             name, reason = self._name, self._reason
-        return DependencyUnavailableError(COMPONENT, kafka.bootstrap, reason or "no answer in time", _hint(kafka, name))
+        return DependencyUnavailableError(
+            COMPONENT, kafka.bootstrap, reason or "no answer in time", _hint(kafka, name, reason)
+        )
+
+
+def _clearness(name: str) -> int:
+    if not name or name in _VAGUE:
+        return 0
+    return 2 if name in _TLS | _SECURITY | _RIGHTS | _TOPIC else 1
 
 
 def said(error: KafkaError) -> str:
@@ -90,11 +99,11 @@ def _without_details(text: str) -> str:
     return clean_text((rest if address in rest else f"{address}: {rest}") if slash else address, _REASON_CHARS_MAX)
 
 
-def _hint(kafka: Kafka, name: str) -> str:
+def _hint(kafka: Kafka, name: str, reason: str) -> str:
     variable = kafka.variable
     if name in _SECURITY:
         return f"Check {variable('sasl_user')}, {variable('sasl_password')} and {variable('sasl_mechanism')}."
-    if name == "_SSL":
+    if name in _TLS or "SSL" in reason:
         return f"Check {variable('tls')}, {variable('ca_file')}, {variable('cert_file')} and {variable('key_file')}."
     if name in _RIGHTS:
         return "Check what the brokers allow this user."

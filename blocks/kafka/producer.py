@@ -140,6 +140,8 @@ class Sender:
         except TimeoutError:
             line.end()
             await asyncio.wait([batch.finished], timeout=_LAST_CALLBACKS_S)
+        if not any(batch.outcomes):
+            line.health.well()
         return [None if error is None else line.health.unavailable(self._kafka, error) for error in batch.outcomes]
 
     async def _put_all(self, line: _Line, records: Sequence[Outgoing], batch: _Batch, deadline: float) -> None:

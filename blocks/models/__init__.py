@@ -1,0 +1,1 @@
+"""Facts, frozen, without I/O; one noun per file."""

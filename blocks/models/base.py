@@ -23,7 +23,7 @@ class Fact(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_timedelta="float")
 
-    def evolve(self, **changes: Any) -> Self:  # noqa: ANN401 - as wide as the fields are
+    def evolve(self, **changes: Any) -> Self:
         """A copy with `changes`, validated again."""
         return type(self).model_validate({**dict(self), **changes})
 

@@ -1,0 +1,1 @@
+"""Prefect's flow runs, as far as we must mend them."""

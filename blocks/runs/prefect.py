@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -16,18 +17,21 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
+from prefect.types._datetime import create_datetime_instance
 
 from blocks.errors import DependencyUnavailableError
 from blocks.runs.protocol import Run
 
 RUNS_MAX = 100
+LATE_MAX = 200
 
 _logger = logging.getLogger("replicore.runs")
 
@@ -46,6 +50,22 @@ class PrefectRuns:
                     limit=RUNS_MAX,
                 )
         return [Run(run_id=str(run.id), name=run.name, started_at=run.start_time) for run in runs]
+
+    async def cancel_late(self, flow_name: str, before: datetime, message: str) -> int:
+        """See `Runs.cancel_late`."""
+        scheduled = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+        late = FlowRunFilter(
+            state=scheduled,
+            expected_start_time=FlowRunFilterExpectedStartTime(before_=create_datetime_instance(before)),
+        )
+        state: State[Any] = Cancelled(message=message)
+        with _translated():
+            async with get_client() as client:
+                flow = FlowFilter(name=FlowFilterName(any_=[flow_name]))
+                runs = await client.read_flow_runs(flow_filter=flow, flow_run_filter=late, limit=LATE_MAX)
+                for run in runs:
+                    await client.set_flow_run_state(run.id, state, force=True)
+        return len(runs)
 
     async def crash(self, run_id: str, message: str) -> bool:
         """See `Runs.crash`."""
@@ -66,4 +86,6 @@ def _translated() -> Iterator[None]:
         yield
     except (httpx.HTTPError, PrefectException) as error:
         url = str(get_current_settings().api.url)
-        raise DependencyUnavailableError("Prefect", url, type(error).__name__, "Running shifts go on without it.") from error
+        raise DependencyUnavailableError(
+            "Prefect", url, type(error).__name__, "Running shifts go on without it."
+        ) from error

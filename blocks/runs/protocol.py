@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from blocks.models.base import Fact, Utc
@@ -20,6 +21,14 @@ class Runs(Protocol):
 
     async def running(self, flow_name: str) -> list[Run]:
         """Runs of a flow that Prefect takes for running or being cancelled, at most a hundred.
+
+        Raises:
+            DependencyUnavailableError: the API does not answer.
+        """
+
+    async def cancel_late(self, flow_name: str, before: datetime, message: str) -> int:
+        """Cancel scheduled runs of a flow that should have started before a moment and have not, at most two hundred.
+        Returns how many.
 
         Raises:
             DependencyUnavailableError: the API does not answer.

@@ -8,6 +8,7 @@ Failure modes:
 - The answer is lost: the driver repeats what it safely can within the deadline; after that the outcome is unknown and the
   caller reads again.
 - A superseded holder: `FencedError`; its transaction collides with the claim of the newer one or comes to see it.
+- A process dies within a transaction: what it had touched is free again after about 2 s (`mongodb_transactions`).
 - Two change the same thing at once: transactions are repeated within the deadline, work items a bounded number of times.
 """
 

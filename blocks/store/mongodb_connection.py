@@ -1,8 +1,8 @@
-"""What every part of the MongoDB adapter stands on: the client, deadlines, errors in our own words, transactions."""
+"""What every part of the MongoDB adapter stands on: the client, deadlines, errors in our own words."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, NoReturn, Self, TypeVar
@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 import pymongo
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient
-from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
@@ -20,14 +19,13 @@ from pymongo.errors import (
     PyMongoError,
     ServerSelectionTimeoutError,
 )
-from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
 from blocks.errors import DependencyUnavailableError, InvalidInputError, RecordError
 from blocks.models.base import clean_text
 from blocks.store.mapping import Document
 from blocks.store.settings import MongoDb
 
+APPLICATION: Final = "replicore"
 COMPONENT: Final = "MongoDB"
 DUPLICATE_KEY: Final = 11_000
 BULK_MAX: Final = 250
@@ -38,7 +36,6 @@ _UNAUTHORIZED: Final = 13
 _REASON_CHARS_MAX: Final = 300
 
 T = TypeVar("T")
-Transaction = Callable[[AsyncClientSession], Awaitable[T]]
 
 
 class Connection:
@@ -120,24 +117,6 @@ class Connection:
         except PyMongoError as error:
             raise self._translated(error, seconds) from error
 
-    async def transact(self, write: Transaction[T]) -> T:
-        """Run `write` in one transaction, again after conflicts; it must have no effect but on the database.
-
-        Two that create the same document at once collide in a way the server does not repeat: once more, then.
-        """
-        try:
-            return await self._transact_once(write)
-        except (DuplicateKeyError, BulkWriteError) as error:
-            if not is_duplicate(error):
-                raise
-            return await self._transact_once(write)
-
-    async def _transact_once(self, write: Transaction[T]) -> T:
-        async with self.database.client.start_session() as session:
-            return await session.with_transaction(
-                write, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-            )
-
     def _translated(self, error: PyMongoError, seconds: float) -> DependencyUnavailableError:
         reason, hint = _explained(error, seconds)
         return DependencyUnavailableError(COMPONENT, self._settings.endpoint, reason, hint)
@@ -164,7 +143,7 @@ def chunked(items: Sequence[T], size: int = BULK_MAX) -> Iterator[list[T]]:
 
 def _options(settings: MongoDb) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "appname": "replicore",
+        "appname": APPLICATION,
         "w": "majority",
         "readConcernLevel": "majority",
         "retryWrites": True,

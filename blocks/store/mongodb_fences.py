@@ -1,7 +1,7 @@
 """Fences: per subject the newest holder seen, in one document that every write about the subject touches.
 
-The check is an update that always writes, inside the transaction: a newer holder's claim and an older holder's
-transaction collide on that document, so that one of them waits or fails. A check that only read, or that wrote
+Claim and check are the same update, which always writes, in a transaction: a newer holder's claim and an older holder's
+commit collide on that document, so that one of them is run again and sees the other. A check that only read, or that wrote
 nothing new, would let an older holder commit after a newer one has read.
 """
 
@@ -12,45 +12,29 @@ from typing import Any
 
 from pymongo import UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import BulkWriteError
 
 from blocks.models.record import Fence
 from blocks.store.mapping import SCHEMA, Document
-from blocks.store.mongodb_connection import BULK_MAX, Connection, chunked, is_duplicate
+from blocks.store.mongodb_connection import chunked
 from blocks.store.mongodb_schema import FENCES
+from blocks.store.mongodb_transactions import Transactions
 
 
-class Fences(Connection):
+class Fences(Transactions):
     """Announces holders and stops superseded ones."""
 
     async def claim(self, fences: Sequence[Fence]) -> set[str]:
         """See `Store.claim`."""
-        with self.call():
-            superseded: set[str] = set()
-            for piece in chunked(fences):
-                collided = await self._announce(piece)
-                # Either a newer holder is there, or two created the document at once: the second try knows.
-                superseded |= {fence.subject for fence in await self._announce(collided)}
-            return superseded
-
-    async def _announce(self, fences: Sequence[Fence]) -> list[Fence]:
-        """Raise fences that are not higher; returns those whose upsert met an existing document instead."""
         if not fences:
-            return []
-        raises = [UpdateOne(_not_newer(fence), _raise(fence), upsert=True) for fence in fences]
-        try:
-            await self.collection(FENCES).bulk_write(raises, ordered=False)
-        except BulkWriteError as error:
-            if not is_duplicate(error):
-                raise
-            return [fences[fault["index"]] for fault in error.details["writeErrors"]]
-        return []
+            return set()
+        with self.call():
+            return await self.transact(lambda session: self.superseded(session, fences))
 
     async def superseded(self, session: AsyncClientSession, fences: Sequence[Fence]) -> set[str]:
         """Within a transaction: pass these fences. Returns the subjects with a newer holder, whose fences stay."""
         collection = self.collection(FENCES)
         passed = 0
-        for piece in chunked(fences, BULK_MAX):
+        for piece in chunked(fences):
             raises = [UpdateOne(_not_newer(fence), _raise(fence)) for fence in piece]
             passed += (await collection.bulk_write(raises, ordered=False, session=session)).matched_count
         if passed == len(fences):

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 WATCH_S = "2"
 
-_WITH_VALUE = re.compile(r"(?P<long>--(?:output|namespace|fleet|timeout))(?P<given>=.*)?|(?P<short>-[on])(?P<stuck>.+)?", re.DOTALL)
+_WITH_VALUE = re.compile(
+    r"(?P<long>--(?:output|namespace|fleet|timeout))(?P<given>=.*)?|(?P<short>-[on])(?P<stuck>.+)?", re.DOTALL
+)
 _FLAGS = frozenset({"--verbose"})
 _WATCH = frozenset({"--watch", "-w"})
 _NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")

@@ -18,7 +18,8 @@ from deployments.cli.options import OneCluster, Watch
 from deployments.cli.output import Answer, Column, listing
 from deployments.cli.resolve import known_cluster
 from deployments.cli.words import age, coloured, milliseconds, seconds_since
-from deployments.cli.world import Cli, Parts
+from deployments.cli.session import Cli
+from deployments.cli.world import Parts
 
 ROWS_MAX = 100_000
 
@@ -151,7 +152,9 @@ def lag_ms(shards: Iterable[Shard]) -> int | None:
     return max((lag for lag in lags if lag is not None), default=None)
 
 
-async def problem_rows(store: Store, ref: ClusterRef | None, namespace: str | None, now: datetime) -> list[dict[str, Any]]:
+async def problem_rows(
+    store: Store, ref: ClusterRef | None, namespace: str | None, now: datetime
+) -> list[dict[str, Any]]:
     """One row per problem, the worst first, then the oldest."""
     where = Where(namespace=namespace) if ref is None else Where(namespace=ref.namespace, cluster_id=ref.cluster_id)
     rows = [
@@ -181,7 +184,9 @@ def clusters(context: typer.Context, watch: Watch = None) -> None:
 
     async def read(parts: Parts) -> Answer:
         rows = await cluster_rows(await parts.store(), cli.namespace, cli.world.clock())
-        return listing(rows, CLUSTER_COLUMNS, "no clusters: apply a DiscoverySettings manifest, or see `replictl sources`")
+        return listing(
+            rows, CLUSTER_COLUMNS, "no clusters: apply a DiscoverySettings manifest, or see `replictl sources`"
+        )
 
     cli.answer(read, watch)
 

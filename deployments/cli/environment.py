@@ -73,5 +73,7 @@ def _values(path: Path) -> dict[str, str]:
         raise InvalidInputError(message) from error
     pairs = (line.strip().partition("=") for line in text.splitlines() if not line.lstrip().startswith("#"))
     return {
-        name: value for name, equals, value in pairs if equals and (name.startswith(_PREFIXES) or name == "DO_NOT_TRACK")
+        name: value
+        for name, equals, value in pairs
+        if equals and (name.startswith(_PREFIXES) or name == "DO_NOT_TRACK")
     }

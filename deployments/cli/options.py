@@ -17,10 +17,10 @@ OneCluster = Annotated[
 TheCluster = Annotated[
     str, typer.Argument(metavar="CLUSTER", help="namespace/cluster, or its id alone where that leaves no doubt.")
 ]
-ClusterOption = Annotated[
-    str | None, typer.Option("--cluster", "-c", metavar="CLUSTER", help="Only of this cluster.")
+ClusterOption = Annotated[str | None, typer.Option("--cluster", "-c", metavar="CLUSTER", help="Only of this cluster.")]
+ActionIds = Annotated[
+    list[UUID], typer.Argument(metavar="ID...", help="Ids of actions, as `replictl actions` shows them.")
 ]
-ActionIds = Annotated[list[UUID], typer.Argument(metavar="ID...", help="Ids of actions, as `replictl actions` shows them.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept in the action's history.")]
 Wait = Annotated[
     float, typer.Option("--wait", min=0, max=86_400, metavar="SECONDS", help="How long to wait for the lock.")

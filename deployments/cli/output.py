@@ -99,7 +99,9 @@ def dump(value: Any, form: Format, *, compact: bool = False) -> str:
         import yaml  # noqa: PLC0415 - only whoever asks for it pays for it
 
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        return str(yaml.dump(plain(value), Dumper=dumper, sort_keys=False, allow_unicode=False, width=10_000)).rstrip("\n")
+        return str(yaml.dump(plain(value), Dumper=dumper, sort_keys=False, allow_unicode=False, width=10_000)).rstrip(
+            "\n"
+        )
     return json.dumps(plain(value), indent=None if compact else 2)
 
 

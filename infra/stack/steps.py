@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,31 +32,53 @@ REGISTER = Step("register", "blocks, topics, indexes and deployments registered"
 JOB = Step("job", "the main job is done", "infra.stack.job", 180, shown=True)
 
 
-def run(step: Step, settings: StackSettings) -> None:
-    """Run a step.
+class RunningStep:
+    """A step that has been started."""
 
-    Raises:
-        ServiceFailedError: it failed or took too long; with the last lines of its log.
-    """
-    log = settings.layout.log(step.name)
-    command = (sys.executable, "-m", step.module)
-    environment = {**clean_environment(), **settings.as_environment(), **endpoints.environment(settings)}
-    try:
-        with log.open("wb") as file:
-            done = subprocess.run(
-                command,
+    def __init__(self, step: Step, settings: StackSettings) -> None:
+        self._step = step
+        self._log = settings.layout.log(step.name)
+        self._ends = time.monotonic() + step.within_seconds
+        environment = {**clean_environment(), **settings.as_environment(), **endpoints.environment(settings)}
+        with self._log.open("wb") as file:
+            self._process = subprocess.Popen(
+                (sys.executable, "-m", step.module),
                 cwd=PROJECT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=None if step.shown else file,
                 stderr=None if step.shown else subprocess.STDOUT,
-                timeout=step.within_seconds,
-                check=False,
             )
-    except subprocess.TimeoutExpired as error:
-        raise ServiceFailedError(_sentence(step, f"not done within {step.within_seconds:.0f} s", log)) from error
-    if done.returncode != 0:
-        raise ServiceFailedError(_sentence(step, f"failed with status {done.returncode}", log))
+
+    def finish(self) -> None:
+        """Wait for its end.
+
+        Raises:
+            ServiceFailedError: it failed or took too long; with the last lines of its log.
+        """
+        try:
+            status = self._process.wait(max(0.0, self._ends - time.monotonic()))
+        except subprocess.TimeoutExpired as error:
+            why = f"not done within {self._step.within_seconds:.0f} s"
+            raise ServiceFailedError(_sentence(self._step, why, self._log)) from error
+        if status != 0:
+            raise ServiceFailedError(_sentence(self._step, f"failed with status {status}", self._log))
+
+    def abandon(self) -> None:
+        """End it if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def started(step: Step, settings: StackSettings) -> Iterator[RunningStep]:
+    """Start a step beside other things; it does not outlive the block."""
+    running = RunningStep(step, settings)
+    try:
+        yield running
+    finally:
+        running.abandon()
 
 
 def _sentence(step: Step, why: str, log: Path) -> str:

@@ -1,6 +1,7 @@
 """``up``: from nothing to a fleet that is looked after; run again, it checks and adds what misses."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from infra.stack import compose, control, endpoints, steps
 from infra.stack.console import Progress, table
@@ -10,6 +11,7 @@ from infra.stack.settings import StackSettings
 from infra.stack.status import Status
 
 _READY_WITHIN_S = 150.0
+_SLOWEST = "prefect"
 _EVERYTHING = ("servers", "fleet", "product")
 
 
@@ -44,22 +46,27 @@ def _start(settings: StackSettings, names: tuple[str, ...], progress: Progress) 
     with progress.waiting("preparing"):
         for service in compose.services(context, rest):
             control.add([service], settings.layout)
-    _wait(rest, settings, progress)
-    if product:
-        _step(steps.REGISTER, settings, progress)
-        control.add(compose.services(context, product), settings.layout)
-        _wait(product, settings, progress)
-        _step(steps.JOB, settings, progress)
+    if not product:
+        _wait(rest, settings, progress)
+        return
+    _wait([name for name in rest if name != _SLOWEST], settings, progress)
+    with steps.started(steps.REGISTER, settings) as register:  # it waits for Prefect by itself
+        _wait([_SLOWEST], settings, progress)
+        _finish(register, steps.REGISTER, progress)
+    control.add(compose.services(context, product), settings.layout)
+    _wait(product, settings, progress)
+    with steps.started(steps.JOB, settings) as job:
+        _finish(job, steps.JOB, progress)
 
 
-def _wait(names: tuple[str, ...], settings: StackSettings, progress: Progress) -> None:
+def _wait(names: Sequence[str], settings: StackSettings, progress: Progress) -> None:
     with progress.waiting(f"waiting for {', '.join(names)}"):
         control.wait_ready(names, settings.layout, _READY_WITHIN_S, progress.ready)
 
 
-def _step(step: steps.Step, settings: StackSettings, progress: Progress) -> None:
-    with progress.waiting(step.title):
-        steps.run(step, settings)
+def _finish(running: steps.RunningStep, step: steps.Step, progress: Progress) -> None:
+    with progress.waiting(step.title) if not step.shown else nullcontext():
+        running.finish()
     progress.line(step.title)
 
 

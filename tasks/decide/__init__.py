@@ -1,0 +1,1 @@
+"""Pure functions: state, answers and time in, decisions out."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from blocks.models.sent import Sent
 from blocks.models.action import Action, ActionState, Intent
-from blocks.models.node import NodeStatus
+from blocks.models.node import Node, NodeStatus
 from blocks.models.report import Choice
+from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
 from tasks.decide.lifecycle import moved, noted
 
@@ -23,13 +23,14 @@ class Chosen:
     """What to send now, and why not the rest."""
 
     actions: tuple[Action, ...] = ()
-    choice: Choice = Choice()
+    choice: Choice = field(default_factory=Choice)
 
 
 def choose(view: ClusterView, *, now: datetime) -> Chosen:
     """Pick at most one action per node: the oldest approved one, where nothing is under way on that node.
 
-    An action whose last request may still be on its way is waited for; it is found by id or sent again later.
+    An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
+    agent could be asked and does not have it.
     """
     reasons = ["DEFAULT_TO_ALL"]
     node_actions = [action for action in view.actions.values() if action.node_id is not None and not action.state.final]
@@ -53,15 +54,15 @@ def _next_of_each_node(view: ClusterView, actions: list[Action], now: datetime) 
         if node.status is NodeStatus.UNREACHABLE or any(action.state.on_agent for action in mine):
             continue
         pending = [action for action in mine if action.state is ActionState.PENDING_SCHEDULE]
-        if pending and _may_be_sent(pending[0], now):
+        if pending and _may_be_sent(pending[0], node, now):
             chosen.append(pending[0])
     return chosen
 
 
-def _may_be_sent(action: Action, now: datetime) -> bool:
+def _may_be_sent(action: Action, node: Node, now: datetime) -> bool:
     if action.not_before is not None and action.not_before > now:
         return False
-    return action.intent is None or action.intent.answer_by < now
+    return action.intent is None or (action.intent.answer_by < now and node.actions_stale_since is None)
 
 
 def intended(action: Action, *, generation: int, token: int, now: datetime, budget_s: float) -> Action:
@@ -86,7 +87,7 @@ def after_sending(action: Action, sent: Sent, *, now: datetime, attempts_max: in
         action: with its intent.
         sent: what came of it.
         now: when the answer came.
-        attempts_max: after so many failures it is FAILED.
+        attempts_max: after more failures than this it is FAILED.
         jitter: spreads the retries.
     """
     if sent.accepted:

@@ -33,7 +33,11 @@ def diff(before: ClusterView, after: ClusterView) -> tuple[EventDraft, ...]:
     """Events that tell how `before` became `after`, in the order in which a reader should hear of them."""
     ref = after.ref
     drafts = [
-        *(draft for node_id in sorted(before.nodes.keys() - after.nodes.keys()) for draft in _removed(before.nodes[node_id])),
+        *(
+            draft
+            for node_id in sorted(before.nodes.keys() - after.nodes.keys())
+            for draft in _removed(before.nodes[node_id])
+        ),
         *(draft for node_id in sorted(after.nodes) for draft in _node(before.nodes.get(node_id), after.nodes[node_id])),
         *_state(ref, before.state, after.state),
     ]
@@ -59,7 +63,9 @@ def _node(before: Node | None, after: Node) -> Iterator[EventDraft]:
     subject = str(after.ref)
     if before is None:
         facts = {name: plain(getattr(after, name)) for name in FACTS}
-        yield draft(after.cluster, EventType.NODE_ADDED, subject, node_id=after.node_id, status=after.status.value, **facts)
+        yield draft(
+            after.cluster, EventType.NODE_ADDED, subject, node_id=after.node_id, status=after.status.value, **facts
+        )
     else:
         if before.status is not after.status:
             yield draft(
@@ -110,7 +116,9 @@ def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | N
     new = {problem.identity: problem for problem in after.problems}
     for identity in sorted(old.keys() - new.keys()):
         problem = old[identity]
-        yield draft(ref, EventType.PROBLEM_CLEARED, _subject(ref, problem.node_id), code=problem.code, node_id=problem.node_id)
+        yield draft(
+            ref, EventType.PROBLEM_CLEARED, _subject(ref, problem.node_id), code=problem.code, node_id=problem.node_id
+        )
     for identity in sorted(new.keys() - old.keys()):
         problem = new[identity]
         yield draft(

@@ -1,12 +1,13 @@
 """What a source's complete answer means for one namespace: new, changed and missing clusters, as changes and events.
 
 Nothing is ever deleted here: a cluster that its source no longer tells of is marked missing. A cluster belongs to the
-source that told of it first; what another says of it is refused, and said.
+source that told of it first; what another says of it is refused, and said. A record that could not be used is no absence:
+what it may be about stays as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -41,6 +42,7 @@ def discovered(
     specs: frozenset[str],
     *,
     now: datetime,
+    unusable: Sequence[Rejected] = (),
 ) -> Outcome:
     """Compare a source's answer with what is stored.
 
@@ -50,6 +52,7 @@ def discovered(
         known: by cluster key, the discovery records of the source's namespace.
         specs: keys of the clusters that have a spec.
         now: when it answered.
+        unusable: records of the answer that could not be used.
     """
     mine = {key: record for key, record in known.items() if record.source == source.key}
     present = {key for key, record in mine.items() if record.missing_since is None}
@@ -59,26 +62,43 @@ def discovered(
     new: list[ClusterRef] = []
     changed: list[ClusterRef] = []
     rejected: list[Rejected] = []
-    told: set[str] = set()
+    told = {ClusterRef(namespace=source.namespace, cluster_id=bad.cluster_id).key for bad in unusable if bad.cluster_id}
     for cluster in clusters:
         ref = ClusterRef(namespace=source.namespace, cluster_id=cluster.cluster_id)
         told.add(ref.key)
         before = known.get(ref.key)
         if before is not None and before.source != source.key:
-            rejected.append(Rejected(what=str(ref), reason=f"it belongs to source {before.source}, which told of it first"))
+            rejected.append(
+                Rejected(what=str(ref), reason=f"it belongs to source {before.source}, which told of it first")
+            )
             continue
-        change = _cluster(source, ref, cluster, before, has_spec=ref.key in specs)
+        nodes = _with_unusable(cluster, before, unusable)
+        change = _cluster(source, ref, cluster.evolve(nodes=nodes), before, has_spec=ref.key in specs)
         if not change.empty:
             changes[ref.key] = change
             (new if before is None else changed).append(ref)
     missing = []
-    for key in sorted(present - told):
+    for key in sorted(present - told) if all(bad.cluster_id for bad in unusable) else ():
         changes[key] = _missing(mine[key], now)
         missing.append(mine[key].ref)
     return Outcome(changes, tuple(new), tuple(changed), tuple(missing), tuple(rejected))
 
 
-def _cluster(source: Source, ref: ClusterRef, cluster: DiscoveredCluster, before: Discovery | None, *, has_spec: bool) -> Change:
+def _with_unusable(
+    cluster: DiscoveredCluster, before: Discovery | None, unusable: Sequence[Rejected]
+) -> tuple[DiscoveredNode, ...]:
+    """The cluster's nodes, and those known ones of which the answer may have told in a record that could not be used."""
+    bad = {one.node_id for one in unusable if one.cluster_id == cluster.cluster_id}
+    if before is None or not bad:
+        return cluster.nodes
+    told = {node.node_id for node in cluster.nodes}
+    kept = (node for node in before.nodes if node.node_id not in told and (None in bad or node.node_id in bad))
+    return (*cluster.nodes, *kept)
+
+
+def _cluster(
+    source: Source, ref: ClusterRef, cluster: DiscoveredCluster, before: Discovery | None, *, has_spec: bool
+) -> Change:
     after = Discovery(
         namespace=ref.namespace,
         cluster_id=ref.cluster_id,

@@ -43,7 +43,9 @@ def moved(action: Action, after: ActionState, *, now: datetime, who: str, why: s
     """
     if not may_move(action.state, after):
         allowed = ", ".join(sorted(TABLE[action.state])) or "nothing, it is final"
-        msg = f"action {action.action_id} is {action.state} and cannot become {after}; from there it can become {allowed}"
+        msg = (
+            f"action {action.action_id} is {action.state} and cannot become {after}; from there it can become {allowed}"
+        )
         raise RefusedError(msg)
     step = Transition(at=now, before=action.state, after=after, who=who, why=why)
     finished = {"finished_at": now} if after.final and action.finished_at is None else {}

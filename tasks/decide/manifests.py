@@ -147,7 +147,9 @@ def _source(manifest: Manifest, _: Asked, __: int) -> Source:
     if "http" not in flat:
         flat["http"] = {name: flat.pop(name) for name in HttpDiscovery.model_fields if name in flat}
     spec = _SourceSpec.model_validate(flat)
-    return Source(namespace=spec.namespace, name=spec.name, enabled=spec.enabled, interval=spec.interval, http=spec.http)
+    return Source(
+        namespace=spec.namespace, name=spec.name, enabled=spec.enabled, interval=spec.interval, http=spec.http
+    )
 
 
 def _cluster_spec(manifest: Manifest, _: Asked, __: int) -> ClusterSpec:
@@ -179,7 +181,9 @@ def _node_action(manifest: Manifest, asked: Asked, number: int) -> Action:
         created_by=asked.who,
         approved_by=asked.who if granted else None,
     )
-    return begun(action, now=asked.now, who=asked.who, why="applied" + (", approval granted in the manifest" if granted else ""))
+    return begun(
+        action, now=asked.now, who=asked.who, why="applied" + (", approval granted in the manifest" if granted else "")
+    )
 
 
 def _bounded(args: Json) -> Json:
@@ -215,7 +219,12 @@ def _faults(number: int, document: object, error: ValidationError) -> Iterable[F
 
 def _located(document: object, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Where in the document as written a field is, given its place in the flattened one."""
-    if not loc or not isinstance(document, Mapping) or loc[0] in {"apiVersion", "kind", "metadata", "spec"} or loc[0] in document:
+    if (
+        not loc
+        or not isinstance(document, Mapping)
+        or loc[0] in {"apiVersion", "kind", "metadata", "spec"}
+        or loc[0] in document
+    ):
         return loc
     for part in ("metadata", "spec"):
         if isinstance(document.get(part), Mapping) and loc[0] in document[part]:

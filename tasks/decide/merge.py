@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from blocks.models.cluster import Discovery
-from blocks.models.look import Failure, Look, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
 from blocks.models.node import Node, NodeStatus
 from blocks.models.source import DiscoveredNode
 
@@ -38,7 +38,10 @@ def merge(known: Node | None, discovered: DiscoveredNode, discovery: Discovery, 
         missing = [*_store(facts, look.store, now), *_shards(facts, look.shards, now, notes)]
         if missing and status is NodeStatus.HEALTHY:
             status, text = NodeStatus.INCOMPLETE, "; ".join(missing)
-    _stale(facts, "actions_stale_since", failed=isinstance(look.actions, Failure), now=now)
+    asked = isinstance(look.actions, ActionsInfo) and not any(
+        isinstance(word, Failure) for word in look.details.values()
+    )
+    _stale(facts, "actions_stale_since", failed=not asked, now=now)
     if isinstance(look.actions, Failure):
         notes.append(f"actions: {look.actions.reason}")
     if known is None or known.status is not status:

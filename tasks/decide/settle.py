@@ -39,20 +39,23 @@ class Settled:
     lost: int = 0
 
 
-def settle(view: ClusterView, looks: Mapping[str, Look], *, now: datetime) -> Settled:
+def settle(
+    view: ClusterView, looks: Mapping[str, Look], *, now: datetime, stored: frozenset[str] = frozenset()
+) -> Settled:
     """Judge a cluster.
 
     Args:
         view: as stored.
         looks: by node id. A node of the cluster without a look keeps what was known of it.
         now: when the looks ended.
+        stored: actions that agents tell of and that the store has although the view has not.
     """
     nodes = _nodes(view, looks, now)
     gone = sorted(view.nodes.keys() - nodes.keys())
-    synced = _actions(view, looks, gone, now)
+    synced = _actions(view, looks, now, stored)
     actions = {**view.actions, **{action.action_id: action for action in synced.actions}}
     after = replace(view, nodes=nodes, actions=actions)
-    after = replace(after, state=_state(view, after, now))
+    after = replace(after, state=_state(view, after, looks, now))
     failed = sum(isinstance(look.info, Failure) for look in looks.values())
     change = _change(view, after, gone, synced)
     return Settled(
@@ -78,16 +81,24 @@ def _nodes(view: ClusterView, looks: Mapping[str, Look], now: datetime) -> dict[
     return nodes
 
 
-def _actions(view: ClusterView, looks: Mapping[str, Look], gone: list[str], now: datetime) -> Synced:
-    parts = [sync(view, looks, now=now), *(cancelled_with_node(view, node_id, now=now) for node_id in gone)]
+def _actions(view: ClusterView, looks: Mapping[str, Look], now: datetime, stored: frozenset[str]) -> Synced:
+    there = {node.node_id for node in (view.discovery.nodes if view.discovery is not None else ())}
+    gone = sorted({action.node_id for action in view.actions.values() if action.node_id is not None} - there)
+    parts = [
+        sync(view, looks, now=now, stored=stored),
+        *(cancelled_with_node(view, node_id, now=now) for node_id in gone),
+    ]
     actions: tuple[Action, ...] = tuple(action for part in parts for action in part.actions)
     return Synced(actions=actions, drafts=tuple(d for part in parts for d in part.drafts), lost=parts[0].lost)
 
 
-def _state(before: ClusterView, after: ClusterView, now: datetime) -> ClusterState:
-    state = aggregate(after, now=now)
-    offsets_at = before.state.offsets_at if before.state is not None else None
-    return state.evolve(offsets_at=offsets_at)
+def _state(before: ClusterView, after: ClusterView, looks: Mapping[str, Look], now: datetime) -> ClusterState:
+    state, known = aggregate(after, now=now), before.state
+    seen_whole = looks.keys() >= after.nodes.keys()
+    return state.evolve(
+        offsets_at=known.offsets_at if known is not None else None,
+        observed_at=now if seen_whole or known is None else known.observed_at,
+    )
 
 
 def _change(before: ClusterView, after: ClusterView, gone: list[str], synced: Synced) -> Change:
@@ -113,7 +124,14 @@ def _lasting(state: ClusterState | None) -> object:
     if state is None:
         return None
     problems = tuple((problem.identity, problem.severity, problem.since) for problem in state.problems)
-    return {**dict(state), "problems": problems, "observed_at": None, "offsets_at": None, "lag_worst_ms": None, "version": 0}
+    return {
+        **dict(state),
+        "problems": problems,
+        "observed_at": None,
+        "offsets_at": None,
+        "lag_worst_ms": None,
+        "version": 0,
+    }
 
 
 def _offsets_due(before: ClusterView, after: ClusterView, now: datetime) -> tuple[Node, ...]:

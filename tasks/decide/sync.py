@@ -37,19 +37,38 @@ def asked_ids(view: ClusterView, node_id: str) -> tuple[str, ...]:
     )
 
 
-def sync(view: ClusterView, looks: Mapping[str, Look], *, now: datetime) -> Synced:
+def strangers(view: ClusterView, looks: Mapping[str, Look]) -> tuple[str, ...]:
+    """Ids of actions that agents tell of and the view does not have: begun by an agent itself, or finished by our word."""
+    ids = (
+        action_id
+        for look in looks.values()
+        for action_id, word in look.details.items()
+        if isinstance(word, AgentAction)
+    )
+    return tuple(dict.fromkeys(action_id for action_id in ids if action_id not in view.actions))
+
+
+def sync(
+    view: ClusterView, looks: Mapping[str, Look], *, now: datetime, stored: frozenset[str] = frozenset()
+) -> Synced:
     """Settle the cluster's actions with what the looks brought.
 
     Args:
         view: the view before, with its unfinished actions.
         looks: by node id; nodes that were not looked at are left alone.
         now: when the cycle looked.
+        stored: those of `strangers` that the store has: they are finished or another cluster's, and are left alone.
     """
+    adopted = set(stored)
     changed: list[tuple[Action | None, Action]] = []
     for node_id, look in looks.items():
         for action_id, word in look.details.items():
             known = view.actions.get(action_id)
-            after = _settled(view, node_id, known, word, now) if known is not None else _adopted(view, node_id, word, now)
+            if known is not None:
+                after = _settled(view, node_id, known, word, now)
+            else:
+                after = None if action_id in adopted else _adopted(view, node_id, word, now)
+                adopted.add(action_id)
             if after is not None and after != known:
                 changed.append((known, after))
     drafts = tuple(told for before, after in changed for told in tell(before, after))

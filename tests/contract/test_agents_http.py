@@ -265,6 +265,27 @@ class TestDetection:
         assert [] == agent.received
 
 
+class TestActionLists:
+    async def test_one_that_ends_meanwhile_is_finished(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """An action that is in both lists ended between the two questions: it counts as finished, and is read by id."""
+        for which in ("queue", "finished"):
+            agent.on("GET", f"{ROOT}actions/{which}", Reply.json({"actions": [{"id": action_id(1)}]}))
+
+        look = await agents.look(to(agent))
+
+        assert ActionsInfo(finished=(action_id(1),)) == look.actions
+        assert {action_id(1): None} == look.details
+
+    async def test_half_a_list_is_no_list(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """When one list cannot be read, nothing is concluded from the other; what is asked for is still read by id."""
+        agent.on("GET", f"{ROOT}actions/finished", error(500, "database is locked"))
+
+        look = await agents.look(to(agent), [action_id(1)])
+
+        assert Failure(reason="HTTP 500: database is locked", status=500) == look.actions
+        assert {action_id(1): None} == look.details
+
+
 class TestLimits:
     async def test_what_is_beyond_the_limit_is_not_said_to_be_gone(
         self, agents: HttpAgents, agent: ScriptedAgent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from blocks.store.protocol import EventQuery
 from blocks.store.settings import MongoDb
 from doubles.store_samples import NOW, action, draft, spec
 from infra.stack.context import Security
+from infra.stack.service import Plan
 from infra.stack.testing import TestStack, running
 
 pytestmark = pytest.mark.real
@@ -31,14 +33,14 @@ WITHIN_S = 20.0
 def own_mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoDb]:
     """A server of this file alone, in which what is old is looked for every second."""
     with running(["mongodb"], tmp_path_factory.mktemp("own-mongodb")) as stack:
-        settings = MongoDb(uri=stack.mongodb_uri, database="own")
-
-        async def hurry() -> None:
-            async with MongoStore(settings) as store:
-                await store.database.client.admin.command("setParameter", 1, ttlMonitorSleepSecs=1)
-
-        asyncio.run(hurry())
-        yield settings
+        stack.stop("mongodb")
+        plan = Plan.read(stack.layout.plan)
+        service = plan.get("mongodb")
+        assert service is not None
+        hurried = replace(service, command=(*service.command, "--setParameter", "ttlMonitorSleepSecs=1"))
+        plan.with_services(hurried).write(stack.layout.plan)
+        stack.start("mongodb")
+        yield MongoDb(uri=stack.mongodb_uri, database="own")
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ async def test_ready_refuses_a_server_that_is_no_replica_set(own_mongodb: MongoD
     """A URI that names another replica set than the server's ends in a sentence that says what to check."""
     settings = MongoDb(uri=own_mongodb.uri.get_secret_value().replace("=replicore", "=other"), timeout_s=0.5)
     async with MongoStore(settings) as store:
-        with pytest.raises(DependencyUnavailableError, match="Check that mongod runs, .* the name of the replica set"):
+        with pytest.raises(DependencyUnavailableError, match=r"Check that mongod runs, .* the name of the replica set"):
             await store.ready()
 
 

@@ -11,6 +11,7 @@ from blocks.models.request import Pointer
 from blocks.work_queue.protocol import QueueStatus
 
 SIZE_MAX = 100_000
+DOWN_WAIT_S = 0.05
 
 
 class FakeWorkQueue:
@@ -69,8 +70,10 @@ class FakeWorkReceiver:
         """See `WorkReceiver.receive`."""
         self.handed = []
         queue = self._queue
+        if queue.down:
+            await asyncio.sleep(min(wait_s, DOWN_WAIT_S))
         try:
-            async with asyncio.timeout(wait_s), queue.changed:
+            async with asyncio.timeout(0 if queue.down else wait_s), queue.changed:
                 await queue.changed.wait_for(lambda: queue.waiting and not queue.down)
         except TimeoutError:
             if queue.down:

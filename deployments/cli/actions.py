@@ -1,0 +1,179 @@
+"""Actions: which there are, everything about one, and what a person orders about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.text import Text
+
+from blocks.errors import NotFoundError, ReplicoreError
+from blocks.models.action import Action, ActionState
+from blocks.models.ids import ClusterRef
+from blocks.store.protocol import Store, Where
+from deployments.cli.options import ActionIds, ClusterOption, Comment, Watch
+from deployments.cli.output import Answer, Block, Column, Format, Grid, Row, clean, dump, listing, say, show
+from deployments.cli.resolve import known_cluster
+from deployments.cli.session import Cli
+from deployments.cli.words import age, coloured, seconds_since
+from deployments.cli.world import Parts
+
+UNFINISHED = tuple(state for state in ActionState if not state.final)
+
+COLUMNS = (
+    Column("ID", lambda row: row["action_id"]),
+    Column("TARGET", lambda row: _target(row)),
+    Column("KIND", lambda row: row["kind"]),
+    Column("STATE", lambda row: coloured(row["state"])),
+    Column("AGE", lambda row: age(row["age_s"]), right=True),
+    Column("BY", lambda row: row["created_by"]),
+    Column("APPROVED BY", lambda row: row["approved_by"]),
+    Column("ERROR", lambda row: row["error"]),
+)
+ORDERED_COLUMNS = (*COLUMNS[:4], Column("COMMENT", lambda row: row["comment"]))
+
+
+def _target(row: Row) -> str:
+    return "/".join(filter(None, (row["namespace"], row["cluster"], row["node"])))
+
+
+async def action_rows(
+    store: Store, ref: ClusterRef | None, namespace: str | None, now: datetime, *, every: bool = False, limit: int = 100
+) -> list[dict[str, Any]]:
+    """One row per action, the newest first; without `every` only unfinished ones."""
+    where = Where(namespace=namespace) if ref is None else Where(namespace=ref.namespace, cluster_id=ref.cluster_id)
+    where = where if every else where.evolve(action_states=UNFINISHED)
+    return [action_row(action, now) for action in await store.find(Action, where, limit=limit)]
+
+
+def action_row(action: Action, now: datetime) -> dict[str, Any]:
+    """An action in short."""
+    return {
+        "action_id": action.action_id,
+        "namespace": action.namespace,
+        "cluster": action.cluster_id,
+        "node": action.node_id,
+        "kind": action.kind,
+        "state": action.state,
+        "created_at": action.created_at,
+        "age_s": seconds_since(action.created_at, now),
+        "created_by": action.created_by,
+        "approved_by": action.approved_by,
+        "requester": action.requester,
+        "attempts": action.attempts,
+        "scheduled_at": action.scheduled_at,
+        "finished_at": action.finished_at,
+        "error": action.error,
+    }
+
+
+async def whole_action(store: Store, action_id: UUID, now: datetime) -> dict[str, Any]:
+    """Everything about an action.
+
+    Raises:
+        NotFoundError: there is none of that id.
+    """
+    action = await store.get(Action, str(action_id))
+    if action is None:
+        message = f"there is no action {action_id}; `replictl actions --all` lists those that are known"
+        raise NotFoundError(message)
+    return {
+        **action_row(action, now),
+        "not_before": action.not_before,
+        "args": action.args,
+        "metadata": action.metadata,
+        "payload": action.payload,
+        "intent": {**dict(action.intent), "fence": action.intent.fence} if action.intent else None,
+        "history": [dict(transition) for transition in action.history],
+        "version": action.version,
+    }
+
+
+HISTORY_COLUMNS = (
+    Column("AT", lambda row: row["at"]),
+    Column("FROM", lambda row: coloured(row["before"])),
+    Column("TO", lambda row: coloured(row["after"])),
+    Column("WHO", lambda row: row["who"]),
+    Column("WHY", lambda row: row["why"]),
+)
+
+
+def _page(row: Row) -> Sequence[Block]:
+    """One action for people: facts, then its history."""
+    facts = [(name, value) for name, value in row.items() if name != "history" and value not in (None, "", {})]
+    width = max(len(name) for name, _ in facts)
+    lines = [Text.assemble((f"{name:<{width}}  ", "bold"), _fact(value)) for name, value in facts]
+    return (Text("\n").join(lines), Text(""), Grid(HISTORY_COLUMNS, row["history"], "no history"))
+
+
+def _fact(value: Any) -> Text:
+    return coloured(dump(value, Format.JSON, compact=True) if isinstance(value, dict | list | tuple) else value)
+
+
+def actions(
+    context: typer.Context,
+    cluster: ClusterOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")] = 100,
+    watch: Watch = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", "-a", help="Finished ones too.")] = False,
+) -> None:
+    """Actions that are not finished, the newest first; with --all every one that is kept."""
+    cli = Cli.of(context)
+
+    async def read(parts: Parts) -> Answer:
+        store = await parts.store()
+        ref = await known_cluster(store, cluster, cli.namespace) if cluster is not None else None
+        rows = await action_rows(store, ref, cli.namespace, cli.world.clock(), every=every, limit=limit)
+        return listing(rows, COLUMNS, "no actions" if every else "no unfinished actions")
+
+    cli.answer(read, watch)
+
+
+def action(
+    context: typer.Context, action_id: Annotated[UUID, typer.Argument(metavar="ID")], watch: Watch = None
+) -> None:
+    """Everything about one action: arguments, result, and each step with who and why."""
+    cli = Cli.of(context)
+
+    async def read(parts: Parts) -> Answer:
+        row = await whole_action(await parts.store(), action_id, cli.world.clock())
+        return Answer(row, _page(row))
+
+    cli.answer(read, watch)
+
+
+def approve(context: typer.Context, action_ids: ActionIds, comment: Comment = "") -> None:
+    """Approve actions that wait for approval."""
+    _order(Cli.of(context), "approve", action_ids, comment)
+
+
+def reject(context: typer.Context, action_ids: ActionIds, comment: Comment = "") -> None:
+    """Reject actions that wait for approval."""
+    _order(Cli.of(context), "reject", action_ids, comment)
+
+
+def cancel(context: typer.Context, action_ids: ActionIds, comment: Comment = "") -> None:
+    """Cancel actions that have not finished."""
+    _order(Cli.of(context), "cancel", action_ids, comment)
+
+
+def _order(cli: Cli, name: str, action_ids: Sequence[UUID], comment: str) -> None:
+    """One flow run per action; what goes wrong with one does not stop the others."""
+    cli.need_prefect()
+    rows, failures = [], 0
+    for action_id in dict.fromkeys(action_ids):
+        try:
+            ordered: Action = cli.run_flow(name, action_id=action_id, comment=comment, by=cli.world.user)
+        except ReplicoreError as error:
+            failures += 1
+            say(f"error: {error}")
+        else:
+            rows.append({**action_row(ordered, cli.world.clock()), "comment": clean(comment) if comment else None})
+    if rows or cli.form is not Format.TABLE:
+        show(listing(rows, ORDERED_COLUMNS, ""), cli.form)
+    if failures:
+        raise typer.Exit(1)

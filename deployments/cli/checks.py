@@ -1,0 +1,184 @@
+"""How each dependency is, asked all at once, each under a short deadline of its own, and what they tell when they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from blocks.coordinator.protocol import ClaimKind, Holder
+from blocks.errors import DependencyUnavailableError, ReplicoreError
+from blocks.store.protocol import WorkCounts
+from blocks.work_queue.protocol import QueueStatus
+from deployments.cli.words import seconds_since
+from deployments.cli.world import Parts, World
+
+WITHIN_S = 3.0
+GRACE_S = 1.5
+"""What an answer may take beyond the deadline of its calls: several calls, and closing."""
+STACK_STATUS = "REPLICORE_STACK_STATUS"
+DUTIES = ("enqueue", "relay", "sweep")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a dependency answered."""
+
+    ok: bool
+    detail: str
+    ms: float
+    told: Any = None
+    """What it told; None when it did not answer."""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """For machines."""
+        return {"ok": self.ok, "detail": self.detail, "ms": round(self.ms, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What ZooKeeper tells."""
+
+    workers: list[Holder]
+    duties: list[Holder]
+    seats: list[Holder]
+    standby: list[Holder]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What MongoDB tells."""
+
+    counts: WorkCounts
+    waiting: int
+    oldest: datetime | None
+
+
+async def check_all(world: World, fleet: str, within_s: float) -> dict[str, Check]:
+    """Ask ZooKeeper, MongoDB, Kafka and Prefect at the same time.
+
+    Raises:
+        ReplicoreError: it is not even known where they are.
+    """
+    async with world.connect(fleet, within_s):  # finds the settings, connects nothing yet
+        pass
+    asks: Mapping[str, Callable[[], Awaitable[tuple[str, Any]]]] = {
+        "zookeeper": lambda: _part(world, fleet, within_s, _zookeeper),
+        "mongodb": lambda: _part(world, fleet, within_s, lambda parts: _mongodb(parts, world.clock())),
+        "kafka": lambda: _part(world, fleet, within_s, _kafka),
+        "prefect": lambda: _prefect(world, within_s),
+    }
+    checks = await asyncio.gather(*(_checked(ask, within_s) for ask in asks.values()))
+    return dict(zip(asks, checks, strict=True))
+
+
+async def _checked(ask: Callable[[], Awaitable[tuple[str, Any]]], within_s: float) -> Check:
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(within_s + GRACE_S):
+            detail, told = await ask()
+    except TimeoutError:
+        return Check(ok=False, detail=f"no answer within {within_s:g} s", ms=_ms(begun))
+    except ReplicoreError as error:
+        return Check(ok=False, detail=str(error), ms=_ms(begun))
+    return Check(ok=True, detail=detail, ms=_ms(begun), told=told)
+
+
+def _ms(begun: float) -> float:
+    return (time.monotonic() - begun) * 1_000
+
+
+async def _part(
+    world: World, fleet: str, within_s: float, ask: Callable[[Parts], Awaitable[tuple[str, Any]]]
+) -> tuple[str, Any]:
+    """With connections of its own: none waits for another."""
+    async with world.connect(fleet, within_s) as parts:
+        return await ask(parts)
+
+
+async def _zookeeper(parts: Parts) -> tuple[str, Claims]:
+    coordinator = await parts.coordinator()
+    kinds = (ClaimKind.WORKER, ClaimKind.DUTY, ClaimKind.SEAT, ClaimKind.STANDBY)
+    claims = Claims(*await asyncio.gather(*(coordinator.holders(kind) for kind in kinds)))
+    return f"answers; {len(claims.seats)} seats taken", claims
+
+
+async def _mongodb(parts: Parts, now: datetime) -> tuple[str, Work]:
+    store = await parts.store()
+    await store.ready()
+    counts, (waiting, oldest) = await asyncio.gather(store.count_work(now), store.outbox_size())
+    return "takes writes", Work(counts, waiting, oldest)
+
+
+async def _kafka(parts: Parts) -> tuple[str, QueueStatus]:
+    queue = await parts.work_queue()
+    await queue.ready()
+    status = await queue.status()
+    return f"answers; {status.partitions} partitions of work", status
+
+
+async def _prefect(world: World, within_s: float) -> tuple[str, None]:
+    return f"answers at {await world.prefect(within_s)}", None
+
+
+def degraded(checks: Mapping[str, Check]) -> list[str]:
+    """Names of what is not as it should be: those of the degraded modes, and of duties that nobody does."""
+    names = {"zookeeper": "NO_COORDINATOR", "mongodb": "NO_STORE", "kafka": "NO_QUEUE", "prefect": "NO_PREFECT"}
+    found = [name for component, name in names.items() if not checks[component].ok]
+    claims: Claims | None = checks["zookeeper"].told
+    if claims is not None:
+        done = {holder.name for holder in claims.duties}
+        found += ["NO_WORKER"] if not claims.workers else []
+        found += [f"NO_DUTY_{duty.upper()}" for duty in DUTIES if duty not in done]
+    return found
+
+
+def holder_row(holder: Holder, now: datetime) -> dict[str, Any]:
+    """A claim and who has it."""
+    return {
+        "name": holder.name,
+        "worker": holder.owner,
+        "host": holder.host,
+        "pid": holder.pid,
+        "flow_run": holder.flow_run,
+        "since": holder.since,
+        "age_s": seconds_since(holder.since, now),
+    }
+
+
+def stack_rows(environ: Mapping[str, str]) -> list[dict[str, Any]] | None:
+    """The processes of the local stack; None where there is none.
+
+    Raises:
+        DependencyUnavailableError: its file cannot be read.
+    """
+    path = environ.get(STACK_STATUS)
+    if not path:
+        return None
+    try:
+        processes = json.loads(Path(path).read_text(encoding="utf-8"))["processes"]
+        return [_process(process) for process in processes]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = f"Remove it, or unset {STACK_STATUS}."
+        raise DependencyUnavailableError("the local stack's status", path, type(error).__name__, hint) from error
+
+
+def _process(process: Mapping[str, Any]) -> dict[str, Any]:
+    pid = process.get("pid")
+    gone = isinstance(pid, int) and not Path(f"/proc/{pid}").exists()
+    return {
+        "name": str(process["name"]),
+        "pid": pid,
+        "state": "gone" if gone else str(process["state"]),
+        "restarts": process.get("restarts", 0),
+        "since": process.get("since"),
+        "error": process.get("error"),
+    }
