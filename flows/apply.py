@@ -54,6 +54,9 @@ def read_documents(text: str) -> list[object]:
         raise InvalidInputError(message)
     try:
         return [document for document in yaml.safe_load_all(text) if document is not None]
+    except RecursionError as error:
+        message = "this is nested too deeply, nothing was applied"
+        raise InvalidInputError(message) from error
     except yaml.YAMLError as error:
         message = f"this is not YAML, nothing was applied: {' '.join(str(error).split())}"
         raise InvalidInputError(message) from error

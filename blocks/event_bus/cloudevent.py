@@ -20,6 +20,7 @@ from blocks.kafka.records import Incoming, Outgoing
 from blocks.models.event import SOURCE, Event
 
 _JSON = "application/json"
+_REQUIRED = {"ce_specversion", "ce_id", "ce_type", "ce_time", "ce_stream", "ce_sequence"}
 
 
 class NotOurEventError(Exception):
@@ -77,6 +78,9 @@ def read(record: Incoming) -> Event:
     """
     if record.headers.get("ce_source") != SOURCE.encode():
         message = f"its source is not {SOURCE}"
+        raise NotOurEventError(message)
+    if missing := _REQUIRED - record.headers.keys():  # the library would make them up
+        message = f"it has no {', '.join(sorted(missing))}"
         raise NotOurEventError(message)
     try:
         found = from_binary(KafkaMessage(record.headers, None, record.value), _Orjson(), CloudEvent)

@@ -25,7 +25,6 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
-from prefect.types._datetime import create_datetime_instance
 
 from blocks.errors import DependencyUnavailableError
 from blocks.runs.protocol import Run
@@ -56,7 +55,7 @@ class PrefectRuns:
         scheduled = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
         late = FlowRunFilter(
             state=scheduled,
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=create_datetime_instance(before)),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": before}),
         )
         state: State[Any] = Cancelled(message=message)
         with _translated():

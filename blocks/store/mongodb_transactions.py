@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -64,7 +64,11 @@ class Transactions(Connection):
             "transaction.timeOpenMicros": {"$gt": ABANDONED_S * 1_000_000},
         }
         admin = self.database.client.admin
-        operations = [{"$currentOp": {"idleSessions": True}}, {"$match": idle}, {"$project": {"lsid": 1}}]
+        operations: list[dict[str, Any]] = [
+            {"$currentOp": {"idleSessions": True}},
+            {"$match": idle},
+            {"$project": {"lsid": 1}},
+        ]
         sessions = [{"id": operation["lsid"]["id"]} async for operation in await admin.aggregate(operations)]
         if sessions:
             await admin.command("killSessions", sessions)

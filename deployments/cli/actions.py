@@ -23,9 +23,14 @@ from deployments.cli.world import Parts
 
 UNFINISHED = tuple(state for state in ActionState if not state.final)
 
+
+def _target(row: Row) -> str:
+    return "/".join(filter(None, (row["namespace"], row["cluster"], row["node"])))
+
+
 COLUMNS = (
     Column("ID", lambda row: row["action_id"]),
-    Column("TARGET", lambda row: _target(row)),
+    Column("TARGET", _target),
     Column("KIND", lambda row: row["kind"]),
     Column("STATE", lambda row: coloured(row["state"])),
     Column("AGE", lambda row: age(row["age_s"]), right=True),
@@ -34,10 +39,6 @@ COLUMNS = (
     Column("ERROR", lambda row: row["error"]),
 )
 ORDERED_COLUMNS = (*COLUMNS[:4], Column("COMMENT", lambda row: row["comment"]))
-
-
-def _target(row: Row) -> str:
-    return "/".join(filter(None, (row["namespace"], row["cluster"], row["node"])))
 
 
 async def action_rows(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.coordinator.protocol import ClaimKind, Holder
-from blocks.errors import DependencyUnavailableError, ReplicoreError
+from blocks.errors import RecordError, ReplicoreError
 from blocks.store.protocol import WorkCounts
 from blocks.work_queue.protocol import QueueStatus
 from deployments.cli.words import seconds_since
@@ -156,7 +156,7 @@ def stack_rows(environ: Mapping[str, str]) -> list[dict[str, Any]] | None:
     """The processes of the local stack; None where there is none.
 
     Raises:
-        DependencyUnavailableError: its file cannot be read.
+        RecordError: its file cannot be read.
     """
     path = environ.get(STACK_STATUS)
     if not path:
@@ -167,8 +167,10 @@ def stack_rows(environ: Mapping[str, str]) -> list[dict[str, Any]] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = f"Remove it, or unset {STACK_STATUS}."
-        raise DependencyUnavailableError("the local stack's status", path, type(error).__name__, hint) from error
+        message = (
+            f"the status of the local stack in {path} cannot be read ({type(error).__name__}); unset {STACK_STATUS}"
+        )
+        raise RecordError(message) from error
 
 
 def _process(process: Mapping[str, Any]) -> dict[str, Any]:

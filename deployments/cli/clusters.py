@@ -15,13 +15,23 @@ from blocks.models.node import Node, Shard
 from blocks.models.problem import Severity
 from blocks.store.protocol import Store, Where
 from deployments.cli.options import OneCluster, Watch
-from deployments.cli.output import Answer, Column, listing
+from deployments.cli.output import Answer, Column, Row, listing
 from deployments.cli.resolve import known_cluster
-from deployments.cli.words import age, coloured, milliseconds, seconds_since
 from deployments.cli.session import Cli
+from deployments.cli.words import age, coloured, milliseconds, seconds_since
 from deployments.cli.world import Parts
 
 ROWS_MAX = 100_000
+
+
+def _note(row: Row) -> str:
+    notes = (
+        "" if row["active"] else "not active",
+        "missing from its source" if row["missing_since"] else "",
+        "not observed yet" if row["observed_at"] is None else "",
+    )
+    return ", ".join(filter(None, notes))
+
 
 CLUSTER_COLUMNS = (
     Column("NAMESPACE", lambda row: row["namespace"]),
@@ -32,7 +42,7 @@ CLUSTER_COLUMNS = (
     Column("LAG", lambda row: milliseconds(row["lag_worst_ms"]), right=True),
     Column("STORE", lambda row: ", ".join(row["stores"])),
     Column("SEEN", lambda row: age(row["age_s"]), right=True),
-    Column("NOTE", lambda row: _note(row)),
+    Column("NOTE", _note),
 )
 NODE_COLUMNS = (
     Column("NAMESPACE", lambda row: row["namespace"]),
@@ -97,15 +107,6 @@ def _cluster_row(
         "observed_at": state.observed_at if state else None,
         "age_s": seconds_since(state.observed_at, now) if state else None,
     }
-
-
-def _note(row: Any) -> str:
-    notes = (
-        "" if row["active"] else "not active",
-        "missing from its source" if row["missing_since"] else "",
-        "not observed yet" if row["observed_at"] is None else "",
-    )
-    return ", ".join(filter(None, notes))
 
 
 async def node_rows(store: Store, ref: ClusterRef | None, namespace: str | None, now: datetime) -> list[dict[str, Any]]:

@@ -116,7 +116,10 @@ def discover(context: typer.Context, source: str, wait: Wait = 30.0) -> None:
 
 def _source_row(report: SourceReport) -> dict[str, Any]:
     return {
-        **{"namespace": report.namespace, "source": report.name, "at": report.at, "duration_s": report.duration_s},
+        "namespace": report.namespace,
+        "source": report.name,
+        "at": report.at,
+        "duration_s": report.duration_s,
         **{name: getattr(report, name) for name in ("error", "clusters", "nodes", "new", "changed", "missing")},
         "rejected": [dict(rejected) for rejected in report.rejected],
     }

@@ -96,33 +96,31 @@ def run(arguments: Sequence[str] | None = None, world: World | None = None) -> i
         The exit code.
     """
     words = arranged(sys.argv[1:] if arguments is None else arguments)
-    verbose = "--verbose" in words
     try:
         code = app(words, prog_name="replictl", standalone_mode=False, obj=world or World.real())
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         _close_stdout()
         return FAILED
-    except TyperException as error:
-        error.show()
-        return error.exit_code
-    except typer.Abort:
-        return INTERRUPTED
-    except ReplicoreError as error:
-        return _failed(f"error: {error}", verbose=verbose)
     except Exception as error:  # noqa: BLE001 - whatever it is, a person reads it
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        hint = "" if verbose else "; --verbose shows where"
-        return _failed(f"error: this is a bug in replictl, please report it: {what}{hint}", verbose=verbose)
+        return _failed(error, verbose="--verbose" in words)
     return code if isinstance(code, int) else 0
 
 
-def _failed(sentence: str, *, verbose: bool) -> int:
+def _failed(error: Exception, *, verbose: bool) -> int:
+    """Say it on stderr; returns the exit code."""
+    if isinstance(error, TyperException):
+        say(f"error: {error.format_message()}\nTry `replictl --help`, or `replictl COMMAND --help`.")
+        return error.exit_code
     if verbose:
-        traceback.print_exc()
-    say(sentence)
+        traceback.print_exception(error)
+    if isinstance(error, ReplicoreError):
+        say(f"error: {error}")
+    else:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        say(f"error: this is a bug in replictl, please report it: {what}{'' if verbose else '; --verbose shows where'}")
     return FAILED
 
 

@@ -76,15 +76,13 @@ def listing(rows: Sequence[Row], columns: Sequence[Column], empty: str) -> Answe
 
 def plain(value: Any) -> Any:
     """A value of what JSON and YAML have: times as RFC 3339 in UTC, enums as their values, no infinite numbers."""
-    match value:
+    match value.value if isinstance(value, Enum) else value:
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        case Enum():
-            return plain(value.value)
-        case bool() | int() | None:
+        case float() if not math.isfinite(value):
+            return None
+        case bool() | int() | float() | None:
             return value
-        case float():
-            return value if math.isfinite(value) else None
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from blocks.errors import DependencyUnavailableError
+from blocks.errors import RecordError
 from deployments.cli.checks import DUTIES, WITHIN_S, Check, Claims, Work, check_all, degraded, holder_row, stack_rows
 from deployments.cli.options import Watch
 from deployments.cli.output import Answer, Block, Column, Grid, Row, clean
@@ -112,7 +112,7 @@ def status(context: typer.Context, watch: Watch = None) -> None:
         checks = await check_all(cli.world, cli.fleet, within_s)
         try:
             stack = stack_rows(cli.world.environ)
-        except DependencyUnavailableError as error:
+        except RecordError as error:
             stack = [
                 {"name": "stack", "state": "unreadable", "pid": None, "restarts": 0, "since": None, "error": str(error)}
             ]

@@ -66,7 +66,7 @@ class World:
             connect=_Fleets().connect,
             flow=lambda name: getattr(import_module(f"flows.{name}"), name),
             prefect=_prefect,
-            clock=lambda: datetime.now(UTC),  # noqa: TID251 - this is where time comes in
+            clock=lambda: datetime.now(UTC),
             environ=os.environ,
             folder=Path.cwd(),
             user=f"{getpass.getuser()}@{socket.gethostname()}",

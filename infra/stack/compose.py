@@ -34,6 +34,8 @@ def expand(only: Iterable[str]) -> tuple[str, ...]:
             message = f"no service or group {name!r}: there are {', '.join([*GROUPS, *_BUILDERS])}"
             raise StackError(message)
         wanted |= set(GROUPS.get(name, (name,)))
+    if wanted & set(PRODUCT):
+        wanted |= set(SERVERS)  # it is nothing without them
     return tuple(name for name in _BUILDERS if name in wanted)
 
 

@@ -5,6 +5,7 @@ Both spellings of the original are read: names in `metadata` (0.7) and everythin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.errors import Fault, InvalidInputError
 from blocks.models.action import Action, ActionKind, ActionState, Approval
-from blocks.models.base import JSON_BYTES_MAX, Id, Json, Name, Seconds, Text
+from blocks.models.base import JSON_BYTES_MAX, JSON_DEPTH_MAX, Id, Json, Name, Seconds, Text
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatus, Tls
 from blocks.models.source import HttpDiscovery, Source
@@ -23,6 +24,10 @@ from tasks.decide.lifecycle import begun
 
 API_VERSION = "replicante.io/v0"
 DOCUMENTS_MAX = 1_000
+VALUES_MAX = 100_000
+"""So many values may be in one document, each counted as often as YAML aliases repeat it."""
+DEPTH_MAX = JSON_DEPTH_MAX + 2
+"""The document and its spec around the deepest arguments."""
 
 Wanted = Namespace | Source | ClusterSpec | Action
 
@@ -63,7 +68,7 @@ class _ClusterSpecSpec(_Strict):
     cluster: Id
     active: bool = True
     interval: Seconds | None = None
-    lag_limit_s: float = Field(default=30.0, gt=0)
+    lag_limit_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
 
 
 class _NodeActionSpec(_Strict):
@@ -118,6 +123,7 @@ def _one(document: object, asked: Asked, number: int) -> Wanted:
     if not isinstance(document, Mapping):
         message = f"a manifest is a mapping with apiVersion, kind, metadata and spec, not {type(document).__name__}"
         raise InvalidInputError(message)
+    _check_size(document)
     manifest = Manifest.model_validate(dict(document))
     if manifest.api_version != API_VERSION:
         message = f"apiVersion is {manifest.api_version!r}; this version reads {API_VERSION!r}"
@@ -129,8 +135,25 @@ def _one(document: object, asked: Asked, number: int) -> Wanted:
     return reader(manifest, asked, number)
 
 
-def _flat(manifest: Manifest, renamed: Mapping[str, str]) -> dict[str, Any]:
+def _check_size(document: Mapping[Any, Any]) -> None:
+    """Refuse what is nested too deeply, or is far bigger than its text (YAML aliases), before anything else walks through it."""
+    left, todo = VALUES_MAX, [(document, 1)]
+    while todo:
+        value, depth = todo.pop()
+        inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+        left -= 1 + len(inside)
+        if left < 0:
+            message = f"there are more than {VALUES_MAX} values in it"
+            raise InvalidInputError(message)
+        if inside and depth > DEPTH_MAX:
+            message = f"it is nested deeper than {DEPTH_MAX} levels"
+            raise InvalidInputError(message)
+        todo.extend((one, depth + 1) for one in inside)
+
+
+def _flat(manifest: Manifest) -> dict[str, Any]:
     """Names from metadata and spec in one mapping, old spellings renamed."""
+    renamed = RENAMED[manifest.kind.lower()]
     flat: dict[str, Any] = {}
     for part in (manifest.spec, manifest.metadata):
         flat |= {renamed.get(name, name): value for name, value in part.items()}
@@ -138,12 +161,12 @@ def _flat(manifest: Manifest, renamed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _namespace(manifest: Manifest, _: Asked, __: int) -> Namespace:
-    spec = _NamespaceSpec.model_validate(_flat(manifest, {"id": "name", "ns_id": "name"}))
+    spec = _NamespaceSpec.model_validate(_flat(manifest))
     return Namespace(name=spec.name, status=spec.status, tls=spec.tls, settings=spec.settings)
 
 
 def _source(manifest: Manifest, _: Asked, __: int) -> Source:
-    flat = _flat(manifest, {"ns_id": "namespace"})
+    flat = _flat(manifest)
     if "http" not in flat:
         flat["http"] = {name: flat.pop(name) for name in HttpDiscovery.model_fields if name in flat}
     spec = _SourceSpec.model_validate(flat)
@@ -153,8 +176,7 @@ def _source(manifest: Manifest, _: Asked, __: int) -> Source:
 
 
 def _cluster_spec(manifest: Manifest, _: Asked, __: int) -> ClusterSpec:
-    renamed = {"ns_id": "namespace", "cluster_id": "cluster", "name": "cluster"}
-    spec = _ClusterSpecSpec.model_validate(_flat(manifest, renamed))
+    spec = _ClusterSpecSpec.model_validate(_flat(manifest))
     return ClusterSpec(
         namespace=spec.namespace,
         cluster_id=spec.cluster,
@@ -165,8 +187,7 @@ def _cluster_spec(manifest: Manifest, _: Asked, __: int) -> ClusterSpec:
 
 
 def _node_action(manifest: Manifest, asked: Asked, number: int) -> Action:
-    renamed = {"ns_id": "namespace", "cluster_id": "cluster", "node_id": "node", "kind": "action"}
-    spec = _NodeActionSpec.model_validate(_flat(manifest, renamed))
+    spec = _NodeActionSpec.model_validate(_flat(manifest))
     granted = spec.approval is Approval.GRANTED
     action = Action(
         action_id=str(spec.action_id or asked.new_id()),
@@ -187,7 +208,12 @@ def _node_action(manifest: Manifest, asked: Asked, number: int) -> Action:
 
 
 def _bounded(args: Json) -> Json:
-    if len(repr(args)) > JSON_BYTES_MAX:
+    try:
+        size = len(json.dumps(args, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError as error:
+        message = "args hold something that JSON has no form for: NaN, an infinite number, or half of a Unicode pair"
+        raise InvalidInputError(message) from error
+    if size > JSON_BYTES_MAX:
         message = f"args are larger than {JSON_BYTES_MAX} bytes"
         raise InvalidInputError(message)
     return args
@@ -202,6 +228,17 @@ READERS: dict[str, Callable[[Manifest, Asked, int], Wanted]] = {
     "agentaction": _node_action,
 }
 """By kind in lower case, what reads it. A new kind is one function and one line."""
+
+_NODE_ACTION = {"ns_id": "namespace", "cluster_id": "cluster", "node_id": "node", "kind": "action"}
+RENAMED: dict[str, Mapping[str, str]] = {
+    "namespace": {"id": "name", "ns_id": "name"},
+    "discoverysettings": {"ns_id": "namespace"},
+    "clusterspec": {"ns_id": "namespace", "cluster_id": "cluster", "name": "cluster"},
+    "nodeaction": _NODE_ACTION,
+    "naction": _NODE_ACTION,
+    "agentaction": _NODE_ACTION,
+}
+"""By kind in lower case, the other spellings of its fields."""
 
 KINDS = ("Namespace", "DiscoverySettings", "ClusterSpec", "NodeAction (NAction, AgentAction)")
 
@@ -226,9 +263,12 @@ def _located(document: object, loc: tuple[int | str, ...]) -> tuple[int | str, .
         or loc[0] in document
     ):
         return loc
+    renamed = RENAMED.get(str(document.get("kind")).lower(), {})
     for part in ("metadata", "spec"):
-        if isinstance(document.get(part), Mapping) and loc[0] in document[part]:
-            return (part, *loc)
+        written = document.get(part)
+        for name in (loc[0], *(old for old, new in renamed.items() if new == loc[0])):
+            if isinstance(written, Mapping) and name in written:
+                return (part, name, *loc[1:])
     if loc[0] == "http":
         return ("spec", *loc[1:])
     return ("metadata" if loc[0] in IN_METADATA else "spec", *loc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from prefect.blocks.system import Secret
@@ -28,8 +29,8 @@ def prefect() -> Iterator[None]:
 async def test_material_in_a_secret_block() -> None:
     """A `{secret: NAME}` is read from Prefect; one that is missing or no text is named."""
     contexts = TlsContexts()
-    await Secret(value=Authority().pem).asave("agents-ca")
-    await Secret(value={"ca": "x"}).asave("an-object")
+    await Secret.model_validate({"value": Authority().pem}).asave("agents-ca")
+    await Secret.model_validate({"value": {"ca": "x"}}).asave("an-object")
 
     assert isinstance(await contexts.get(Tls(ca_bundle=Pem(secret="agents-ca"))), ssl.SSLContext)
     for name, fault in (("missing", "does not exist"), ("an-object", "does not hold text")):
@@ -44,7 +45,7 @@ async def test_settings_with_keys_are_kept_secret() -> None:
     settings = AgentsSettings(tls=authority.tls(authority.client()))
     await settings.asave("fleet")
 
-    loaded = await AgentsSettings.aload("fleet")
+    loaded = cast("AgentsSettings", await AgentsSettings.aload("fleet"))
     async with get_client() as client:
         shown = await client.read_block_document_by_name("fleet", "replicore-agents", include_secrets=False)
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sized
+from uuid import uuid4
 
 import pytest
 from pymongo.errors import OperationFailure
@@ -39,8 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 @pytest.fixture
 async def hurt(server: TestStack) -> AsyncIterator[MongoStore]:
     """An empty store on the server that is to be hurt."""
-    async with MongoStore(MongoDb(uri=server.mongodb_uri, timeout_s=PATIENCE_S)) as store:
-        await store.database.client.drop_database(store.database.name)
+    database = f"hurt-{uuid4().hex}"  # dropping one would wait for transactions that a test has left behind
+    async with MongoStore(MongoDb(uri=server.mongodb_uri, database=database, timeout_s=PATIENCE_S)) as store:
         await store.prepare()
         yield store
 
@@ -50,6 +51,12 @@ async def proxy(server: TestStack) -> AsyncIterator[Proxy]:
     """A way to the server that can be broken."""
     async with Proxy("127.0.0.1", server.settings.mongodb_port) as proxy:
         yield proxy
+
+
+def through(proxy: Proxy, store: MongoStore, timeout_s: float) -> MongoDb:
+    """Settings for the same database by way of the proxy."""
+    uri = f"mongodb://{proxy.address}/?directConnection=true"
+    return MongoDb(uri=uri, database=store.database.name, timeout_s=timeout_s)
 
 
 async def write(store: MongoStore, writer: int, acknowledged: list[Event], enough: asyncio.Event) -> None:
@@ -97,7 +104,7 @@ async def test_kill_during_commits_leaves_nothing_half_applied(server: TestStack
 async def test_frozen_server_ends_calls_at_their_deadline(server: TestStack, hurt: MongoStore) -> None:
     """A server that stands still (SIGSTOP) costs a call its deadline, not more, and is used again when it goes on."""
     await hurt.commit(Change(puts=(spec(1),)), now=NOW)
-    async with MongoStore(MongoDb(uri=server.mongodb_uri, timeout_s=0.5)) as store:
+    async with MongoStore(MongoDb(uri=server.mongodb_uri, database=hurt.database.name, timeout_s=0.5)) as store:
         await store.ready()
         server.kill("mongodb", signal.SIGSTOP)
         try:
@@ -121,7 +128,7 @@ async def test_frozen_server_ends_calls_at_their_deadline(server: TestStack, hur
 
 async def test_broken_connections_apply_nothing_twice(proxy: Proxy, hurt: MongoStore) -> None:
     """Connections that break between any two messages: each commit succeeds by itself and counts once."""
-    settings = MongoDb(uri=f"mongodb://{proxy.address}/?directConnection=true", timeout_s=PATIENCE_S)
+    settings = through(proxy, hurt, PATIENCE_S)
     acknowledged: list[Event] = []
     enough = asyncio.Event()
     async with MongoStore(settings) as store, asyncio.TaskGroup() as group:
@@ -140,7 +147,7 @@ async def test_broken_connections_apply_nothing_twice(proxy: Proxy, hurt: MongoS
 
 async def test_lost_answer_is_an_error_and_the_truth_is_whole(proxy: Proxy, hurt: MongoStore) -> None:
     """When answers are lost the caller is told so; record and event are then both there or both not."""
-    settings = MongoDb(uri=f"mongodb://{proxy.address}/?directConnection=true", timeout_s=0.5)
+    settings = through(proxy, hurt, 0.5)
     async with MongoStore(settings) as store:
         await store.ready()
         proxy.mode = Mode.DROP_ANSWERS
@@ -156,7 +163,7 @@ async def test_lost_answer_is_an_error_and_the_truth_is_whole(proxy: Proxy, hurt
 async def test_abandoned_transaction_does_not_block_the_successor(server: TestStack, hurt: MongoStore) -> None:
     """A holder that dies within a commit keeps the next one waiting for a few seconds, not for a minute."""
     await hurt.claim([fence(1)])
-    async with MongoStore(MongoDb(uri=server.mongodb_uri)) as dying:
+    async with MongoStore(MongoDb(uri=server.mongodb_uri, database=hurt.database.name)) as dying:
         session = dying.database.client.start_session()
         await session.start_transaction()
         assert set() == await dying.superseded(session, [fence(1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -137,7 +138,7 @@ def test_many_equal_messages_are_mentioned_less_and_less_often() -> None:
         {"sasl_mechanism": "GSSAPI"},
     ],
 )
-def test_settings_that_make_no_sense_are_refused(values: dict[str, object]) -> None:
+def test_settings_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
     """Half a login, half a certificate, certificates without TLS, no deadline, an unknown mechanism."""
     with pytest.raises(ValidationError):
         Kafka(**values)
@@ -152,7 +153,7 @@ def test_settings_that_make_no_sense_are_refused(values: dict[str, object]) -> N
         ({"tls": True, "sasl_user": "u", "sasl_password": "p"}, "SASL_SSL"),
     ],
 )
-def test_the_security_protocol_follows_from_the_settings(values: dict[str, object], protocol: str) -> None:
+def test_the_security_protocol_follows_from_the_settings(values: dict[str, Any], protocol: str) -> None:
     """TLS and login are chosen each on its own."""
     assert protocol == Kafka(**values).client()["security.protocol"]
 

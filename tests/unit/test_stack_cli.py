@@ -94,6 +94,7 @@ def test_groups_stand_for_their_services_in_start_order() -> None:
     """Groups and names may be mixed; Prefect, the slowest, starts first."""
     assert ("prefect", "mongodb", "zookeeper", "kafka") == compose.expand(["kafka", "servers"])
     assert "serve" == compose.expand(["servers", "fleet", "product"])[-1]
+    assert (*compose.SERVERS, "serve") == compose.expand(["product"])
 
 
 def test_settings_reach_other_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""Flows start (a) from the UI's API with typed parameters, (b) by schedule, both ways served, (c) from Python, (d) by replictl."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter, FlowRunFilterName
+from prefect.settings import temporary_settings
+from prefect.settings.legacy import PREFECT_API_URL
+
+from deployments.catalog import CATALOG, NAME, POOL_NAME, WORK_POOL
+from doubles.product import Product
+from doubles.waiting import until
+
+pytestmark = pytest.mark.real
+
+T = TypeVar("T")
+
+PROGRAM = """
+from flows.orchestrate import orchestrate
+
+report = orchestrate("demo/orders")
+print(report.outcome, report.nodes_synced)
+"""
+
+
+def test_ui_offers_every_flow_with_a_form(product: Product) -> None:
+    """Every flow of the catalog is a deployment whose parameters have a schema from which the UI draws its form."""
+    named = asking(product, _deployments)
+
+    assert {entry.flow for entry in CATALOG} <= named.keys()
+    properties = named["approve"]["properties"]
+    assert ("string", "uuid") == (properties["action_id"]["type"], properties["action_id"]["format"])
+    assert "number" == named["orchestrate"]["properties"]["wait_s"]["type"]
+
+
+def test_flow_from_the_ui(product: Product) -> None:
+    """A run created as the UI does it is picked up, works, and shows its steps and artifacts."""
+    run_id = asking(product, lambda client: _start(client, f"orchestrate/{NAME}", {"cluster": "demo/orders"}))
+    run = until(lambda: asking(product, lambda client: _finished(client, run_id)), within_s=60, what="the run ended")
+
+    assert "COMPLETED" == run.state.type
+    assert "orchestrate demo/orders" == run.name
+
+
+def test_bad_parameters_are_refused_before_a_run(product: Product) -> None:
+    """A parameter of the wrong type is refused when the run is created."""
+    with pytest.raises(Exception, match="Validation failed for field 'action_id'|uuid"):
+        asking(product, lambda client: _start(client, f"approve/{NAME}", {"action_id": "not-an-id"}))
+
+
+def test_shift_by_schedule(product: Product) -> None:
+    """The timetable alone keeps a worker at work: nobody else starts `operate`."""
+    status = product.rows("status")
+    runs = asking(product, _shifts)
+
+    assert status["workers"]
+    assert {"enqueue", "relay", "sweep"} == {duty["duty"] for duty in status["duties"]}
+    assert runs
+    assert all(run.auto_scheduled for run in runs)
+
+
+def test_flow_from_python(product: Product, tmp_path: Path) -> None:
+    """A few lines of Python in any folder, with only PREFECT_API_URL set, run a flow to its end."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    environment = {
+        name: value for name, value in product.environment.items() if not name.startswith("REPLICORE_")
+    }
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=90, check=False
+    )
+
+    assert "success 3" == done.stdout.strip().splitlines()[-1], done.stderr
+
+
+def test_flow_by_replictl(product: Product) -> None:
+    """`replictl orchestrate` runs the flow and prints its report."""
+    report = product.rows("orchestrate", "demo/orders", "--wait", "20")
+
+    report = report[0] if isinstance(report, list) else report
+    assert ("success", 3) == (report["outcome"], report["nodes_synced"])
+    assert {"lock", "load", "poll", "decide", "save", "unlock"} <= report["phases_ms"].keys()
+
+
+def test_work_pool(product: Product) -> None:
+    """`prefect deploy --all` and a process worker serve the same catalog from a work pool."""
+    prefect = str(Path(sys.executable).parent / "prefect")
+    made = product.run(prefect, "work-pool", "create", "--type", "process", WORK_POOL)
+    deployed = product.run(prefect, "deploy", "--prefect-file", "deployments/prefect.yaml", "--all")
+    worker = subprocess.Popen(
+        [prefect, "worker", "start", "--pool", WORK_POOL],
+        env=product.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        run_id = asking(product, lambda client: _start(client, f"observe/{POOL_NAME}", {"cluster": "demo/orders"}))
+        run = until(lambda: asking(product, lambda client: _finished(client, run_id)), within_s=60, what="the run ended")
+    finally:
+        worker.send_signal(signal.SIGINT)
+        worker.send_signal(signal.SIGTERM)
+        try:
+            worker.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait(10)
+        asking(product, _remove_pool)
+
+    assert (0, 0) == (made.returncode, deployed.returncode), deployed.stderr
+    assert "COMPLETED" == run.state.type
+
+
+def asking(product: Product, ask: Callable[[PrefectClient], Awaitable[T]]) -> T:
+    """Ask the product's Prefect API."""
+
+    async def main() -> T:
+        with temporary_settings({PREFECT_API_URL: product.stack.prefect_api_url}):
+            async with get_client() as client:
+                return await ask(client)
+
+    return asyncio.run(main())
+
+
+async def _deployments(client: PrefectClient) -> dict[str, dict[str, Any]]:
+    wanted = DeploymentFilter(name=DeploymentFilterName(any_=[NAME]))
+    found = await client.read_deployments(deployment_filter=wanted, limit=100)
+    return {
+        (await client.read_flow(deployment.flow_id)).name: deployment.parameter_openapi_schema.model_dump()
+        for deployment in found
+        if deployment.parameter_openapi_schema is not None
+    }
+
+
+async def _start(client: PrefectClient, deployment: str, parameters: dict[str, Any]) -> UUID:
+    found = await client.read_deployment_by_name(deployment)
+    return (await client.create_flow_run_from_deployment(found.id, parameters=parameters)).id
+
+
+async def _finished(client: PrefectClient, run_id: UUID) -> Any:
+    run = await client.read_flow_run(run_id)
+    return run if run.state is not None and run.state.is_final() else None
+
+
+async def _shifts(client: PrefectClient) -> list[Any]:
+    runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=["shift"])), limit=100)
+    return [run for run in runs if run.start_time is not None]
+
+
+async def _remove_pool(client: PrefectClient) -> None:
+    wanted = DeploymentFilter(name=DeploymentFilterName(any_=[POOL_NAME]))
+    for deployment in await client.read_deployments(deployment_filter=wanted, limit=100):
+        await client.delete_deployment(deployment.id)
+    await client.delete_work_pool(WORK_POOL)

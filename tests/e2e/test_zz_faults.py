@@ -1,0 +1,114 @@
+"""The product under faults. Last of the end-to-end tests, since they hurt the shared product (and leave it well)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from doubles.product import Product
+from doubles.waiting import until
+from infra.stack import control
+from infra.stack.testing import TestStack
+
+pytestmark = pytest.mark.real
+
+EVENT_WITHIN_S = 15
+TAKE_OVER_WITHIN_S = 20
+
+
+def orders(product: Product) -> dict[str, Any]:
+    """The row of the cluster `orders`."""
+    return next(row for row in product.rows("clusters") if row["cluster"] == "orders")
+
+
+def test_killed_store_is_told_and_recovers(product: Product) -> None:
+    """kill -9 of a mongod: an event and a problem within seconds; after its restart the cluster is HEALTHY again."""
+    killed = time.time()
+    product.stack.kill("orders-3")
+    event = until(lambda: _down(product, killed), within_s=EVENT_WITHIN_S, what="an event that orders-3 is down")
+    problems = product.rows("problems")
+    degraded = orders(product)["health"]
+    until(lambda: orders(product)["health"] == "HEALTHY", within_s=60, what="orders HEALTHY again")
+
+    assert "UNAVAILABLE" == event["data"]["after"]
+    assert "orders-3" in {problem["node"] for problem in problems}
+    assert "HEALTHY" != degraded
+
+
+def _down(product: Product, since: float) -> Any:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since - 1))
+    told = product.rows("events", "--cluster", "demo/orders", "--since", stamp)
+    return next(
+        (
+            event
+            for event in told
+            if event["type"].endswith("node.status-changed.v1") and event["subject"].endswith("/orders-3")
+        ),
+        None,
+    )
+
+
+def test_killed_worker_is_replaced(product: Product) -> None:
+    """kill -9 of the process of a shift: its duties and its work go on in another within the session timeout."""
+    before = {duty["duty"]: duty["owner"] for duty in product.rows("status")["duties"]}
+    victim = next(worker for worker in product.rows("status")["workers"] if worker["owner"] == before["enqueue"])
+    os.kill(victim["pid"], signal.SIGKILL)
+
+    def taken_over() -> bool:
+        duties = product.rows("status")["duties"]
+        return {"enqueue", "relay", "sweep"} == {duty["duty"] for duty in duties} and victim["owner"] not in {
+            duty["owner"] for duty in duties
+        }
+
+    until(taken_over, within_s=TAKE_OVER_WITHIN_S, what="all duties held by others")
+    seen = orders(product)["observed_at"]
+    until(lambda: orders(product)["observed_at"] > seen, within_s=TAKE_OVER_WITHIN_S, what="orders looked at again")
+
+
+@pytest.mark.parametrize(("name", "component"), [("kafka", "kafka"), ("zookeeper", "zookeeper"), ("mongodb", "mongodb")])
+def test_dependency_away_and_back(product: Product, name: str, component: str) -> None:
+    """A server that is away is named by `replictl status`; when it is back, all recovers without a person."""
+    product.stack.stop(name)
+    status = product.replictl("status", "--output", "json")
+    product.stack.start(name)
+    until(lambda: product.replictl("status").returncode == 0, within_s=45, what="status all well")
+    seen = orders(product)["observed_at"]
+    until(lambda: orders(product)["observed_at"] > seen, within_s=30, what="orders looked at again")
+
+    assert 1 == status.returncode
+    assert f'"{component}"' in status.stdout
+
+
+def test_planned_stop_hands_over(product: Product) -> None:
+    """SIGTERM of the serving process: shifts end by themselves, and nothing stays held."""
+    product.stack.stop("serve")
+    locks = product.rows("locks")
+    status = product.replictl("status", "--output", "json")
+    product.stack.start("serve")
+    until(lambda: product.replictl("status").returncode == 0, within_s=90, what="status all well")
+
+    assert [] == locks
+    assert '"workers": []' in status.stdout
+
+
+def test_up_again_is_quick_and_harmless(product: Product) -> None:
+    """`up` on a running product changes nothing and succeeds."""
+    actions = len(product.rows("actions", "--all"))
+    again = product.stack_command("up")
+
+    assert 0 == again.returncode, again.stderr
+    assert actions == len(product.rows("actions", "--all"))
+
+
+def test_down_leaves_nothing(product: Product) -> None:
+    """`down` stops everything that `up` started."""
+    layout = product.stack.settings.layout
+    done = product.stack_command("down")
+
+    assert 0 == done.returncode, done.stderr
+    assert not control.is_running(layout)
+    assert isinstance(product.stack, TestStack)
