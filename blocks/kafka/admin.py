@@ -34,14 +34,16 @@ _GRACE_S = 1.0
 _When: Any = OffsetSpec  # its methods have no types
 
 _PAUSE_S = (0.05, 0.2)
-_PASSING = {
-    "NOT_LEADER_FOR_PARTITION",
-    "LEADER_NOT_AVAILABLE",
-    "OFFSET_NOT_AVAILABLE",
-    "COORDINATOR_LOAD_IN_PROGRESS",
-    "COORDINATOR_NOT_AVAILABLE",
-    "NOT_COORDINATOR",
-}
+_PASSING = frozenset(
+    {
+        "NOT_LEADER_FOR_PARTITION",
+        "LEADER_NOT_AVAILABLE",
+        "OFFSET_NOT_AVAILABLE",
+        "COORDINATOR_LOAD_IN_PROGRESS",
+        "COORDINATOR_NOT_AVAILABLE",
+        "NOT_COORDINATOR",
+    }
+)
 
 _logger = logging.getLogger("replicore.kafka")
 
@@ -75,7 +77,9 @@ class Admin:
             asked = session.client.create_topics(new, request_timeout=session.timeout_s)
             for future in asked.values():
                 await session.ask(future, accept={KafkaError.TOPIC_ALREADY_EXISTS})
-        there = await self.partitions([topic.name for topic in topics])
+        names = [topic.name for topic in topics]
+        # brokers answer before all of them know a new topic
+        there = await self._patiently(lambda session: session.partitions(names), _PASSING | {"UNKNOWN_TOPIC_OR_PART"})
         for topic in topics:
             count = sum(partition.topic == topic.name for partition in there)
             if count != topic.partitions:
@@ -147,7 +151,7 @@ class Admin:
 
         return await self._patiently(look)
 
-    async def _patiently(self, look: Callable[[_Session], Awaitable[T]]) -> T:
+    async def _patiently(self, look: Callable[[_Session], Awaitable[T]], passing: frozenset[str] = _PASSING) -> T:
         """Look again while the brokers are settling (an election, a topic just created), within one timeout."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._kafka.request_timeout_s
@@ -156,7 +160,7 @@ class Admin:
                 try:
                     return await look(session)
                 except DependencyUnavailableError as error:
-                    if not _passing(error) or loop.time() >= deadline:
+                    if _cause(error) not in passing or loop.time() >= deadline:
                         raise
                     await asyncio.sleep(random.uniform(*_PAUSE_S))  # noqa: S311 - no secret
 
@@ -175,9 +179,9 @@ class Admin:
             await asyncio.shield(asyncio.to_thread(session.close))
 
 
-def _passing(error: DependencyUnavailableError) -> bool:
+def _cause(error: DependencyUnavailableError) -> str:
     cause = error.__cause__
-    return isinstance(cause, KafkaException) and cause.args[0].name() in _PASSING
+    return cause.args[0].name() if isinstance(cause, KafkaException) else ""
 
 
 class _Session:

@@ -229,7 +229,7 @@ class GroupConsumer:
         try:
             known = consumer.list_topics(timeout=_PROBE_S).topics
         except KafkaException as error:
-            self._health.error(error.args[0])
+            self._health.vague_error(error.args[0])
             self._set_down(down=True)
             return
         if all(topic in known for topic in self._topics):

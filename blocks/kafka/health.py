@@ -22,7 +22,7 @@ COMPONENT = "Kafka"
 _SAME_LINE_AFTER_S = 30.0
 _REASON_CHARS_MAX = 300
 
-_DETAIL = re.compile(r" \(after \d+ms in state \w+[^)]*\)|^\w+://|\berror:\w+:")
+_DETAIL = re.compile(r" \(after \d+ms in state .*\)$|^\w+://|\berror:\w+:")
 _INTRODUCTION = re.compile(r"in state (APIVERSION_QUERY|SSL_HANDSHAKE|AUTH\w*)")
 
 _logger = logging.getLogger("replicore.kafka")
@@ -32,7 +32,7 @@ _SECURITY = {"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "UNSUPPORTED_SASL_
 _RIGHTS = {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"}
 _TOPIC = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION"}
 _HARMLESS = {"_PARTITION_EOF", "_MAX_POLL_EXCEEDED"}
-_VAGUE = {"_ALL_BROKERS_DOWN", "_TIMED_OUT", "_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL"}
+_VAGUE = {"_DESTROY", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_MSG_TIMED_OUT", "_PURGE_QUEUE", "_PURGE_INFLIGHT", "_FATAL"}
 
 
 class Health:
@@ -56,6 +56,12 @@ class Health:
         if _clearness(error.name()) >= _clearness(self._name):
             self._name, self._reason = error.name(), said(error)
 
+    def vague_error(self, error: KafkaError) -> None:
+        """Take an error that tells less than the callbacks do."""
+        self.suspect = True
+        if not self._name:
+            self._name, self._reason = error.name(), said(error)
+
     def well(self) -> None:
         """The brokers answer."""
         self.suspect = False
@@ -67,8 +73,8 @@ class Health:
         A server that hangs up on us while we introduce ourselves, as one does that wants TLS, is told of by the log only.
         """
         now, sort, line = time.monotonic(), str(values[0]), str(values[-1])
-        if sort == "FAIL" and _INTRODUCTION.search(line) and not self._name:
-            self._name, self._reason = "_SSL", _without_details(line.partition("]: ")[2] or line)
+        if sort == "FAIL" and _INTRODUCTION.search(line) and not _clearness(self._name):
+            self._name, self._reason = "_TRANSPORT", _without_details(line.partition("]: ")[2] or line)
         if now - self._logged.get(sort, -_SAME_LINE_AFTER_S) >= _SAME_LINE_AFTER_S:
             self._logged[sort] = now
             _logger.log(min(level, logging.WARNING), template, *values)

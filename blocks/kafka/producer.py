@@ -93,6 +93,8 @@ class _Line:
         until = time.monotonic() + _LAST_CALLBACKS_S
         while len(self.producer) and time.monotonic() < until:
             self.producer.poll(_POLL_S)
+        if not len(self.producer):
+            self.producer.close()
 
 
 class Sender:
@@ -173,6 +175,8 @@ class Sender:
                 found: KafkaError = error.args[0]
                 line.health.error(found)
                 return found
+            except RuntimeError as closed:  # another caller's deadline ended this line
+                return KafkaError(KafkaError._DESTROY, str(closed))  # noqa: SLF001 - its name
             else:
                 return None
 

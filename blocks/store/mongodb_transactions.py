@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -57,18 +58,19 @@ class Transactions(Connection):
             )
 
     async def _end_abandoned(self) -> None:
-        """End transactions of our own user that stand idle. Needs no privilege."""
+        """End transactions of our own user that stand idle. Needs no privilege; where it is refused, they end by time."""
         idle = {
             "type": "idleSession",
             "appName": APPLICATION,
             "transaction.timeOpenMicros": {"$gt": ABANDONED_S * 1_000_000},
         }
-        admin = self.database.client.admin
+        admin = self.database.client.get_database("admin", read_concern=ReadConcern("local"))
         operations: list[dict[str, Any]] = [
             {"$currentOp": {"idleSessions": True}},
             {"$match": idle},
             {"$project": {"lsid": 1}},
         ]
-        sessions = [{"id": operation["lsid"]["id"]} async for operation in await admin.aggregate(operations)]
-        if sessions:
-            await admin.command("killSessions", sessions)
+        with suppress(OperationFailure):
+            sessions = [{"id": operation["lsid"]["id"]} async for operation in await admin.aggregate(operations)]
+            if sessions:
+                await admin.command("killSessions", sessions)

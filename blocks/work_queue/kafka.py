@@ -36,6 +36,7 @@ class KafkaWorkReceiver:
         self._consumer = consumer
         self._settings = settings
         self._unreadable = 0
+        self.closed = False
 
     async def receive(self, limit: int, wait_s: float) -> list[Pointer]:
         """See `WorkReceiver.receive`."""
@@ -55,6 +56,7 @@ class KafkaWorkReceiver:
 
     async def close(self) -> None:
         """See `WorkReceiver.close`."""
+        self.closed = True
         await self._consumer.close(self._settings.close_within_s)
 
 
@@ -124,6 +126,7 @@ class KafkaWorkQueue:
         """See `WorkQueue.receiver`. Does not wait for the brokers: `receive` does."""
         settings = self._settings
         topics = (settings.urgent_topic, settings.topic)
+        self._receivers = [each for each in self._receivers if not each.closed]
         receiver = KafkaWorkReceiver(GroupConsumer(self._kafka, settings.group, topics, settings.buffer_max), settings)
         self._receivers.append(receiver)
         return receiver

@@ -14,7 +14,7 @@ from blocks.errors import NotFoundError, ReplicoreError
 from blocks.models.action import Action, ActionState
 from blocks.models.ids import ClusterRef
 from blocks.store.protocol import Store, Where
-from deployments.cli.options import ActionIds, ClusterOption, Comment, Watch
+from deployments.cli.options import ActionIds, Comment, OneCluster, Watch
 from deployments.cli.output import Answer, Block, Column, Format, Grid, Row, clean, dump, listing, say, show
 from deployments.cli.resolve import known_cluster
 from deployments.cli.session import Cli
@@ -116,7 +116,7 @@ def _fact(value: Any) -> Text:
 
 def actions(
     context: typer.Context,
-    cluster: ClusterOption = None,
+    cluster: OneCluster = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")] = 100,
     watch: Watch = None,
     *,

@@ -140,10 +140,9 @@ def degraded(checks: Mapping[str, Check]) -> list[str]:
 
 
 def holder_row(holder: Holder, now: datetime) -> dict[str, Any]:
-    """A claim and who has it."""
+    """Who holds a claim."""
     return {
-        "name": holder.name,
-        "worker": holder.owner,
+        "owner": holder.owner,
         "host": holder.host,
         "pid": holder.pid,
         "flow_run": holder.flow_run,

@@ -38,7 +38,7 @@ def report_row(report: Report) -> dict[str, Any]:
         "actions_send_failed": report.actions_send_failed,
         "actions_lost": report.actions_lost,
         "events": report.events,
-        "held_back": report.choice.reasons,
+        "choice": dict(report.choice),
         "notes": report.notes,
     }
 
@@ -52,10 +52,20 @@ def _page(report: Report) -> Text:
         Text.assemble((clean(report.cluster), "bold"), "  ", coloured(report.outcome)),
         Text(f"  {nodes}; {sent}; {plural(report.events, 'event')}"),
         Text(f"  {phases}", style="dim"),
-        *(Text(f"  held back: {clean(reason)}", style="yellow") for reason in report.choice.reasons),
+        *_held_back(report),
         *(Text(f"  {clean(note)}") for note in report.notes),
     ]
     return Text("\n").join(lines)
+
+
+def _held_back(report: Report) -> list[Text]:
+    choice = report.choice
+    what = [
+        *(["node actions"] if choice.block_nodes else []),
+        *(["exclusive cluster actions"] if choice.block_exclusive else []),
+    ]
+    why = ", ".join(clean(reason) for reason in choice.reasons)
+    return [Text(f"  held back: {' and '.join(what)} ({why})", style="yellow")] if what else []
 
 
 def _more(count: int, what: str) -> str:

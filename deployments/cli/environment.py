@@ -18,11 +18,12 @@ DEADLINES = (
     "REPLICORE_ZOOKEEPER_CONNECT_TIMEOUT_S",
     "REPLICORE_ZOOKEEPER_REQUEST_TIMEOUT_S",
     "REPLICORE_MONGODB_TIMEOUT_S",
-    "REPLICORE_MONGODB_SERVER_SELECTION_TIMEOUT_S",
     "REPLICORE_KAFKA_REQUEST_TIMEOUT_S",
     "REPLICORE_KAFKA_MESSAGE_TIMEOUT_S",
 )
 """Every setting that says how long a call may wait for a server."""
+DEADLINE_S_MAX = 120.0
+"""What the strictest of them takes."""
 
 _PREFIXES = ("REPLICORE_", "PREFECT_")
 _BYTES_MAX = 64 * 1024
@@ -57,7 +58,7 @@ def load(environ: MutableMapping[str, str], folder: Path) -> Path | None:
 
 def set_deadline(environ: MutableMapping[str, str], seconds: float) -> None:
     """Have every call to a server wait so long at most, in this process."""
-    environ.update(dict.fromkeys(DEADLINES, str(seconds)))
+    environ.update(dict.fromkeys(DEADLINES, str(min(seconds, DEADLINE_S_MAX))))
 
 
 def _find(folder: Path) -> Path | None:

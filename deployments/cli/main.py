@@ -17,7 +17,19 @@ import typer
 from typer.exceptions import TyperException
 
 from blocks.errors import ReplicoreError
-from deployments.cli import actions, apply, clusters, cycles, environment, events, locks_work, sources, status, topology
+from deployments.cli import (
+    actions,
+    apply,
+    clusters,
+    cycles,
+    environment,
+    events,
+    locks_work,
+    sources,
+    status,
+    topology,
+    wait,
+)
 from deployments.cli.arguments import arranged
 from deployments.cli.output import Format, say
 from deployments.cli.session import Cli
@@ -79,7 +91,7 @@ for command in (
     actions.actions, actions.action, events.events,
     apply.apply, actions.approve, actions.reject, actions.cancel,
     cycles.orchestrate, cycles.observe, cycles.act, cycles.discover,
-    sources.sources, locks_work.locks,
+    wait.wait, sources.sources, locks_work.locks,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(locks_work.work_app, name="work")
@@ -112,6 +124,8 @@ def run(arguments: Sequence[str] | None = None, world: World | None = None) -> i
 def _failed(error: Exception, *, verbose: bool) -> int:
     """Say it on stderr; returns the exit code."""
     if isinstance(error, TyperException):
+        if not error.format_message():  # the help was asked for by saying nothing, and has been shown
+            return error.exit_code
         say(f"error: {error.format_message()}\nTry `replictl --help`, or `replictl COMMAND --help`.")
         return error.exit_code
     if verbose:

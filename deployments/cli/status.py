@@ -24,15 +24,15 @@ COMPONENT_COLUMNS = (
     Column("DETAIL", lambda row: row["detail"]),
 )
 WORKER_COLUMNS = (
-    Column("WORKER", lambda row: row["worker"]),
+    Column("WORKER", lambda row: row["owner"]),
     Column("FOR", lambda row: age(row["age_s"]), right=True),
     Column("HOST", lambda row: row["host"]),
     Column("PID", lambda row: row["pid"], right=True),
     Column("FLOW RUN", lambda row: row["flow_run"]),
 )
 DUTY_COLUMNS = (
-    Column("DUTY", lambda row: row["name"]),
-    Column("WORKER", lambda row: row["worker"] or coloured("nobody", BAD)),
+    Column("DUTY", lambda row: row["duty"]),
+    Column("WORKER", lambda row: row["owner"] or coloured("nobody", BAD)),
     Column("FOR", lambda row: age(row["age_s"]), right=True),
 )
 STACK_COLUMNS = (
@@ -50,7 +50,9 @@ def status_of(checks: Mapping[str, Check], stack: Sequence[Row] | None, now: dat
     value: dict[str, Any] = {"components": {name: check.row for name, check in checks.items()}}
     claims: Claims | None = checks["zookeeper"].told
     value["workers"] = None if claims is None else [holder_row(holder, now) for holder in claims.workers]
-    value["duties"] = None if claims is None else _duties(claims, now)
+    value["duties"] = (
+        None if claims is None else [{"duty": holder.name, **holder_row(holder, now)} for holder in claims.duties]
+    )
     value["standby"] = None if claims is None else [holder_row(holder, now) for holder in claims.standby]
     work: Work | None = checks["mongodb"].told
     queue = checks["kafka"].told
@@ -70,12 +72,6 @@ def status_of(checks: Mapping[str, Check], stack: Sequence[Row] | None, now: dat
 WORK = ("idle", "queued", "claimed", "retrying", "dead", "late_worst_s")
 
 
-def _duties(claims: Claims, now: datetime) -> list[dict[str, Any]]:
-    rows = {holder.name: holder_row(holder, now) for holder in claims.duties}
-    nobody = {"worker": None, "host": None, "pid": None, "flow_run": None, "since": None, "age_s": None}
-    return [rows.get(name, {"name": name, **nobody}) for name in dict.fromkeys((*DUTIES, *rows))]
-
-
 def _page(value: Mapping[str, Any]) -> list[Block]:
     names = value["degraded"]
     blocks: list[Block] = [
@@ -85,8 +81,10 @@ def _page(value: Mapping[str, Any]) -> list[Block]:
     ]
     if value["workers"] is not None:
         blocks += [Text(""), Grid(WORKER_COLUMNS, value["workers"], "no workers")]
-        blocks += [Text(""), Grid(DUTY_COLUMNS, value["duties"])]
-        waits = ", ".join(clean(row["worker"]) for row in value["standby"])
+        done = {row["duty"] for row in value["duties"]}
+        nobody = [{"duty": duty, "owner": None, "age_s": None} for duty in DUTIES if duty not in done]
+        blocks += [Text(""), Grid(DUTY_COLUMNS, [*value["duties"], *nobody])]
+        waits = ", ".join(clean(row["owner"]) for row in value["standby"])
         blocks.append(Text(f"standby: {waits or 'nobody'}"))
     blocks += [Text(""), _work_line(value["queue"], value["outbox"])]
     if value.get("stack") is not None:

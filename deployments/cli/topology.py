@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -78,8 +79,13 @@ def _shards(nodes: Iterable[Node]) -> list[dict[str, Any]]:
             copies[shard.shard_id].append(_copy(node, shard))
     return [
         {"shard": shard_id, "nodes": sorted(found, key=lambda copy: (copy["role"] != "primary", copy["node"]))}
-        for shard_id, found in sorted(copies.items())
+        for shard_id, found in sorted(copies.items(), key=lambda item: _naturally(item[0]))
     ]
+
+
+def _naturally(text: str) -> list[tuple[int, str]]:
+    """Sorts `topic/2` before `topic/10`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
 
 
 def _copy(node: Node, shard: Shard) -> dict[str, Any]:
@@ -151,7 +157,10 @@ def _shard_branch(shard: Row) -> Branch:
     label = Text.assemble("shard ", (clean(shard["shard"]), "bold"))
     if not any(copy["role"] == "primary" for copy in shard["nodes"]):
         label.append("  no primary", style=BAD)
-    return Branch(label, [Branch(_copy_label(copy)) for copy in shard["nodes"]])
+    copies = [_copy_label(copy) for copy in shard["nodes"]]
+    if len(copies) == 1:
+        return Branch(Text("  ").join([label, *copies]))
+    return Branch(label, [Branch(copy) for copy in copies])
 
 
 def _copy_label(copy: Row) -> Text:

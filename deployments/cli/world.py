@@ -96,7 +96,7 @@ def hurried(settings: Fleet, limit_s: float) -> Fleet:
     """The same servers, with no call waiting longer than so many seconds."""
     fields = {
         "zookeeper": ("connect_timeout_s", "request_timeout_s"),
-        "mongodb": ("timeout_s", "server_selection_timeout_s"),
+        "mongodb": ("timeout_s",),
         "kafka": ("request_timeout_s", "message_timeout_s"),
     }
     parts = {

@@ -39,7 +39,8 @@ def _agent(name: str, context: Context) -> Service:
     command = (
         *(sys.executable, "-m", "infra.agents", kind, "--listen", f"{settings.host}:{port}"),
         *("--store", store, "--cluster-id", cluster, "--node-id", node),
-        *("--data", str(context.layout.data(name))),
+        *("--data", str(context.layout.data(name)), "--execute-interval", "0.2"),
+        *(("--store-version", kafka.version()) if kind == "kafka" else ()),
     )
     probe = Probe("http", settings.host, port, expect="/api/unstable/info/node")
     return Service(name, command, probe, (port,), _code("infra/agents"), str(PROJECT))

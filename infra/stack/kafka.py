@@ -62,6 +62,7 @@ def service(context: Context) -> Service:
     (data / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
     java = (
         *(context.java, "-Xms64m", "-Xmx384m", *JVM_FLAGS),
+        f"-Djava.io.tmpdir={context.layout.scratch(NAME)}",
         f"-Dkafka.logs.dir={data}",
         f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}",
         *("-cp", context.class_path(NAME)),
@@ -74,6 +75,11 @@ def service(context: Context) -> Service:
         ports=(settings.kafka_port, settings.kafka_controller_port),
         cwd=str(data),
     )
+
+
+def version() -> str:
+    """The broker's version: that of its jar."""
+    return next(jar.version for jar in artifacts.select("kafka") if jar.artifact == "kafka_2.13")
 
 
 def _properties(context: Context, logs: Path) -> str:

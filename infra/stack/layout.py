@@ -66,6 +66,10 @@ class Layout:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def scratch(self, name: str) -> Path:
+        """The folder for temporary files of the service ``name``; emptied when it is started."""
+        return self.root / "tmp" / name
+
     def create(self) -> None:
         """Make the folders."""
         for folder in (self.root, self.run, self.logs):

@@ -18,6 +18,8 @@ REPLICA_SET = "replicore"
 _TIMEOUT_S = 30
 _UNAUTHORIZED, _USER_EXISTS = 13, 51003
 _NOT_FOUND = re.compile(r"(lib[^\s/]+\.so\.\d+)(?: => not found|: version .* not found)")
+_MEMBER_AWAY_S = 12.0
+"""A member that was killed is away for so long, or nobody would see what the control plane makes of it."""
 _SMALL = (
     *("--wiredTigerCacheSizeGB", "0.25"),
     *("--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"),
@@ -41,7 +43,8 @@ def empty_member(context: Context, name: str, port: int, replica_set: str) -> Se
     """Describe a server that has the name of a set and is not a member of it yet."""
     command = _command(context, name, port, replica_set, oplog_mb=50)
     probe = Probe("mongodb", context.settings.host, port)
-    return Service(name, command, probe, (port,), _environment(context), str(context.layout.data(name)))
+    folder = str(context.layout.data(name))
+    return Service(name, command, probe, (port,), _environment(context), folder, restart_after=_MEMBER_AWAY_S)
 
 
 def _command(context: Context, name: str, port: int, replica_set: str, oplog_mb: int) -> tuple[str, ...]:

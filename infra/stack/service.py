@@ -53,6 +53,8 @@ class Service:
     """Seconds; a process that is not ready by then is killed and started again."""
     stop_within: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
+    restart_after: float = 0.0
+    """Seconds that a process stays down at least, before the backoff: long enough for people to see what that does."""
 
     @property
     def digest(self) -> str:

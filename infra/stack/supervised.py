@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -85,7 +86,7 @@ class Supervised:
                 self._rest(str(error))
             else:
                 await self._live(process)
-            await asyncio.sleep(backoff(self._unsettled - 1))
+            await asyncio.sleep(self.service.restart_after + backoff(self._unsettled - 1))
             self._set(State.STARTING, restarts=self.status.restarts + 1)
 
     async def _adopt(self) -> Process | None:
@@ -106,6 +107,9 @@ class Supervised:
             Path(service.probe.expect).unlink(missing_ok=True)
         if service.ports:
             require_free(service.probe.host, service.ports, name)
+        scratch = self._layout.scratch(name)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
         with self._layout.log(name).open("ab") as log:
             self._child = subprocess.Popen(
                 service.command,
@@ -113,7 +117,7 @@ class Supervised:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=service.cwd or None,
-                env={**os.environ, **service.env, MARK: f"{self._layout.root}:{name}"},
+                env={**os.environ, "TMPDIR": str(scratch), **service.env, MARK: f"{self._layout.root}:{name}"},
                 start_new_session=True,
             )
         process = Process.of(self._child.pid, service.digest)

@@ -27,6 +27,7 @@ def service(context: Context) -> Service:
     (data / "zoo.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = (
         *(context.java, "-Xms32m", "-Xmx128m", *JVM_FLAGS),
+        f"-Djava.io.tmpdir={context.layout.scratch(NAME)}",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         *_login(context, data),

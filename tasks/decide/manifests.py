@@ -137,7 +137,8 @@ def _one(document: object, asked: Asked, number: int) -> Wanted:
 
 def _check_size(document: Mapping[Any, Any]) -> None:
     """Refuse what is nested too deeply, or is far bigger than its text (YAML aliases), before anything else walks through it."""
-    left, todo = VALUES_MAX, [(document, 1)]
+    left = VALUES_MAX
+    todo: list[tuple[Any, int]] = [(document, 1)]
     while todo:
         value, depth = todo.pop()
         inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()

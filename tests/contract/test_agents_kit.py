@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,22 @@ async def test_an_older_fence_is_superseded(agents: HttpAgents, kit: Kit) -> Non
     assert (True, False) == (newer.accepted, newer.superseded)
     assert (False, True, None) == (older.accepted, older.superseded, older.failed)
     assert told is None
+
+
+async def test_a_frozen_agent_ends_at_the_deadline(agents: HttpAgents, kit: Kit) -> None:
+    """A stopped process takes connections and says nothing: the look ends in time, and all is well when it goes on."""
+    kit.process.process.send_signal(signal.SIGSTOP)
+    try:
+        frozen = (await agents.look(kit.target.evolve(timeout_s=0.3))).info
+        sent = await agents.send(kit.target, make_action(16), "3:1", 0.3)
+    finally:
+        kit.process.process.send_signal(signal.SIGCONT)
+    after = (await agents.look(kit.target)).info
+
+    assert isinstance(frozen, Failure)
+    assert "no complete answer within 0.3 s" == frozen.reason
+    assert (False, False) == (sent.accepted, sent.maybe_sent)
+    assert isinstance(after, NodeInfo)
 
 
 async def test_a_killed_agent_is_noticed(kit: Kit, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.errors import SourceError
@@ -181,6 +181,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(values, max_size=10))
 def test_no_record_breaks_the_collector(records: list[object]) -> None:
     """Each record is either part of a cluster or rejected, whatever it is."""
@@ -189,6 +190,7 @@ def test_no_record_breaks_the_collector(records: list[object]) -> None:
     assert len(records) == 0 or found.clusters or found.rejected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100) | values.map(orjson.dumps))
 def test_no_body_breaks_the_page(body: bytes) -> None:
     """A body is a page or a `SourceError`."""

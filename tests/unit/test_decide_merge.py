@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.node import Node, NodeStatus, Protocol, Version
+from doubles.actions import action_id
+from doubles.views import NOW, discovery, failed_look, found, good_look, later, make_node
+from tasks.decide.merge import NOTES_MAX, merge
+
+BROKEN = Failure(reason="HTTP 500", status=500)
+
+
+def _merged(known: Node | None, look: Look, at: float = 10) -> Node:
+    return merge(known, found("n1"), discovery(), look, now=later(at))
+
+
+def _stale(node: Node) -> tuple[object, ...]:
+    return (node.info_stale_since, node.store_stale_since, node.shards_stale_since, node.actions_stale_since)
+
+
+def test_a_good_look_at_a_new_node_tells_all() -> None:
+    """The first look makes the node, all parts fresh."""
+    node = _merged(None, good_look("n1"), at=0)
+
+    assert make_node("n1") == node
+
+
+def test_the_same_look_again_changes_nothing() -> None:
+    """A node that is as it was is the same record, `since` included."""
+    node = make_node("n1")
+
+    assert node == _merged(node, good_look("n1"))
+
+
+def test_a_failed_look_keeps_the_last_good_facts() -> None:
+    """Unreachable with the reason; shards, versions and attributes stay, marked stale from the first failure on."""
+    once = _merged(make_node("n1"), failed_look("n1"), at=10)
+    twice = _merged(once, failed_look("n1"), at=20)
+
+    assert (NodeStatus.UNREACHABLE, "connection refused", later(10)) == (
+        twice.status,
+        twice.status_text,
+        twice.status_since,
+    )
+    assert (later(10),) * 4 == _stale(twice)
+    assert make_node("n1").shards == twice.shards
+    assert make_node("n1").store_version == twice.store_version
+
+
+def test_a_node_that_comes_back_is_fresh_again() -> None:
+    """The first good look ends all staleness."""
+    node = _merged(_merged(make_node("n1"), failed_look("n1")), good_look("n1"), at=30)
+
+    assert make_node("n1", status_since=later(30)) == node
+
+
+@pytest.mark.parametrize(("part", "field"), [("store", "store_stale_since"), ("shards", "shards_stale_since")])
+def test_a_healthy_node_that_could_not_tell_all_is_incomplete(part: str, field: str) -> None:
+    """HEALTHY with a part missing is INCOMPLETE with the reason; that part alone is stale and keeps its facts."""
+    node = _merged(make_node("n1"), good_look("n1", **{part: BROKEN}))
+
+    assert NodeStatus.INCOMPLETE is node.status
+    assert "HTTP 500" in str(node.status_text)
+    assert {field} == {name for name in Node.model_fields if name.endswith("stale_since") and getattr(node, name)}
+    assert make_node("n1").shards == node.shards
+
+
+def test_an_unhealthy_node_stays_what_its_agent_says() -> None:
+    """A missing part does not hide the agent's own word."""
+    info = NodeInfo(
+        protocol=Protocol.B, status=NodeStatus.UNHEALTHY, status_text="slow", agent_version=Version(number="1")
+    )
+    node = _merged(make_node("n1"), good_look("n1", info=info, shards=BROKEN))
+
+    assert (NodeStatus.UNHEALTHY, "slow") == (node.status, node.status_text)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"actions": BROKEN},
+        {"actions": None},
+        {"details": {action_id(1): BROKEN}},
+    ],
+)
+def test_actions_are_stale_when_one_could_not_be_asked(parts: dict[str, Any]) -> None:
+    """The list or a single answer missing: what we know of the node's actions is not fresh, and its health is."""
+    node = _merged(make_node("n1"), good_look("n1", **parts))
+
+    assert (None, None, None, later(10)) == _stale(node)
+    assert NodeStatus.HEALTHY is node.status
+
+
+def test_actions_switched_off_are_no_failure() -> None:
+    """An agent without actions is as fresh as one with."""
+    node = _merged(make_node("n1"), good_look("n1", actions=ActionsInfo(enabled=False)))
+
+    assert (None,) * 4 == _stale(node)
+
+
+def test_address_and_class_are_the_sources_word() -> None:
+    """What discovery says of a node replaces what it said before."""
+    told = found("n1", agent_address="http://elsewhere.test:1", node_class="hidden", node_group="eu")
+    node = merge(make_node("n1"), told, discovery(), good_look("n1"), now=NOW)
+
+    assert ("http://elsewhere.test:1", "hidden", "eu") == (node.agent_address, node.node_class, node.node_group)
+
+
+def test_a_version_that_is_not_told_this_time_is_kept() -> None:
+    """A store that is down has no version to tell: the last one stays."""
+    info = NodeInfo(protocol=Protocol.B, status=NodeStatus.UNAVAILABLE, agent_version=Version(number="0.1.0"))
+    node = _merged(make_node("n1"), good_look("n1", info=info, store=StoreInfo(), shards=BROKEN))
+
+    assert Version(number="6.0.0") == node.store_version
+
+
+def test_notes_are_bounded() -> None:
+    """However much is wrong with an answer, so many notes are kept."""
+    shards = ShardsInfo(notes=tuple(f"shard {number} is odd" for number in range(100)))
+
+    assert NOTES_MAX == len(_merged(None, good_look("n1", shards=shards)).notes)

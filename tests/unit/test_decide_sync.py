@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import pytest
+
+from blocks.models.action import Action, ActionState, Requester
+from blocks.models.event import EventType
+from blocks.models.look import Failure
+from blocks.models.view import ClusterView
+from doubles.actions import action_id, make_action
+from doubles.views import NODES, NOW, good_look, intent, later, make_node, make_view, word
+from tasks.decide.sync import Synced, asked_ids, cancelled_with_node, refused, strangers, sync, tell
+
+S = ActionState
+
+
+def _view(*actions: Action) -> ClusterView:
+    return make_view(*map(make_node, NODES), actions=actions)
+
+
+def _synced(known: Action, said: object) -> Synced:
+    look = good_look("n1", details={known.action_id: said})
+    return sync(_view(known), {"n1": look}, now=NOW)
+
+
+def test_agents_are_asked_about_what_they_may_have() -> None:
+    """By id: what is on the agent, and what may have been sent; not what waits, is finished or is another node's."""
+    actions = [
+        make_action(1, state=S.NEW),
+        make_action(2, state=S.RUNNING),
+        make_action(3, intent=intent()),
+        make_action(4),
+        make_action(5, state=S.PENDING_APPROVE),
+        make_action(6, state=S.DONE, intent=intent()),
+        make_action(7, state=S.NEW, node_id="n2"),
+    ]
+
+    assert (action_id(1), action_id(2), action_id(3)) == asked_ids(_view(*actions), "n1")
+
+
+@pytest.mark.parametrize("said", [S.NEW, S.RUNNING, S.DONE, S.FAILED])
+def test_an_agents_word_wins(said: S) -> None:
+    """An action that its agent has is where the agent says it is, also one of which we did not know that it was sent."""
+    known = make_action(state=S.PENDING_SCHEDULE, intent=intent(), attempts=2)
+    synced = _synced(known, word(known, state=said, payload={"n": 1}))
+
+    assert [(said, {"n": 1}, 0)] == [(action.state, action.payload, action.attempts) for action in synced.actions]
+
+
+def test_same_word_again_changes_nothing() -> None:
+    """An agent that repeats itself makes no version and no event."""
+    known = make_action(state=S.RUNNING, payload={"n": 1}, scheduled_at=NOW)
+
+    assert Synced() == _synced(known, word(known, payload={"n": 1}, scheduled_at=NOW))
+
+
+def test_progress_within_a_state_is_told() -> None:
+    """A payload that moves is saved and told of, as a change and not as an end."""
+    known = make_action(state=S.RUNNING, payload={"n": 1}, scheduled_at=NOW)
+    synced = _synced(known, word(known, payload={"n": 2}, scheduled_at=NOW))
+
+    assert [{"n": 2}] == [action.payload for action in synced.actions]
+    assert [EventType.ACTION_CHANGED] == [draft.type for draft in synced.drafts]
+
+
+def test_an_end_is_told_as_one() -> None:
+    """The move into a final state is its own event, with the agent's error and time."""
+    known = make_action(state=S.RUNNING)
+    synced = _synced(known, word(known, state=S.FAILED, error="disk full", finished_at=later(-5)))
+
+    assert [EventType.ACTION_FINISHED] == [draft.type for draft in synced.drafts]
+    assert [("disk full", later(-5))] == [(action.error, action.finished_at) for action in synced.actions]
+
+
+@pytest.mark.parametrize("state", [S.NEW, S.RUNNING])
+def test_what_an_agent_forgot_is_lost(state: S) -> None:
+    """On the agent by our books and unknown there: LOST, said in the history, counted."""
+    synced = _synced(make_action(state=state), None)
+
+    assert ([S.LOST], 1) == ([action.state for action in synced.actions], synced.lost)
+
+
+@pytest.mark.parametrize("state", sorted(S))
+def test_a_failed_question_concludes_nothing(state: S) -> None:
+    """That an agent could not be asked says nothing about an action."""
+    assert Synced() == _synced(make_action(state=state, intent=intent(later(-99))), Failure(reason="HTTP 500"))
+
+
+@pytest.mark.parametrize("state", sorted(state for state in S if state.final))
+@pytest.mark.parametrize("said", [None, S.NEW, S.RUNNING, S.DONE])
+def test_final_states_stay(state: S, said: S | None) -> None:
+    """What has finished by our books is not moved by an agent."""
+    known = make_action(state=state)
+
+    assert Synced() == _synced(known, None if said is None else word(known, state=said))
+
+
+def test_a_word_about_another_nodes_action_is_ignored() -> None:
+    """An agent speaks for its own node only."""
+    known = make_action(state=S.RUNNING, node_id="n2")
+
+    assert Synced() == _synced(known, word(known, state=S.DONE))
+
+
+def test_unsent_action_of_too_many_attempts_fails_once_its_agent_denies_it() -> None:
+    """Unknown to its agent after its last request must have ended, and tried too often: FAILED."""
+    tried = make_action(attempts=6, intent=intent(later(-60), answer_by=later(-1)), error="no answer")
+    on_its_way = make_action(attempts=6, intent=intent(NOW))
+    not_yet = make_action(attempts=5, intent=intent(later(-60), answer_by=later(-1)))
+
+    assert [S.FAILED] == [action.state for action in _synced(tried, None).actions]
+    assert (Synced(), Synced()) == (_synced(on_its_way, None), _synced(not_yet, None))
+
+
+def test_an_agents_own_action_is_adopted() -> None:
+    """An unfinished action that we did not order is recorded with its first line of history."""
+    stranger = make_action(9, state=S.RUNNING)
+    synced = sync(_view(), {"n1": good_look("n1", word(stranger))}, now=NOW)
+
+    assert [(action_id(9), S.RUNNING, Requester.AGENT_API, 1)] == [
+        (action.action_id, action.state, action.requester, action.version) for action in synced.actions
+    ]
+    assert [EventType.ACTION_CREATED] == [draft.type for draft in synced.drafts]
+
+
+def test_a_finished_stranger_is_not_adopted() -> None:
+    """What an agent began and ended by itself before we looked makes no record."""
+    look = good_look("n1", word(make_action(9, state=S.DONE)))
+
+    assert Synced() == sync(_view(), {"n1": look}, now=NOW)
+
+
+def test_what_the_store_has_is_no_stranger_to_adopt() -> None:
+    """An action that a person cancelled while its agent works on it is left as it is."""
+    look = good_look("n1", word(make_action(9, state=S.RUNNING)))
+
+    assert (action_id(9),) == strangers(_view(), {"n1": look})
+    assert Synced() == sync(_view(), {"n1": look}, now=NOW, stored=frozenset({action_id(9)}))
+
+
+def test_two_agents_with_one_action_make_one_record() -> None:
+    """Two nodes behind one agent: the first is believed, nothing is recorded twice."""
+    said = word(make_action(9, state=S.RUNNING))
+    synced = sync(_view(), {"n2": good_look("n2", said), "n1": good_look("n1", said)}, now=NOW)
+
+    assert ["n2"] == [action.node_id for action in synced.actions]
+
+
+def test_actions_go_with_their_node() -> None:
+    """What is unfinished on a node that left is cancelled; what had finished stays, other nodes' too."""
+    actions = [
+        make_action(1),
+        make_action(2, state=S.PENDING_APPROVE),
+        make_action(3, state=S.RUNNING),
+        make_action(4, state=S.DONE),
+        make_action(5, node_id="n2"),
+    ]
+    synced = cancelled_with_node(_view(*actions), "n1", now=NOW)
+
+    assert [action_id(1), action_id(2), action_id(3)] == [action.action_id for action in synced.actions]
+    assert {S.CANCELLED} == {action.state for action in synced.actions}
+    assert [EventType.ACTION_FINISHED] * 3 == [draft.type for draft in synced.drafts]
+
+
+def test_an_action_event_says_what_became_of_it() -> None:
+    """Event data name the action, its node, where it was and is, and who moved it."""
+    before = make_action(state=S.NEW)
+    after = make_action(state=S.RUNNING, version=1)
+    (event,) = tell(before, after)
+
+    assert ("prod/orders", "prod/orders/n1", "NEW", "RUNNING", "n1") == (
+        event.stream,
+        event.subject,
+        event.data["state_before"],
+        event.data["state"],
+        event.data["node_id"],
+    )
+
+
+def test_a_refused_move_is_an_event() -> None:
+    """What was wanted, from where, and why not: never silent."""
+    action = make_action(state=S.DONE)
+    event = refused(action.cluster, action, S.CANCELLED, "it is final")
+
+    assert (EventType.ACTION_REFUSED, "DONE", "CANCELLED", "it is final") == (
+        event.type,
+        event.data["state"],
+        event.data["wanted"],
+        event.data["reason"],
+    )
