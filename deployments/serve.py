@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prefect.client.orchestration import get_client
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 
@@ -25,6 +26,8 @@ from deployments.prefect_api import wait_for_prefect
 
 API_DEADLINE_S = 60.0
 HAND_OVER_S = 20.0
+POLL_S = 2.0
+"""How often Prefect is asked for runs to start, in seconds: what a person waits who starts one in the UI."""
 READY_FILE = "REPLICORE_READY_FILE"
 
 
@@ -58,6 +61,13 @@ class Server(Runner):
         while _children() and time.monotonic() < ends:  # noqa: ASYNC110 - the kernel has no event for that
             await asyncio.sleep(0.1)
         await self.astop()
+
+
+async def _start_shift() -> None:
+    """Start a shift now rather than when the timetable next says so; without a free seat it ends at once."""
+    async with get_client() as client:
+        operate = await client.read_deployment_by_name(f"operate/{NAME}")
+        await client.create_flow_run_from_deployment(operate.id)
 
 
 async def _drop_late_shifts() -> None:
@@ -95,9 +105,10 @@ async def serve() -> None:
     """
     await wait_for_prefect(API_DEADLINE_S)
     await _drop_late_shifts()
-    server = Server(name="replicore", pause_on_shutdown=False, limit=None)
+    server = Server(name="replicore", pause_on_shutdown=False, limit=None, query_seconds=POLL_S)
     for entry in CATALOG:
         await server.aadd_deployment(deployment(entry))
+    await _start_shift()
     _say_ready()
     await server.start()
 

@@ -8,7 +8,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -34,8 +34,6 @@ from flows.steps import Steps, Turn
 RECEIVE_S = 1.0
 """How long one call waits for the first pointer; also how soon the end of a shift is noticed."""
 AGAIN_S = 0.5
-FOLLOW_UP_S = 0.5
-"""A cluster with an action on its agent is looked at again so soon."""
 
 _logger = logging.getLogger("replicore.consume")
 
@@ -178,12 +176,11 @@ async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list
     """Take a batch of clusters through the cycle; what fails for one is that one's error."""
     turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps())
     result = await cycle(turn, [ClusterRef.from_key(subject) for subject in subjects], Mode.ORCHESTRATE)
-    soon = consumer.clock() + timedelta(seconds=FOLLOW_UP_S)
     return [
         Ended(
             key=f"{WorkKind.ORCHESTRATE}:{report.key}",
             error=report.error if report.outcome is CycleOutcome.FAILED else None,
-            next_at=soon if report.key in result.under_way else None,
+            next_at=result.follow_up.get(report.key),
         )
         for report in result.reports
     ]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -26,6 +26,7 @@ from flows.steps import Steps, Turn
 from tasks.decide.choose import choose
 from tasks.decide.settle import Settled, settle
 from tasks.decide.sync import strangers
+from tasks.decide.timetable import follow_up
 from tasks.dispatch import Dispatched, dispatch
 from tasks.hold import Held, hold_clusters, let_go
 from tasks.poll import load_strangers, load_views, poll_nodes
@@ -51,7 +52,7 @@ class _Done:
 
     report: Report
     unchanged: tuple[Settled, Claim] | None = None
-    under_way: bool = False
+    follow_up: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class Result:
     """What a batch came to."""
 
     reports: tuple[Report, ...]
-    under_way: frozenset[str] = frozenset()
-    """Clusters with an action on its agent: worth another look soon."""
+    follow_up: Mapping[str, datetime] = field(default_factory=dict)
+    """By cluster key, when to look again before the cluster's turn: something is under way there."""
 
 
 async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_s: float = 0.0) -> Result:
@@ -89,7 +90,7 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
     busy = [_skipped(ref, begun, BUSY) for ref in clusters if ref.key not in held.claims]
     return Result(
         reports=(*(one.report for one in done), *busy),
-        under_way=frozenset(one.report.key for one in done if one.under_way),
+        follow_up={one.report.key: one.follow_up for one in done if one.follow_up is not None},
     )
 
 
@@ -160,6 +161,7 @@ async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, repo
                 "dispatch", dispatch, turn.agents, turn.coordinator, turn.store, settled.view, claim, chosen.actions, turn.clock
             )  # fmt: skip
     actions = {**settled.view.actions, **{action.action_id: action for action in dispatched.actions}}
+    after = replace(settled.view, actions=actions)
     report = report.evolve(
         choice=choice,
         nodes_synced=settled.synced,
@@ -176,7 +178,7 @@ async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, repo
     return _Done(
         report,
         unchanged=(settled, claim) if settled.change.empty else None,
-        under_way=any(action.state.on_agent or action.intent for action in actions.values() if not action.state.final),
+        follow_up=follow_up(after, now=turn.clock()),
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+from bson.binary import Binary
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
@@ -71,6 +72,9 @@ class Transactions(Connection):
             {"$project": {"lsid": 1}},
         ]
         with suppress(OperationFailure):
-            sessions = [{"id": operation["lsid"]["id"]} async for operation in await admin.aggregate(operations)]
+            sessions = [
+                {"id": Binary.from_uuid(operation["lsid"]["id"])}
+                async for operation in await admin.aggregate(operations)
+            ]
             if sessions:
                 await admin.command("killSessions", sessions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -79,6 +79,11 @@ def gist(data: Row) -> str:
     before, after = told.pop("before", told.pop("state_before", None)), told.pop("after", told.pop("state", None))
     if isinstance(after, str):
         words.append(f"{before} -> {after}" if isinstance(before, str) else after)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        words.append(f"changed {', '.join(changed)}")
+    if isinstance(report := told.get("report"), Mapping):
+        words.append(str(report.get("outcome", "")))
     for name in ("code", "kind", "role", "description", "evidence", "reason", "error", "who", "why", "mode", "detail"):
         value = told.get(name)
         if isinstance(value, str) and value:

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +28,8 @@ from deployments.cli.world import Parts
 
 SHARDS_DRAWN_MAX = 50
 """More shards than this are drawn as numbers per node, unless asked for."""
+_MOMENTS_MS = range(10**11, 10**14)
+"""Milliseconds since 1970 that are moments of our time: 1973 to 5138."""
 UNFINISHED = tuple(state for state in ActionState if not state.final)
 
 
@@ -168,13 +170,21 @@ def _copy_label(copy: Row) -> Text:
     if copy["lag"] is not None:
         label.append(f"  lag {_distance(copy['lag'], copy['lag_unit'])}")
     if copy["offset"] is not None:
-        label.append(f"  at {copy['offset']} {clean(copy['offset_unit'])}")
+        label.append(f"  at {_position(copy['offset'], copy['offset_unit'])}")
     return label
 
 
 def _distance(value: int, unit: str) -> str:
     ms = Offset(unit=unit, value=value).milliseconds
     return milliseconds(ms) if ms is not None else f"{value} {clean(unit)}"
+
+
+def _position(value: int, unit: str) -> str:
+    """An offset; one that is a moment (a replica set's operation time) as a time."""
+    ms = Offset(unit=unit, value=value).milliseconds
+    if ms is not None and ms in _MOMENTS_MS:
+        return clean(datetime.fromtimestamp(ms / 1_000, UTC))
+    return f"{value} {clean(unit)}"
 
 
 def _shards_branch(shards: Sequence[Row]) -> Branch:

@@ -5,6 +5,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from infra.stack import artifacts
 from infra.stack.context import JVM_FLAGS, Context, Security
 from infra.stack.errors import ServiceFailedError
 from infra.stack.service import Probe, Service

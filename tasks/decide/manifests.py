@@ -125,6 +125,7 @@ def _one(document: object, asked: Asked, number: int) -> Wanted:
         raise InvalidInputError(message)
     _check_size(document)
     manifest = Manifest.model_validate(dict(document))
+    _json_bytes(manifest.model_dump())
     if manifest.api_version != API_VERSION:
         message = f"apiVersion is {manifest.api_version!r}; this version reads {API_VERSION!r}"
         raise InvalidInputError(message)
@@ -208,12 +209,16 @@ def _node_action(manifest: Manifest, asked: Asked, number: int) -> Action:
     )
 
 
-def _bounded(args: Json) -> Json:
+def _json_bytes(value: object) -> int:
     try:
-        size = len(json.dumps(args, ensure_ascii=False, allow_nan=False).encode())
+        return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     except ValueError as error:
-        message = "args hold something that JSON has no form for: NaN, an infinite number, or half of a Unicode pair"
+        message = "there is something in it that JSON has no form for: NaN, an infinite number, or half of a Unicode pair"
         raise InvalidInputError(message) from error
+
+
+def _bounded(args: Json) -> Json:
+    size = _json_bytes(args)
     if size > JSON_BYTES_MAX:
         message = f"args are larger than {JSON_BYTES_MAX} bytes"
         raise InvalidInputError(message)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace
+from blocks.models.node import NodeStatus
 from blocks.models.request import Request, WorkKind
 from blocks.models.source import Source
+from blocks.models.view import ClusterView
+
+FOLLOW_UP_MIN_S = 0.5
+FOLLOW_UP_SHARE = 0.25
+"""What has been under way for a while is looked at again after this share of that while."""
 
 
 def timetable(
@@ -29,3 +36,22 @@ def _cluster_item(spec: ClusterSpec, namespace: Namespace) -> Request:
     interval = spec.interval if spec.interval is not None else namespace.settings.orchestrate_interval
     active = spec.active and namespace.may_look
     return Request(kind=WorkKind.ORCHESTRATE, subject=spec.key, interval=interval, active=active)
+
+
+def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
+    """When to look at a cluster again before its turn; None when nothing is under way on it.
+
+    Something is under way when an action is with its agent (or may be), or a node is joining or leaving. What has just
+    begun is looked at often, what takes hours seldom.
+    """
+    begun = [
+        action.history[-1].at if action.history else action.created_at
+        for action in view.actions.values()
+        if not action.state.final and (action.state.on_agent or action.intent is not None)
+    ]
+    transit = {NodeStatus.JOINING_CLUSTER, NodeStatus.LEAVING_CLUSTER}
+    begun += [node.status_since for node in view.nodes.values() if node.status in transit]
+    if not begun:
+        return None
+    age_s = max(0.0, (now - max(begun)).total_seconds())
+    return now + timedelta(seconds=max(FOLLOW_UP_MIN_S, age_s * FOLLOW_UP_SHARE))

@@ -109,16 +109,16 @@ async def test_frozen_server_ends_calls_at_their_deadline(server: TestStack, hur
         server.kill("mongodb", signal.SIGSTOP)
         try:
             calls = (
-                store.get(ClusterSpec, REF.key),
-                store.commit(Change(puts=(spec(2),)), now=NOW, fence=fence(1)),
-                store.claim_any(["orchestrate"], "w", NOW, 10),
+                lambda: store.get(ClusterSpec, REF.key),
+                lambda: store.commit(Change(puts=(spec(2),)), now=NOW, fence=fence(1)),
+                lambda: store.claim_any(["orchestrate"], "w", NOW, 10),
             )
             for call in calls:
                 started = time.monotonic()
                 with pytest.raises(
                     DependencyUnavailableError, match=r"no answer within 0.5 s|no server that takes writes"
                 ):
-                    await call
+                    await call()
                 assert time.monotonic() - started < 1.5
         finally:
             server.kill("mongodb", signal.SIGCONT)

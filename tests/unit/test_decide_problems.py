@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.models.cluster import ClusterSpec
+from blocks.models.node import Node, NodeStatus, Offset, Shard, ShardRole, Version
+from blocks.models.problem import Problem, Severity
+from blocks.models.view import ClusterView
+from doubles.views import NODES, NOW, discovery, later, make_node, make_view, shard, state
+from tasks.decide.problems import EXAMPLES_MAX, RULES, find_problems
+
+P, R = ShardRole.PRIMARY, ShardRole.SECONDARY
+
+
+def _cluster(*statuses: NodeStatus) -> ClusterView:
+    """A cluster of nodes in these states, the first one primary."""
+    nodes = [
+        make_node(f"n{number}", status=status, shards=(shard(P if number == 1 else R),))
+        for number, status in enumerate(statuses, start=1)
+    ]
+    return make_view(*nodes)
+
+
+def _found(view: ClusterView) -> list[tuple[str, str | None]]:
+    return [(problem.code, problem.node_id) for problem in find_problems(view, now=NOW)]
+
+
+def _changed(node: Node, **fields: Any) -> ClusterView:
+    return make_view(node.evolve(**fields), *(make_node(other) for other in NODES if other != node.node_id))
+
+
+def test_codes_are_unique_and_rules_are_complete() -> None:
+    """Each rule has its own code, words and a remedy."""
+    assert len(RULES) == len({rule.code for rule in RULES})
+    assert all(rule.description and rule.remedy for rule in RULES)
+
+
+def test_a_good_cluster_has_no_problem() -> None:
+    """Nothing wrong, nothing said."""
+    assert [] == _found(make_view(*map(make_node, NODES)))
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (NodeStatus.UNREACHABLE, "NODE_UNREACHABLE"),
+        (NodeStatus.UNAVAILABLE, "STORE_UNAVAILABLE"),
+        (NodeStatus.NOT_IN_CLUSTER, "NODE_NOT_IN_CLUSTER"),
+        (NodeStatus.UNHEALTHY, "NODE_UNHEALTHY"),
+        (NodeStatus.UNKNOWN, "NODE_UNHEALTHY"),
+        (NodeStatus.INCOMPLETE, "NODE_INCOMPLETE"),
+        (NodeStatus.JOINING_CLUSTER, "NODE_IN_TRANSIT"),
+        (NodeStatus.LEAVING_CLUSTER, "NODE_IN_TRANSIT"),
+    ],
+)
+def test_every_bad_status_is_a_problem_of_its_node(status: NodeStatus, code: str) -> None:
+    """A node that is not HEALTHY is a problem with its own code."""
+    assert (code, "n2") in _found(_cluster(NodeStatus.HEALTHY, status))
+
+
+@pytest.mark.parametrize(
+    ("total", "serving", "code"),
+    [
+        (3, 3, None),
+        (3, 2, "MAJORITY_AT_RISK"),
+        (3, 1, "MAJORITY_LOST"),
+        (3, 0, "CLUSTER_NOT_SERVING"),
+        (4, 3, "MAJORITY_AT_RISK"),
+        (4, 2, "MAJORITY_LOST"),
+        (5, 4, None),
+        (5, 3, "MAJORITY_AT_RISK"),
+        (2, 1, None),
+        (1, 1, None),
+        (1, 0, "CLUSTER_NOT_SERVING"),
+    ],
+)
+def test_majority(total: int, serving: int, code: str | None) -> None:
+    """How many may be lost depends on the size; small clusters have no majority to lose."""
+    view = _cluster(*[NodeStatus.HEALTHY] * serving, *[NodeStatus.UNHEALTHY] * (total - serving))
+    of_cluster = [found for found, node_id in _found(view) if node_id is None]
+
+    assert ([] if code is None else [code]) == of_cluster
+
+
+def test_a_shard_without_primary_is_critical() -> None:
+    """Secondaries alone serve no writes; the shards are named, a few of many."""
+    shards = tuple(shard(R, f"s{number}") for number in range(EXAMPLES_MAX + 3))
+    (problem,) = find_problems(make_view(make_node("n1", shards=shards)), now=NOW)
+
+    assert ("NO_PRIMARY", Severity.CRITICAL) == (problem.code, problem.severity)
+    assert problem.evidence.endswith("s0, s1, s2, s3, s4 and 3 more")
+
+
+def test_two_primaries_of_one_shard_are_critical() -> None:
+    """More than one primary is a partition until proven otherwise."""
+    view = make_view(make_node("n1"), make_node("n2", shards=(shard(P),)))
+
+    assert [("SEVERAL_PRIMARIES", None)] == _found(view)
+
+
+def test_stale_shards_are_no_evidence() -> None:
+    """A primary of which only old facts are known does not count as a second one."""
+    old = make_node("n1", status=NodeStatus.UNREACHABLE, info_stale_since=NOW, shards_stale_since=NOW)
+    view = make_view(old, make_node("n2", shards=(shard(P),)), make_node("n3"))
+
+    assert "SEVERAL_PRIMARIES" not in {code for code, _ in _found(view)}
+
+
+@pytest.mark.parametrize(("lag_s", "found"), [(None, []), (30, []), (31, [("LAG_ABOVE_LIMIT", "n2")]), (-5, [])])
+def test_lag_above_the_limit(lag_s: int | None, found: list[tuple[str, str]]) -> None:
+    """A secondary further behind than the cluster's limit is a problem of its node."""
+    view = make_view(make_node("n1"), make_node("n2", shards=(shard(R, lag_s=lag_s),)))
+
+    assert found == _found(view)
+
+
+def test_lag_has_the_clusters_own_limit_and_only_units_of_time() -> None:
+    """The limit is the spec's, in seconds; a lag in messages is not compared with it."""
+    spec = ClusterSpec(namespace="prod", cluster_id="orders", lag_limit_s=0.5)
+    milliseconds = Shard(shard_id="rs0", role=R, lag=Offset(unit="milliseconds", value=501))
+    messages = Shard(shard_id="rs0", role=R, lag=Offset(unit="messages", value=10**9))
+    nodes = [make_node("n1"), make_node("n2", shards=(milliseconds,)), make_node("n3", shards=(messages,))]
+
+    assert [("LAG_ABOVE_LIMIT", "n2")] == _found(make_view(*nodes, spec=spec))
+
+
+@pytest.mark.parametrize("fields", [{"reported_node_id": "n9"}, {"reported_cluster_id": "payments"}])
+def test_a_node_that_is_somebody_else(fields: dict[str, str]) -> None:
+    """An agent that names another node or cluster than discovery does is found out."""
+    assert [("IDENTITY_MISMATCH", "n2")] == _found(_changed(make_node("n2"), **fields))
+
+
+def test_different_versions_are_worth_knowing() -> None:
+    """A skew of versions is told, as information."""
+    (problem,) = find_problems(_changed(make_node("n2"), store_version=Version(number="7.0.0")), now=NOW)
+
+    assert ("VERSION_SKEW", Severity.INFO) == (problem.code, problem.severity)
+    assert "mongo.replica 6.0.0, mongo.replica 7.0.0" == problem.evidence
+
+
+def test_a_cluster_that_its_source_lost() -> None:
+    """A cluster that discovery no longer tells of says so, and since when."""
+    view = replace(make_view(*map(make_node, NODES)), discovery=discovery(missing_since=later(-60)))
+
+    assert [("CLUSTER_MISSING", None)] == _found(view)
+
+
+def test_a_problem_keeps_its_beginning() -> None:
+    """Seen again it is the same problem with the same `since`; a new one begins now."""
+    view = _cluster(NodeStatus.HEALTHY, NodeStatus.UNHEALTHY)
+    (first,) = find_problems(view, now=later(-60))
+    worse = replace(_cluster(NodeStatus.UNHEALTHY, NodeStatus.UNHEALTHY), state=state(problems=(first,)))
+    since = {(problem.code, problem.node_id): problem.since for problem in find_problems(worse, now=NOW)}
+
+    assert (later(-60), NOW) == (since["NODE_UNHEALTHY", "n2"], since["NODE_UNHEALTHY", "n1"])
+
+
+@given(st.lists(st.sampled_from(NodeStatus), max_size=6))
+def test_worst_first_each_once(statuses: list[NodeStatus]) -> None:
+    """Whatever is wrong: critical before warning before information, and no problem twice."""
+    problems = find_problems(_cluster(*statuses), now=NOW)
+    order = [Severity.CRITICAL, Severity.WARNING, Severity.INFO]
+
+    assert sorted(problems, key=lambda problem: order.index(problem.severity)) == list(problems)
+    assert len(problems) == len({problem.identity for problem in problems})
+    assert all(isinstance(problem, Problem) for problem in problems)
