@@ -116,6 +116,7 @@ def duties(
     runs: Runs,
     clock: Callable[[], datetime],
     nudge: asyncio.Event,
+    degraded: Degraded,
 ) -> tuple[Duty, ...]:
     """The three duties."""
     thorough_at = 0.0
@@ -133,6 +134,7 @@ def duties(
         await sweep_once(coordinator, store, runs, clock, Steps(), thorough=thorough)
         if thorough:
             thorough_at = time.monotonic() + THOROUGH_EVERY_S
+            await degraded.leave(DegradedMode.NO_PREFECT)
         return False
 
     return (

@@ -11,7 +11,11 @@ from tasks.duties import Enqueued, enqueue_due
 
 @flow(name="enqueue")
 def enqueue(fleet: str = FLEET) -> Enqueued:
-    """Queue what is due and send pointers to it. Harmless when it runs twice: work coalesces."""
+    """Queue what is due and send pointers to it. Harmless when it runs twice: work coalesces.
+
+    Args:
+        fleet: name of the Fleet block.
+    """
 
     async def sentence(connections: Connections) -> Enqueued:
         return await enqueue_due(await connections.store(), await connections.work_queue(), utc_now())

@@ -14,7 +14,12 @@ DUTY = "relay"
 
 @flow(name="relay")
 def relay(fleet: str = FLEET, wait_s: float = 15.0) -> Relayed:
-    """Publish events that wait in the outbox, in their order, holding the duty so that no two relays run at once."""
+    """Publish events that wait in the outbox, in their order, holding the duty so that no two relays run at once.
+
+    Args:
+        fleet: name of the Fleet block.
+        wait_s: how many seconds to wait for the duty.
+    """
 
     async def sentence(connections: Connections) -> Relayed:
         coordinator = await connections.coordinator()

@@ -22,7 +22,7 @@ from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.consume import Consumer
 from flows.degraded import Degraded
-from flows.duties import duties
+from flows.duties import Duty, duties
 
 STANDBY = "standby"
 PRESENCE_EVERY_S = 0.5
@@ -135,9 +135,7 @@ class Shift:
                 group.create_task(self._until(over, ends))
                 group.create_task(self._stay_present(over))
                 group.create_task(consumer.run(over))
-                for duty in duties(
-                    self.coordinator, self.store, self.queue, self.bus, self.runs, self.clock, consumer.nudge
-                ):
+                for duty in self._duties(consumer, degraded):
                     group.create_task(duty.run(over, degraded))
         finally:
             await self._release(worker)
@@ -148,6 +146,11 @@ class Shift:
             seconds=round(time.monotonic() - begun, 1),
             items=consumer.items,
             failures=consumer.failures,
+        )
+
+    def _duties(self, consumer: Consumer, degraded: Degraded) -> tuple[Duty, ...]:
+        return duties(
+            self.coordinator, self.store, self.queue, self.bus, self.runs, self.clock, consumer.nudge, degraded
         )
 
     async def _release(self, worker: str) -> None:

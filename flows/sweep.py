@@ -21,7 +21,11 @@ OPERATE = "operate"
 
 @flow(name="sweep")
 def sweep(fleet: str = FLEET) -> Swept:
-    """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone."""
+    """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone.
+
+    Args:
+        fleet: name of the Fleet block.
+    """
 
     async def sentence(connections: Connections) -> Swept:
         return await sweep_once(

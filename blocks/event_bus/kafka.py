@@ -34,7 +34,7 @@ _logger = logging.getLogger("replicore.event_bus")
 
 
 class KafkaEventBus:
-    """Both ends of the bus. Use it as `async with KafkaEventBus(kafka, settings) as bus`; connecting is lazy."""
+    """Both ends of the bus. Use it as `async with KafkaEventBus(kafka, settings) as bus`, or connect and close."""
 
     def __init__(self, kafka: Kafka, settings: EventBusSettings) -> None:
         self._kafka = kafka
@@ -43,12 +43,21 @@ class KafkaEventBus:
         self._sender = Sender(kafka)
 
     async def __aenter__(self) -> Self:
+        await self.connect()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def connect(self) -> None:
+        """Begin to connect, without waiting for the brokers: `ready` does that.
+
+        Raises:
+            InvalidInputError: the settings do not fit.
+        """
+        self._sender.open()
 
     async def close(self) -> None:
         """Send what is left, within the deadline, and let go of the brokers. Iterators of `follow` live on."""

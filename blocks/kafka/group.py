@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from blocks.errors import InvalidInputError
 from blocks.kafka.health import Health, refused
 from blocks.kafka.records import Incoming, Partition
 from blocks.kafka.settings import Kafka
@@ -169,16 +170,28 @@ class GroupConsumer:
         return consumer
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        try:
             self._serve(self._consumer)
-            if not self._stop.is_set():  # the client is dead for good
-                self._set_down(down=True)
-                self._leave(self._consumer)
-                self._buffer.clear()
-                self._stop.wait(random.uniform(*_AGAIN_S))  # noqa: S311 - no secret
-                self._consumer = self._open()
+            while not self._stop.is_set():
+                self._replace()
+                self._serve(self._consumer)
+            self._leave(self._consumer)
+        finally:
+            self._set_down(down=True)
+            self._notify(self._ended)
+
+    def _replace(self) -> None:
+        """The client is dead for good: make another, after a moment."""
+        self._set_down(down=True)
         self._leave(self._consumer)
-        self._notify(self._ended)
+        self._buffer.clear()
+        while not self._stop.wait(random.uniform(*_AGAIN_S)):  # noqa: S311 - no secret
+            try:
+                self._consumer = self._open()
+            except InvalidInputError as error:  # a file of the settings was taken away
+                _logger.warning("%s", error)
+            else:
+                break
 
     def _serve(self, consumer: Consumer) -> None:
         probe_at = 0.0

@@ -118,6 +118,14 @@ class Sender:
         }
         self._line: _Line | None = None
 
+    def open(self) -> None:
+        """Begin to connect, so that the first `send` finds a producer that has introduced itself (half a second).
+
+        Raises:
+            InvalidInputError: the settings do not fit.
+        """
+        self._open_line()
+
     def _open_line(self) -> _Line:
         if self._line is None or not self._line.usable:
             if self._line is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -78,6 +79,7 @@ class Connection:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+            await asyncio.sleep(0)  # the event loop closes the sockets in its next turn
 
     @property
     def database(self) -> AsyncDatabase[Document]:

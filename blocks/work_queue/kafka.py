@@ -61,7 +61,7 @@ class KafkaWorkReceiver:
 
 
 class KafkaWorkQueue:
-    """Both ends of the queue. Use it as `async with KafkaWorkQueue(kafka, settings) as queue`; connecting is lazy."""
+    """Both ends of the queue. Use it as `async with KafkaWorkQueue(kafka, settings) as queue`, or connect and close."""
 
     def __init__(self, kafka: Kafka, settings: WorkQueueSettings) -> None:
         self._kafka = kafka
@@ -71,12 +71,21 @@ class KafkaWorkQueue:
         self._receivers: list[KafkaWorkReceiver] = []
 
     async def __aenter__(self) -> Self:
+        await self.connect()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def connect(self) -> None:
+        """Begin to connect, without waiting for the brokers: `ready` does that.
+
+        Raises:
+            InvalidInputError: the settings do not fit.
+        """
+        self._sender.open()
 
     async def close(self) -> None:
         """Leave the group, send what is left, and let go of the brokers, all within deadlines."""

@@ -7,6 +7,7 @@ replica set are applied and approved, and their effect is waited for. Done again
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -15,6 +16,7 @@ from infra.stack.layout import PROJECT
 from infra.stack.settings import StackSettings
 
 _ORDERS = "demo/orders"
+_CLUSTERS = (_ORDERS, "demo/coordination", "demo/queue")
 _MANIFESTS = PROJECT / "infra" / "demo"
 _COMMAND_WITHIN_S = 60.0
 _SEEN_WITHIN_S = 60
@@ -67,12 +69,26 @@ def run(settings: StackSettings) -> None:
     Raises:
         JobError: a command failed, or the fleet did not become well in time.
     """
+    if not {"orders", "coordination", "queue"} <= {row["cluster"] for row in rows("clusters")}:
+        _declare(settings)
+    _make_replica_set(settings)
+    _say("waiting until every cluster is HEALTHY")
+    healthy = ("wait", *_CLUSTERS, "--fresh", "--health", "HEALTHY", "--timeout", str(_HEALTHY_WITHIN_S))
+    replictl(*healthy, within_s=_HEALTHY_WITHIN_S + 15)
+
+
+def _declare(settings: StackSettings) -> None:
     _say("declaring the fleet")
     replictl("apply", "-f", "-", stdin=manifests("fleet.yaml", settings))
     _say("waiting until it is discovered and seen")
-    replictl("wait", _ORDERS, "--observed", "--timeout", str(_SEEN_WITHIN_S), within_s=_SEEN_WITHIN_S + 15)
-    statuses = {row["status"] for row in rows("nodes", _ORDERS)}
-    if statuses == {"NOT_IN_CLUSTER"} and not rows("actions", _ORDERS, "--all"):
+    replictl("wait", *_CLUSTERS, "--observed", "--timeout", str(_SEEN_WITHIN_S), within_s=_SEEN_WITHIN_S + 15)
+
+
+def _make_replica_set(settings: StackSettings) -> None:
+    """Initialise `orders` by approved actions, where that has not been done; an interrupted try goes on."""
+    if not any(row["status"] == "NOT_IN_CLUSTER" for row in rows("nodes", _ORDERS)):
+        return
+    if not rows("actions", _ORDERS, "--all"):
         _say("orders is NOT_IN_CLUSTER: applying cluster.init and two cluster.add")
         replictl("apply", "-f", "-", stdin=manifests("orders.yaml", settings))
     pending = [row for row in rows("actions", _ORDERS) if row["state"] == "PENDING_APPROVE"]
@@ -80,10 +96,6 @@ def run(settings: StackSettings) -> None:
         _say(f"approving {len(pending)} actions")
         ids = [row["action_id"] for row in sorted(pending, key=lambda row: row["created_at"])]
         replictl("approve", *ids, "--comment", "the demo's own replica set")
-    _say("waiting until every cluster is HEALTHY")
-    for cluster in (_ORDERS, "demo/coordination", "demo/queue"):
-        healthy = ("wait", cluster, "--health", "HEALTHY", "--timeout", str(_HEALTHY_WITHIN_S))
-        replictl(*healthy, within_s=_HEALTHY_WITHIN_S + 15)
 
 
 def _say(sentence: str) -> None:
@@ -95,7 +107,9 @@ def main() -> int:
     """Do the job and show its result."""
     try:
         run(StackSettings())
-        sys.stdout.write("\n" + replictl("clusters") + "\n" + replictl("events", "--limit", "12"))
+        with ThreadPoolExecutor() as pool:
+            shown = pool.map(lambda command: replictl(*command), (("clusters",), ("events", "--limit", "12")))
+            sys.stdout.write("\n" + "\n".join(shown))
     except JobError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -133,10 +133,10 @@ async def test_a_receiver_survives_a_killed_broker(stack: TestStack) -> None:
         receiver = await queue.receiver()
         await queue.send(pointers(1, "before"))
         before = await receiver.receive(1, LONG_S)
-        await asyncio.to_thread(stack.stop, "kafka")
+        await asyncio.to_thread(stack.kill, "kafka")
         with pytest.raises(DependencyUnavailableError, match="Connection refused"):
             await until_received(receiver, "nothing of that name", patient=False)
-        await asyncio.to_thread(stack.start, "kafka")
+        await asyncio.to_thread(stack.wait_ready, "kafka")
         await queue.send(pointers(1, "after"))
         after = await until_received(receiver, "after0")
 
@@ -166,14 +166,15 @@ async def test_a_paused_broker_is_not_waited_for_beyond_the_deadline(stack: Test
         await receiver.receive(1, LONG_S)
         stack.kill("kafka", signal.SIGSTOP)
         try:
-            for call in (queue.ready, lambda: queue.send(pointers(1, "during"))):
-                with pytest.raises(DependencyUnavailableError):
-                    await asyncio.wait_for(call(), 5.0)
+            calls = asyncio.gather(queue.ready(), queue.send(pointers(1, "during")), return_exceptions=True)
+            errors = await asyncio.wait_for(calls, 5.0)
             await asyncio.wait_for(queue.close(), 9.0)
         finally:
             stack.kill("kafka", signal.SIGCONT)
         await sent_in_the_end(queue)
         await queue.close()
+
+    assert [DependencyUnavailableError] * 2 == [type(error) for error in errors]
 
 
 async def sent_in_the_end(queue: WorkQueue) -> None:
@@ -183,6 +184,25 @@ async def sent_in_the_end(queue: WorkQueue) -> None:
             return await queue.send(pointers(1, "later"))
         except DependencyUnavailableError:
             continue
+
+
+async def test_a_client_that_is_dead_for_good_is_replaced(stack: TestStack) -> None:
+    """After a fatal error of the client library, sending and receiving go on with new clients."""
+    async with KafkaWorkQueue(impatient(stack), unique.work_queue()) as queue, asyncio.timeout(LONG_S):
+        await queue.prepare()
+        receiver = await queue.receiver()
+        await queue.send(pointers(1, "before"))
+        before = await receiver.receive(1, LONG_S)
+        assert queue._sender._line is not None
+        dead = [queue._sender._line, receiver._consumer._consumer]
+        queue._sender._line.health.fatal = receiver._consumer._health.fatal = True
+        await queue.send(pointers(1, "after"))
+        after = await until_received(receiver, "after0")
+        alive = [queue._sender._line, receiver._consumer._consumer]
+
+    assert ["before0"] == [pointer.key for pointer in before]
+    assert "after0" in after
+    assert all(new is not old for new, old in zip(alive, dead, strict=True))
 
 
 @asynccontextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sized
 from uuid import uuid4
 
+import psutil
 import pytest
 from pymongo.errors import OperationFailure
 
@@ -24,10 +26,17 @@ from doubles.proxy import Mode, Proxy
 from doubles.store_samples import NOW, REF, draft, fence, items, spec
 from infra.stack.testing import TestStack, running
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
 WRITERS = 6
 PATIENCE_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Sockets that pymongo leaves to the garbage collector, of connections that failed or broke, go with their test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +85,16 @@ async def reach(done: Sized, count: int) -> None:
             await asyncio.sleep(0.002)
 
 
+def freeze(server: TestStack) -> None:
+    """Stop every thread of the server, and see that it has happened."""
+    server.kill("mongodb", signal.SIGSTOP)
+    process = psutil.Process(server.pid("mongodb"))
+    deadline = time.monotonic() + PATIENCE_S
+    while {psutil.Process(thread.id).status() for thread in process.threads()} != {psutil.STATUS_STOPPED}:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 async def test_kill_during_commits_leaves_nothing_half_applied(server: TestStack, hurt: MongoStore) -> None:
     """After kill -9 under load: every acknowledged event is there, no hole, no half change, and writers just go on."""
     acknowledged: list[Event] = []
@@ -106,7 +125,7 @@ async def test_frozen_server_ends_calls_at_their_deadline(server: TestStack, hur
     await hurt.commit(Change(puts=(spec(1),)), now=NOW)
     async with MongoStore(MongoDb(uri=server.mongodb_uri, database=hurt.database.name, timeout_s=0.5)) as store:
         await store.ready()
-        server.kill("mongodb", signal.SIGSTOP)
+        freeze(server)
         try:
             calls = (
                 lambda: store.get(ClusterSpec, REF.key),

@@ -29,4 +29,4 @@ def event_bus() -> EventBusSettings:
 
 def nowhere() -> Kafka:
     """A broker that does not exist, sought with little patience."""
-    return Kafka(bootstrap="127.0.0.1:1", request_timeout_s=1.0, message_timeout_s=1.0)
+    return Kafka(bootstrap="127.0.0.1:1", request_timeout_s=0.5, message_timeout_s=0.5)

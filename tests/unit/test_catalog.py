@@ -86,7 +86,7 @@ def test_no_task_is_cached(module: str) -> None:
     tasks = {name: value for name, value in values.items() if isinstance(value, Task) and value.fn.__module__ == module}
 
     assert _decorated(module) == tasks.keys()
-    assert {name: NO_CACHE for name in tasks} == {name: value.cache_policy for name, value in tasks.items()}
+    assert dict.fromkeys(tasks, NO_CACHE) == {name: value.cache_policy for name, value in tasks.items()}
     assert {False} >= {bool(value.persist_result) for value in tasks.values()}
 
 

@@ -143,7 +143,7 @@ def test_an_intent_tells_everything_that_a_successor_needs() -> None:
 
 def _after(sent: Sent, *, attempts: int = 0) -> Action:
     action = intended(make_action(attempts=attempts), generation=1, token=1, now=NOW, budget_s=5.0)
-    return after_sending(action, sent, now=later(1), attempts_max=5, jitter=random.Random(1))
+    return after_sending(action, sent, now=later(1), attempts_max=5, jitter=random.Random(1))  # noqa: S311 - repeatable
 
 
 def test_accepted_is_on_the_agent_with_a_clean_slate() -> None:
@@ -200,7 +200,7 @@ def test_waits_grow_and_stay_bounded(attempts: int, seed: int) -> None:
     """Backoff doubles, is spread over half of itself, and never exceeds its limit."""
     action = make_action(attempts=attempts, intent=intent())
     sent = Sent(accepted=False, failed="no", maybe_sent=True)
-    after = after_sending(action, sent, now=NOW, attempts_max=5, jitter=random.Random(seed))
+    after = after_sending(action, sent, now=NOW, attempts_max=5, jitter=random.Random(seed))  # noqa: S311 - repeatable
     whole = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempts, 10))
 
     assert _seconds(after.not_before) <= whole

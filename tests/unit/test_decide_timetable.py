@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from blocks.models.action import ActionState
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatus
+from blocks.models.node import NodeStatus
 from blocks.models.request import WorkKind
 from blocks.models.source import HttpDiscovery, Source
-from tasks.decide.timetable import timetable
+from doubles.actions import make_action
+from doubles.views import NOW, intent, later, make_node, make_view
+from tasks.decide.timetable import follow_up, timetable
 
 HTTP = HttpDiscovery.model_validate({"url": "http://inventory.test/"})
 SOURCE = Source(namespace="prod", name="inventory", interval=30.0, http=HTTP)
@@ -46,3 +50,28 @@ def test_what_is_switched_off_itself_is_inactive() -> None:
 def test_what_has_no_namespace_has_no_item() -> None:
     """Without a namespace nothing is known of how to look."""
     assert () == timetable([], [SOURCE], [SPEC])
+
+
+def test_nothing_under_way_nothing_to_follow() -> None:
+    """A quiet cluster has its turn when the timetable says."""
+    view = make_view(make_node("n1"), actions=[make_action(1), make_action(2, state=ActionState.PENDING_APPROVE)])
+
+    assert None is follow_up(view, now=NOW)
+
+
+@pytest.mark.parametrize(("age_s", "wait_s"), [(-5, 0.5), (0, 0.5), (2, 0.5), (8, 2.0), (3_600, 900.0)])
+def test_what_is_under_way_is_followed_often_at_first(age_s: float, wait_s: float) -> None:
+    """Soon after it began, later after a share of its age; an action and a node in transit alike."""
+    running = make_action(state=ActionState.RUNNING, created_at=later(-age_s))
+    joining = make_node("n1", status=NodeStatus.JOINING_CLUSTER, status_since=later(-age_s))
+
+    assert later(wait_s) == follow_up(make_view(make_node("n1"), actions=[running]), now=NOW)
+    assert later(wait_s) == follow_up(make_view(joining), now=NOW)
+
+
+def test_the_youngest_thing_under_way_counts() -> None:
+    """An action of hours beside one of seconds: the cluster is looked at for the young one."""
+    old = make_action(1, state=ActionState.RUNNING, created_at=later(-3_600))
+    young = make_action(2, intent=intent(), created_at=later(-4))
+
+    assert later(1) == follow_up(make_view(make_node("n1"), actions=[old, young]), now=NOW)

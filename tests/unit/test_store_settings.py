@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+from collections.abc import Iterator
 
 import pytest
 
 from blocks.errors import DependencyUnavailableError, InvalidInputError
 from blocks.store.mongodb import MongoStore
 from blocks.store.settings import MongoDb
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Sockets that pymongo leaves to the garbage collector, of connections that failed or broke, go with their test."""
+    yield
+    gc.collect()
 
 
 def test_environment_wins() -> None:

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from blocks.agents.protocol import Target
+from blocks.coordinator.protocol import ClaimKind
+from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, RecordError
+from blocks.models.action import Action, ActionState
+from blocks.models.cluster import ClusterSpec, Health
+from blocks.models.event import EventType
+from blocks.models.ids import ClusterRef
+from blocks.models.look import AgentAction, Look
+from blocks.models.namespace import NamespaceStatus
+from blocks.models.node import NodeStatus
+from blocks.models.record import Fence
+from blocks.models.report import CycleOutcome, Report
+from doubles.actions import make_action
+from doubles.agents import MemoryAgents
+from doubles.views import NODES, address
+from doubles.world import World, seconds
+from flows.cycle import BUSY, Mode, cycle, cycle_one
+
+S = ActionState
+
+
+async def test_first_cycle_sees_saves_and_tells(world: World) -> None:
+    """A new cluster: every node, its health and a report are stored, and each is an event in the cluster's stream."""
+    ref = await world.declare()
+    result = await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+    state = await world.state(ref)
+
+    assert [(CycleOutcome.SUCCESS, 3, 0)] == [(r.outcome, r.nodes_synced, r.nodes_failed) for r in result.reports]
+    assert (Health.HEALTHY, 3, world.clock()) == (state.health, state.nodes_healthy, state.observed_at)
+    assert 3 == world.types().count(EventType.NODE_ADDED)
+    assert EventType.CLUSTER_REPORT == world.types()[-1]
+    assert [*range(1, len(world.events) + 1)] == [event.sequence for event in world.events]
+    assert [] == await (await world.worker("other")).holders(ClaimKind.LOCK)
+
+
+async def test_second_cycle_of_a_quiet_cluster_only_says_when(world: World) -> None:
+    """Nothing changed: no event, no report, only the moment it was seen."""
+    ref = await world.declare()
+    turn = await world.turn()
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+    told = len(world.events)
+    world.advance(5)
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+
+    assert [] == world.types(told)
+    assert world.clock() == (await world.state(ref)).observed_at
+
+
+async def test_a_lost_node_and_its_return(world: World) -> None:
+    """Agent gone: that node alone is UNREACHABLE and a problem; agent back: cleared. Both are told."""
+    ref = await world.declare()
+    turn = await world.turn()
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+    world.node("n3").down = True
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+    lost = (await world.node_record(ref, "n3")).status, (await world.state(ref)).health
+    world.node("n3").down = False
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+
+    assert (NodeStatus.UNREACHABLE, Health.DEGRADED) == lost
+    assert Health.HEALTHY is (await world.state(ref)).health
+    assert 2 == world.types().count(EventType.PROBLEM_RAISED) == world.types().count(EventType.PROBLEM_CLEARED)
+
+
+async def test_an_approved_action_runs_from_order_to_end(world: World) -> None:
+    """Sent in the first cycle, read back in the next ones, finished as its agent says; one effect, every step told."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    turn = await world.turn()
+    first = await cycle(turn, [ref], Mode.ORCHESTRATE)
+    sent = await world.action_state(action)
+    world.node().move(action.action_id, S.RUNNING)
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+    running = await world.action_state(action)
+    world.node().move(action.action_id, S.DONE, payload={"ok": 1})
+    last = await cycle(turn, [ref], Mode.ORCHESTRATE)
+    done = await world.action(action)
+
+    assert (S.NEW, S.RUNNING, S.DONE, {"ok": 1}) == (sent, running, done.state, done.payload)
+    assert ({ref.key: world.clock() + seconds(0.5)}, {}) == (first.follow_up, last.follow_up)
+    assert [("n1", action.action_id)] == world.agents.sent
+    assert 1 == world.types().count(EventType.ACTION_FINISHED)
+    assert [S.PENDING_SCHEDULE, S.NEW, S.RUNNING, S.DONE] == [step.after for step in done.history]
+
+
+async def test_the_fence_travels_to_the_agent(world: World) -> None:
+    """What is sent carries the token of the lock it was sent under."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+    saved = (await world.action(action)).intent
+
+    assert [saved.fence] == [delivery.fence for delivery in world.node().deliveries]
+
+
+async def test_two_actions_on_a_node_run_one_after_the_other(world: World) -> None:
+    """The second is sent in the very cycle that sees the first one end: the choice is made on the new view."""
+    ref = await world.declare()
+    first = await world.order(make_action(1))
+    world.advance(1)
+    second = await world.order(make_action(2))
+    turn = await world.turn()
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+    before = world.agents.sent
+    world.node().move(first.action_id, S.DONE)
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+
+    assert [("n1", first.action_id)] == before
+    assert [("n1", first.action_id), ("n1", second.action_id)] == world.agents.sent
+
+
+async def test_observing_sends_nothing(world: World) -> None:
+    """`observe` looks, judges and saves, and leaves approved actions where they are."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    await cycle(await world.turn(), [ref], Mode.OBSERVE)
+
+    assert (S.PENDING_SCHEDULE, []) == (await world.action_state(action), world.agents.sent)
+    assert Health.HEALTHY is (await world.state(ref)).health
+
+
+async def test_acting_looks_only_where_actions_are(world: World) -> None:
+    """`act` asks the nodes that have unfinished actions, and does not make the cluster look freshly observed."""
+    ref = await world.declare()
+    turn = await world.turn()
+    await cycle(turn, [ref], Mode.OBSERVE)
+    observed, looks = world.clock(), {node_id: world.node(node_id).looks for node_id in NODES}
+    action = await world.order(make_action(node_id="n2"))
+    world.advance(5)
+    await cycle(turn, [ref], Mode.ACT)
+
+    assert {"n1": 0, "n2": 1, "n3": 0} == {node_id: world.node(node_id).looks - looks[node_id] for node_id in NODES}
+    assert S.NEW is await world.action_state(action)
+    assert observed == (await world.state(ref)).observed_at
+
+
+async def test_acting_on_a_new_cluster_looks_at_all_of_it(world: World) -> None:
+    """What was never seen is looked at first: no health of a part of the nodes is told."""
+    ref = await world.declare()
+    await world.order(make_action(node_id="n2"))
+    await cycle(await world.turn(), [ref], Mode.ACT)
+
+    assert 3 == (await world.state(ref)).nodes_total
+
+
+@pytest.mark.parametrize("status", ["Observed", "Inactive", "Deleting"])
+async def test_a_namespace_that_may_not_act(world: World, status: str) -> None:
+    """Observed: seen and never acted on. Others: left alone. No action leaves."""
+    ref = await world.declare(status=NamespaceStatus(status))
+    action = await world.order(make_action())
+    result = await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+    looked = CycleOutcome.SUCCESS if status == "Observed" else CycleOutcome.SKIPPED
+
+    assert [looked] == [report.outcome for report in result.reports]
+    assert (S.PENDING_SCHEDULE, []) == (await world.action_state(action), world.agents.sent)
+
+
+async def test_an_inactive_cluster_is_left_alone(world: World) -> None:
+    """A spec that says so: skipped, with the reason, nothing asked."""
+    ref = await world.declare()
+    await world.save(ClusterSpec(namespace="prod", cluster_id="orders", active=False, version=2))
+    result = await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+
+    assert [("it is not active",)] == [report.notes for report in result.reports]
+    assert 0 == world.node().looks
+
+
+async def test_busy_clusters_are_skipped_and_the_rest_goes_on(world: World) -> None:
+    """What somebody else holds is left out of a batch, without waiting."""
+    first, second = await world.declare(), await world.declare("payments", ["p1"])
+    await (await world.worker("other")).take(ClaimKind.LOCK, first.key, "test")
+    result = await cycle(await world.turn(), [first, second], Mode.ORCHESTRATE)
+
+    assert {"orders": (CycleOutcome.SKIPPED, (BUSY,)), "payments": (CycleOutcome.SUCCESS, ())} == {
+        report.cluster_id: (report.outcome, report.notes) for report in result.reports
+    }
+
+
+async def test_a_person_waits_for_a_busy_cluster(world: World) -> None:
+    """By order of a person: the lock is waited for; too long is an error that says what is held."""
+    ref = await world.declare()
+    other = await world.worker("other")
+    claim = await other.take(ClaimKind.LOCK, ref.key, "test")
+    with pytest.raises(BusyError, match="lock of prod/orders"):
+        await cycle_one(await world.turn(), ref, Mode.OBSERVE, wait_s=0.02)
+    waiting = asyncio.create_task(cycle_one(await world.turn(), ref, Mode.OBSERVE, wait_s=5.0))
+    await asyncio.sleep(0)
+    await other.give_back([claim])
+    report = await waiting
+
+    assert CycleOutcome.SUCCESS is report.outcome
+    assert {"lock", "load", "poll", "decide", "save", "unlock"} <= report.phases_ms.keys()
+
+
+async def test_an_unknown_cluster_is_said_to_be_one(world: World) -> None:
+    """A sentence that names it and how to list the known ones."""
+    with pytest.raises(NotFoundError, match="no cluster prod/nothing; `replictl clusters`"):
+        await cycle_one(await world.turn(), ClusterRef(namespace="prod", cluster_id="nothing"), Mode.ACT, wait_s=0)
+
+
+async def test_a_superseded_holder_writes_nothing(world: World) -> None:
+    """While it looked, a newer holder came: its cycle fails, nothing of it is stored or told."""
+    ref = await world.declare()
+
+    class Overtaken(MemoryAgents):
+        async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
+            await world.store.claim([Fence(subject=ref.key, generation=1, token=10_000)])
+            return await super().look(target, action_ids)
+
+    result = await cycle(await world.turn(agents=Overtaken(world.agents.nodes)), [ref], Mode.ORCHESTRATE)
+
+    assert [CycleOutcome.FAILED] == [report.outcome for report in result.reports]
+    assert "newer holder" in str(result.reports[0].error)
+    assert ([], None) == (world.events, await world.store.get(Report, ref.key))
+
+
+async def test_a_lost_lock_sends_nothing(world: World) -> None:
+    """Session gone while it looked: what was seen may be saved (nobody newer has come), no action leaves."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    turn = await world.turn()
+
+    class Expiring(MemoryAgents):
+        async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
+            world.zookeeper.expire(turn.coordinator)
+            return await super().look(target, action_ids)
+
+    lost = await cycle(
+        type(turn)(turn.coordinator, turn.store, Expiring(world.agents.nodes), turn.clock, turn.steps),
+        [ref],
+        Mode.ORCHESTRATE,
+    )
+
+    assert [CycleOutcome.FAILED] == [report.outcome for report in lost.reports]
+    assert "nothing was sent" in str(lost.reports[0].error)
+    assert (S.PENDING_SCHEDULE, []) == (await world.action_state(action), world.agents.sent)
+
+
+async def test_a_person_who_cancels_meanwhile_wins(world: World) -> None:
+    """Cancelled between loading and sending: nothing is sent, and the report says why."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+
+    class Cancelling(MemoryAgents):
+        async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
+            if target.node_id == "n1":
+                await world.save(action.evolve(state=S.CANCELLED, version=2))
+            return await super().look(target, action_ids)
+
+    result = await cycle(await world.turn(agents=Cancelling(world.agents.nodes)), [ref], Mode.ORCHESTRATE)
+
+    assert [("a person changed an action just now; nothing was sent",)] == [report.notes for report in result.reports]
+    assert (S.CANCELLED, []) == (await world.action_state(action), world.agents.sent)
+
+
+@pytest.mark.parametrize("running", [S.NEW, S.RUNNING])
+async def test_a_cancelled_action_that_its_agent_still_has_stays_cancelled(world: World, running: ActionState) -> None:
+    """Cancelled by a person while its agent works on it: final here, and the cluster's cycles go on."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    turn = await world.turn()
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+    await world.save((await world.action(action)).evolve(state=S.CANCELLED, version=9))
+    world.node().move(action.action_id, running)
+    result = await cycle(turn, [ref], Mode.ORCHESTRATE)
+
+    assert [CycleOutcome.SUCCESS] == [report.outcome for report in result.reports]
+    assert S.CANCELLED is await world.action_state(action)
+
+
+async def test_an_agent_cannot_speak_of_another_clusters_action(world: World) -> None:
+    """An agent that lists an action of another cluster changes nothing there and makes no record here."""
+    ref = await world.declare()
+    other = await world.declare("payments", ["p1"])
+    action = await world.order(make_action(cluster_id="payments", node_id="n1", state=S.PENDING_APPROVE))
+    world.node().actions[action.action_id] = AgentAction(action_id=action.action_id, kind="x", state=S.RUNNING)
+    result = await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+
+    assert [CycleOutcome.SUCCESS] == [report.outcome for report in result.reports]
+    assert (S.PENDING_APPROVE, other) == (await world.action_state(action), (await world.action(action)).cluster)
+
+
+async def test_two_nodes_behind_one_agent(world: World) -> None:
+    """A source that gives one address twice does not stop the cycle over the agent's own action."""
+    ref = await world.declare()
+    stranger = make_action(9)
+    world.agents.nodes[address("n2")] = world.node("n1")
+    world.node().actions[stranger.action_id] = AgentAction(action_id=stranger.action_id, kind="x", state=S.RUNNING)
+    turn = await world.turn()
+    results = [await cycle(turn, [ref], Mode.ORCHESTRATE) for _ in range(2)]
+
+    assert [CycleOutcome.SUCCESS] * 2 == [report.outcome for result in results for report in result.reports]
+    assert S.RUNNING is await world.action_state(stranger)
+
+
+class _Broken(MemoryAgents):
+    """Agents of which one breaks the cycle of its cluster from within."""
+
+    def __init__(self, agents: MemoryAgents, error: Exception) -> None:
+        super().__init__(agents.nodes)
+        self._error = error
+
+    async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
+        if target.node_id == "p1":
+            raise self._error
+        return await super().look(target, action_ids)
+
+
+@pytest.mark.parametrize("error", [RecordError("too big"), ValueError("a bug")])
+async def test_one_clusters_failure_is_its_own(world: World, error: Exception) -> None:
+    """What breaks the cycle of one cluster is in its report; the others of the batch are done."""
+    refs = [await world.declare(), await world.declare("payments", ["p1"])]
+    result = await cycle(await world.turn(agents=_Broken(world.agents, error)), refs, Mode.ORCHESTRATE)
+
+    assert {"orders": None, "payments": True} == {
+        report.cluster_id: None if report.error is None else str(error) in report.error for report in result.reports
+    }
+
+
+async def test_what_fails_for_all_is_raised_when_all_have_ended(world: World) -> None:
+    """A dependency that is away: the error is raised, after every cluster came to its end under its lock."""
+    refs = [await world.declare("payments", ["p1"]), await world.declare()]
+    error = DependencyUnavailableError("MongoDB", "memory", "gone", "Check.")
+    held: list[int] = []
+
+    class Slow(_Broken):
+        async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
+            look = await super().look(target, action_ids)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            held.append(len(await other.holders(ClaimKind.LOCK)))
+            return look
+
+    other = await world.worker("other")
+    with pytest.raises(DependencyUnavailableError):
+        await cycle(await world.turn(agents=Slow(world.agents, error)), refs, Mode.ORCHESTRATE)
+
+    assert [2, 2, 2] == held
+    assert [] == await other.holders(ClaimKind.LOCK)
+    assert Health.HEALTHY is (await world.state(refs[1])).health
+
+
+async def test_store_gone_from_the_start(world: World) -> None:
+    """Nothing can be announced: the locks are given back, the error says what is away."""
+    ref = await world.declare()
+    world.store.down = True
+    turn = await world.turn()
+    with pytest.raises(DependencyUnavailableError, match="MongoDB"):
+        await cycle(turn, [ref], Mode.ORCHESTRATE)
+
+    assert [] == await turn.coordinator.holders(ClaimKind.LOCK)
+
+
+async def test_a_removed_node_goes_with_its_actions(world: World) -> None:
+    """Its source no longer tells of it: record deleted, actions cancelled, told; its agent is asked no more."""
+    ref = await world.declare()
+    action = await world.order(make_action(node_id="n3"))
+    turn = await world.turn()
+    await cycle(turn, [ref], Mode.OBSERVE)
+    record = await world.discovery(ref)
+    await world.save(record.evolve(nodes=record.nodes[:2], version=2))
+    looks = world.node("n3").looks
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
+
+    assert (S.CANCELLED, looks) == (await world.action_state(action), world.node("n3").looks)
+    assert {EventType.NODE_REMOVED, EventType.ACTION_FINISHED} <= set(world.types())
+
+
+async def test_time_of_the_cycle_is_the_clocks(world: World) -> None:
+    """Events and records carry the moment that was passed in."""
+    ref = await world.declare()
+    world.advance(100)
+    await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+
+    assert {world.zookeeper.started + seconds(100)} == {event.time for event in world.events}
+
+
+async def test_actions_of_a_node_without_agent_wait(world: World) -> None:
+    """An unreachable node is sent nothing, and nothing is counted as a failed attempt."""
+    ref = await world.declare()
+    action: Action = await world.order(make_action())
+    world.node().down = True
+    await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+
+    assert (S.PENDING_SCHEDULE, 0) == ((await world.action(action)).state, (await world.action(action)).attempts)
