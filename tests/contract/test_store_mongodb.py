@@ -11,14 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pymongo.read_concern import ReadConcern
 
 from blocks.errors import DependencyUnavailableError
 from blocks.models.action import Action, ActionState
+from blocks.models.cluster import ClusterSpec
 from blocks.models.record import Change
+from blocks.store.mapping import to_document
 from blocks.store.mongodb import MongoStore
 from blocks.store.protocol import EventQuery
 from blocks.store.settings import MongoDb
-from doubles.store_samples import NOW, action, draft, spec
+from doubles.store_samples import NOW, action, draft, fence, spec
 from infra.stack.context import Security
 from infra.stack.service import Plan
 from infra.stack.testing import TestStack, running
@@ -109,6 +112,23 @@ async def test_only_what_is_done_and_old_is_removed(fresh: MongoStore) -> None:
 
     assert [action(3), odd] == await fresh.find(Action)
     assert [events[0], recent[0].evolve(published=True)] == await fresh.events(EventQuery())
+
+
+async def test_successor_waits_for_a_commit_that_passed_the_fence(fresh: MongoStore) -> None:
+    """Once a holder's commit has passed the fence, a newer one's claim comes after it: what it reads then includes it."""
+    await fresh.prepare()
+    await fresh.claim([fence(1)])
+    async with fresh.database.client.start_session() as session:
+        await session.start_transaction(ReadConcern("snapshot"))
+        assert set() == await fresh.superseded(session, [fence(1)])
+        claim = asyncio.create_task(fresh.claim([fence(2)]))
+        done, _ = await asyncio.wait({claim}, timeout=0.2)
+        assert set() == done
+        await fresh.collection("specs").insert_one(to_document(spec()), session=session)
+        await session.commit_transaction()
+
+    assert set() == await claim
+    assert spec() == await fresh.get(ClusterSpec, spec().key)
 
 
 async def test_ready_refuses_a_server_that_is_no_replica_set(own_mongodb: MongoDb) -> None:

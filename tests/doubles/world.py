@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,6 +59,15 @@ class World:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.zookeeper.advance(seconds)
+
+    def passing(self, is_true: Callable[[], bool]) -> Callable[[], bool]:
+        """The same question, with a tenth of a second passing whenever it is asked."""
+
+        def asked() -> bool:
+            self.advance(0.1)
+            return is_true()
+
+        return asked
 
     async def worker(self, name: str = "worker-1") -> MemoryCoordinator:
         """A connected process."""

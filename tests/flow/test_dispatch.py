@@ -226,12 +226,10 @@ async def test_an_agent_that_refuses_connections_ends_in_failed(scene: Scene) ->
 async def test_nothing_to_send_is_nothing(scene: Scene) -> None:
     """No action, no write."""
     scene.chosen = []
-    scene.world.store.down = True
-    view_free = Scene(scene.world, scene.turn, scene.ref, scene.claim, [])
-    scene.world.store.down = False
+    scene.coordinator.suspend()
     told = len(scene.world.events)
 
-    assert Dispatched() == await view_free.dispatch()
+    assert Dispatched() == await scene.dispatch()
     assert told == len(scene.world.events)
 
 

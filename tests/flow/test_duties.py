@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from blocks.coordinator.protocol import ClaimKind
+from blocks.errors import ConflictError, DependencyUnavailableError
+from blocks.models.cluster import ClusterSpec
+from blocks.models.event import EventDraft, EventType
+from blocks.models.namespace import Namespace
+from blocks.models.record import Change
+from blocks.models.request import Priority, Request, WorkKind, WorkState
+from blocks.runs.protocol import Run
+from doubles.coordinator import MemoryCoordinator
+from doubles.eventually import until
+from doubles.runs import MemoryRuns
+from doubles.world import SOURCE, World, seconds
+from flows.degraded import Degraded, DegradedMode
+from flows.duties import FAILURES_MAX, Duty, duties
+from flows.steps import Steps
+from flows.sweep import OPERATE, sweep_once
+from tasks.duties import (
+    RESEND_AFTER_S,
+    Enqueued,
+    Relayed,
+    Swept,
+    enqueue_due,
+    mend_timetable,
+    relay_events,
+    requeue_orphans,
+)
+from tasks.reap import GRACE_S, reap_zombies
+from tasks.request import request_work
+
+PREFECT_AWAY = DependencyUnavailableError("Prefect", "memory", "gone", "Check.")
+
+
+async def _due(world: World, *subjects: str) -> None:
+    items = [
+        Request(kind=WorkKind.ORCHESTRATE, subject=subject, interval=60.0, next_at=world.clock())
+        for subject in subjects
+    ]
+    await world.store.ensure_work(items, world.clock())
+
+
+async def _write(world: World, stream: str, count: int = 1) -> None:
+    drafts = tuple(
+        EventDraft(type=EventType.NODE_CHANGED, stream=stream, subject=stream, data={}) for _ in range(count)
+    )
+    await world.store.commit(Change(drafts=drafts), now=world.clock())
+
+
+# -- enqueue ------------------------------------------------------------------------------------------------------------
+
+
+async def test_due_work_is_queued_and_its_pointer_sent_once(world: World) -> None:
+    """What is due gets a pointer; the next turn has nothing to do."""
+    await _due(world, "prod/a", "prod/b")
+    turns = [await enqueue_due.fn(world.store, world.queue, world.clock()) for _ in range(2)]
+
+    assert [Enqueued(queued=2, sent=2), Enqueued(queued=0, sent=0)] == turns
+    assert ["orchestrate:prod/a", "orchestrate:prod/b"] == sorted(pointer.key for pointer in world.queue.waiting)
+
+
+async def test_a_pointer_that_brought_no_claim_is_sent_again(world: World) -> None:
+    """Lost on the way or not: after a while it is sent once more, which is harmless."""
+    await _due(world, "prod/a")
+    await enqueue_due.fn(world.store, world.queue, world.clock())
+    world.queue.waiting.clear()
+    world.advance(RESEND_AFTER_S)
+    too_early = await enqueue_due.fn(world.store, world.queue, world.clock())
+    world.advance(1)
+    again = await enqueue_due.fn(world.store, world.queue, world.clock())
+
+    assert (0, 1) == (too_early.sent, again.sent)
+
+
+async def test_without_the_queue_work_waits_for_its_pointer(world: World) -> None:
+    """Kafka gone: the work is queued in the store; Kafka back: its pointer is sent by the next turn."""
+    await _due(world, "prod/a")
+    world.queue.down = True
+    with pytest.raises(DependencyUnavailableError, match="Kafka"):
+        await enqueue_due.fn(world.store, world.queue, world.clock())
+    world.queue.down = False
+
+    assert Enqueued(queued=0, sent=1) == await enqueue_due.fn(world.store, world.queue, world.clock())
+
+
+async def test_asking_sends_a_pointer_at_once(world: World) -> None:
+    """A person's request does not wait for the next turn of `enqueue`."""
+    item = await request_work.fn(
+        world.store, world.queue, WorkKind.ORCHESTRATE, "prod/a", Priority.PERSON, world.clock()
+    )
+
+    assert (WorkState.QUEUED, [item.key]) == (item.state, [pointer.key for pointer in world.queue.waiting])
+    assert [] == await world.store.unsent(world.clock(), RESEND_AFTER_S, 10)
+
+
+async def test_asking_without_the_queue_is_kept(world: World) -> None:
+    """Kafka gone: the request is in the store, and `enqueue` sends it later."""
+    world.queue.down = True
+    await request_work.fn(world.store, world.queue, WorkKind.ORCHESTRATE, "prod/a", Priority.PERSON, world.clock())
+    world.queue.down = False
+
+    assert 1 == (await enqueue_due.fn(world.store, world.queue, world.clock())).sent
+
+
+# -- relay --------------------------------------------------------------------------------------------------------------
+
+
+async def test_events_reach_the_bus_in_their_order(world: World) -> None:
+    """Everything that waits is published once, each stream in its order, and marked."""
+    for stream in ("prod/a", "prod/b", "prod/a"):
+        await _write(world, stream, 2)
+    turns = [await relay_events.fn(world.store, world.bus) for _ in range(2)]
+
+    assert [Relayed(published=6, waiting=False), Relayed(published=0, waiting=False)] == turns
+    assert [1, 2, 3, 4] == [event.sequence for event in world.bus.events if event.stream == "prod/a"]
+    assert (0, None) == await world.store.outbox_size()
+
+
+async def test_what_the_bus_refuses_waits(world: World) -> None:
+    """A stream that fails is not marked and comes again; the others are not held up."""
+    await _write(world, "prod/a")
+    await _write(world, "prod/b")
+    world.bus.refused = {"prod/a"}
+    await relay_events.fn(world.store, world.bus)
+    waiting = [event.stream for event in await world.store.unpublished(10)]
+    world.bus.refused = set()
+    await relay_events.fn(world.store, world.bus)
+
+    assert ["prod/a"] == waiting
+    assert ["prod/b", "prod/a"] == [event.stream for event in world.bus.events]
+
+
+async def test_a_relay_that_dies_after_publishing_repeats_itself(world: World) -> None:
+    """Published and not marked: published again under the same id, never lost."""
+    await _write(world, "prod/a")
+    world.store.lost_answers.add("mark_published")
+    mark = world.store._mark_published
+    world.store._mark_published = lambda ids: None  # type: ignore[method-assign, assignment] - dies before it
+    with pytest.raises(DependencyUnavailableError):
+        await relay_events.fn(world.store, world.bus)
+    world.store._mark_published = mark  # type: ignore[method-assign]
+    await relay_events.fn(world.store, world.bus)
+
+    assert 2 == len(world.bus.events)
+    assert 1 == len({event.event_id for event in world.bus.events})
+
+
+async def test_a_long_outbox_is_carried_turn_by_turn(world: World) -> None:
+    """More than fits in a turn: another turn is due at once."""
+    await _write(world, "prod/a", 1_001)
+
+    assert [Relayed(published=1_000, waiting=True), Relayed(published=1, waiting=False)] == [
+        await relay_events.fn(world.store, world.bus) for _ in range(2)
+    ]
+
+
+# -- sweep --------------------------------------------------------------------------------------------------------------
+
+
+async def test_work_of_the_dead_is_taken_back(world: World) -> None:
+    """Claimed by somebody whose presence is gone: queued again at once. What the living hold stays theirs."""
+    await _due(world, "prod/a", "prod/b")
+    await enqueue_due.fn(world.store, world.queue, world.clock())
+    alive = await world.worker("alive")
+    await alive.take(ClaimKind.WORKER, "alive", "works")
+    await world.store.claim_work(["orchestrate:prod/a"], "alive", world.clock())
+    await world.store.claim_work(["orchestrate:prod/b"], "dead", world.clock())
+
+    assert 1 == await requeue_orphans.fn(alive, world.store, world.clock())
+    assert {"prod/a": "alive", "prod/b": None} == {item.subject: item.owner for item in await world.store.list_work()}
+
+
+async def test_what_is_declared_gets_on_the_timetable(world: World) -> None:
+    """A process that died between declaring and scheduling is made up for, once."""
+    await world.save(
+        Namespace(name="prod", version=1), SOURCE, ClusterSpec(namespace="prod", cluster_id="orders", version=1)
+    )
+    counts = [await mend_timetable.fn(world.store, world.clock()) for _ in range(2)]
+
+    assert [2, 0] == counts
+
+
+async def test_runs_without_a_living_process_are_marked(world: World) -> None:
+    """Running by Prefect's books and named by no claim: Crashed. Young ones and the living are left alone."""
+    coordinator = MemoryCoordinator(world.zookeeper, worker="w", flow_run="alive")
+    await coordinator.connect()
+    await coordinator.take(ClaimKind.SEAT, "seat-0", "works")
+    old, young = world.clock() - seconds(GRACE_S + 1), world.clock() - seconds(GRACE_S - 1)
+    started = {"alive": old, "dead": old, "young": young, "never": None}
+    world.runs.by_flow[OPERATE] = [Run(run_id=run_id, name="", started_at=at) for run_id, at in started.items()]
+
+    assert 1 == await reap_zombies.fn(coordinator, world.runs, OPERATE, world.clock())
+    assert {"dead"} == world.runs.crashed.keys()
+
+
+async def test_a_turn_of_sweep(world: World) -> None:
+    """All repairs, or the cheap one alone."""
+    await world.declare()
+    coordinator = await world.worker()
+    cheap = await sweep_once(coordinator, world.store, world.runs, world.clock, Steps(), thorough=False)
+    whole = await sweep_once(coordinator, world.store, world.runs, world.clock, Steps())
+
+    assert (Swept(), Swept(timetable_changes=1)) == (cheap, whole)
+
+
+# -- duties as loops ----------------------------------------------------------------------------------------------------
+
+
+async def _duty(world: World, name: str, turn: Callable[[], Awaitable[bool]]) -> Duty:
+    return Duty("chore", 0.001, await world.worker(name), turn, proves=(DegradedMode.NO_STORE,))
+
+
+@asynccontextmanager
+async def _done(world: World, *chores: Duty) -> AsyncIterator[None]:
+    """While workers do their duties."""
+    over = asyncio.Event()
+    tasks = [asyncio.create_task(chore.run(over, Degraded(world.store, world.clock))) for chore in chores]
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.gather(*tasks)
+
+
+def _counting(turns: list[str], name: str) -> Callable[[], Awaitable[bool]]:
+    async def turn() -> bool:
+        turns.append(name)
+        return False
+
+    return turn
+
+
+async def test_a_duty_is_done_by_one_and_taken_over_at_once(world: World) -> None:
+    """Two want it, one does it; when its claim goes the other goes on."""
+    turns: list[str] = []
+    first, second = await _duty(world, "a", _counting(turns, "a")), await _duty(world, "b", _counting(turns, "b"))
+    async with _done(world, first, second):
+        await until(lambda: len(turns) > 3)
+        holder = turns[0]
+        alone = set(turns)
+        loser = first if holder == "a" else second
+        loser.coordinator.pause()
+        world.advance(11)
+        await until(lambda: len(set(turns)) == 2)
+
+    assert {holder} == alone
+    assert {"a", "b"} - {holder} == {turns[-1]}
+
+
+async def test_a_duty_that_keeps_failing_goes_to_somebody_else(world: World) -> None:
+    """After so many failures in a row it is given back, and another worker may have better luck."""
+    turns: list[str] = []
+
+    async def broken() -> bool:
+        turns.append("a")
+        raise ConflictError("no luck")
+
+    first = await _duty(world, "a", broken)
+    async with _done(world, first):
+        await until(lambda: bool(turns))
+        async with _done(world, await _duty(world, "b", _counting(turns, "b"))):
+            await until(lambda: turns.count("b") > 2)
+
+    assert ["a"] * FAILURES_MAX + ["b"] == turns[: FAILURES_MAX + 1]
+
+
+async def test_a_bug_in_a_turn_does_not_end_the_shift(world: World) -> None:
+    """An unexpected error is logged and the duty goes on."""
+    turns: list[str] = []
+
+    async def sometimes() -> bool:
+        turns.append("a")
+        if len(turns) == 1:
+            raise ValueError("a bug")
+        return False
+
+    async with _done(world, await _duty(world, "a", sometimes)):
+        await until(lambda: len(turns) > 2)
+
+    assert [] == await (await world.worker("b")).holders(ClaimKind.DUTY)
+
+
+async def test_a_duty_ends_with_the_shift(world: World) -> None:
+    """Over: the claim is given back, also by the one that only waited for it."""
+    first, second = await _duty(world, "a", _counting([], "a")), await _duty(world, "b", _counting([], "b"))
+    async with _done(world, first, second):
+        pass
+
+    assert [] == await first.coordinator.holders(ClaimKind.DUTY)
+
+
+async def test_a_dependency_away_is_a_named_mode_entered_and_left_once(world: World) -> None:
+    """Away for several turns: told once when it went, once when it came back."""
+    turns: list[str] = []
+
+    async def away() -> bool:
+        turns.append("a")
+        if len(turns) < 3:
+            raise DependencyUnavailableError("MongoDB", "memory", "gone", "Check.")
+        return False
+
+    over, degraded = asyncio.Event(), Degraded(world.store, world.clock)
+    duty = Duty("chore", 0.001, await world.worker(), away, proves=(DegradedMode.NO_STORE,))
+    task = asyncio.create_task(duty.run(over, degraded))
+    await until(lambda: len(turns) > 3)
+    over.set()
+    await task
+
+    assert [EventType.DEGRADED_ENTERED, EventType.DEGRADED_LEFT] == world.types()
+    assert ["NO_STORE", "NO_STORE"] == [event.data["mode"] for event in world.events]
+
+
+async def test_a_mode_is_told_when_the_store_is_back(world: World) -> None:
+    """What cannot be told while the store is away is told afterwards, with the time it began."""
+    degraded = Degraded(world.store, world.clock)
+    world.store.down = True
+    await degraded.enter(DegradedMode.NO_STORE, PREFECT_AWAY)
+    world.store.down = False
+    world.advance(5)
+    await degraded.leave(DegradedMode.NO_STORE)
+
+    assert [EventType.DEGRADED_ENTERED, EventType.DEGRADED_LEFT] == world.types()
+    assert "after 5.0 s" == world.events[-1].data["detail"]
+
+
+async def test_prefect_away_is_left_again(world: World) -> None:
+    """`sweep` cannot ask Prefect: said; once it can again, that is said too, and work was swept all the while."""
+
+    class Away(MemoryRuns):
+        away = True
+
+        async def running(self, flow_name: str) -> list[Run]:
+            if self.away:
+                raise PREFECT_AWAY
+            return await super().running(flow_name)
+
+    world.runs = Away()
+    degraded = Degraded(world.store, world.clock)
+    coordinator, nudge = await world.worker(), asyncio.Event()
+    made = duties(coordinator, world.store, world.queue, world.bus, world.runs, world.clock, nudge, degraded)
+    (sweep,) = (duty for duty in made if duty.name == "sweep")
+    with pytest.raises(DependencyUnavailableError) as away:
+        await sweep.turn()
+    await degraded.enter(DegradedMode.NO_PREFECT, away.value)
+    world.runs.away = False
+    await sweep.turn()
+
+    assert [EventType.DEGRADED_ENTERED, EventType.DEGRADED_LEFT] == world.types()
+    assert {"enqueue", "relay", "sweep"} == {duty.name for duty in made}

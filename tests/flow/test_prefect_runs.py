@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, TaskRunFilter, TaskRunFilterFlowRunId
+from prefect.runtime import flow_run
+
+from blocks.errors import InvalidInputError
+from blocks.models.report import CycleOutcome, Report
+from doubles.world import World
+from flows.apply import apply
+from flows.approve import approve
+from flows.artifacts import artifact_key, show_cluster
+from flows.cycle import Mode, cycle_one
+from flows.orchestrate import orchestrate
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+async def _task_names(run_id: UUID) -> list[str]:
+    async with get_client() as client:
+        runs = await client.read_task_runs(
+            task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run_id]))
+        )
+    return sorted(run.name.rpartition("-")[0] for run in runs if run.state is not None and run.state.is_completed())
+
+
+async def test_a_watched_cycle_is_task_runs_that_people_can_see(world: World) -> None:
+    """A run that a person starts: each verb is a task run of its name, and the report is an artifact."""
+    ref = await world.declare()
+    ids: list[UUID] = []
+
+    @flow(name="watched")
+    async def watched() -> Report:
+        ids.append(UUID(str(flow_run.id)))
+        report = await cycle_one(await world.turn(watched=True), ref, Mode.ORCHESTRATE, wait_s=0)
+        await show_cluster(world.store, ref, report)
+        return report
+
+    report = await watched()
+    names: list[str] = []
+    wanted = ["hold clusters", "let go", "load views", "poll nodes", "save", "save report"]
+    for _ in range(100):
+        names = await _task_names(ids[0])
+        if len(names) >= len(wanted):
+            break
+
+    assert (CycleOutcome.SUCCESS, wanted) == (report.outcome, names)
+
+
+async def test_a_report_is_shown_as_artifacts(world: World) -> None:
+    """A table of nodes and a page: what an id holds is no markup there."""
+    ref = await world.declare("odd*cluster#1", ["n1"])
+
+    @flow(name="shown")
+    async def shown() -> None:
+        await show_cluster(world.store, ref, await cycle_one(await world.turn(), ref, Mode.OBSERVE, wait_s=0))
+
+    await shown()
+    async with get_client() as client:
+        key = ArtifactFilterKey(any_=[artifact_key("report", ref.key), artifact_key("nodes", ref.key)])
+        found = {
+            artifact.key: artifact for artifact in await client.read_artifacts(artifact_filter=ArtifactFilter(key=key))
+        }
+
+    assert {"report-prod-odd-2acluster-231", "nodes-prod-odd-2acluster-231"} == found.keys()
+    assert "# prod/odd\\*cluster\\#1: HEALTHY" in str(found["report-prod-odd-2acluster-231"].data)
+
+
+def test_a_bad_manifest_fails_the_run_before_anything_is_connected() -> None:
+    """`apply` from Python: every fault in the error, no server asked."""
+    with pytest.raises(InvalidInputError, match="document 1: metadata.name"):
+        apply("{apiVersion: replicante.io/v0, kind: Namespace}")
+
+
+def test_a_fleet_that_is_not_registered_is_said_to_be_so() -> None:
+    """A flow of an unknown fleet: a sentence with the command that registers it."""
+    with pytest.raises(InvalidInputError, match="no Fleet block named 'nowhere' in Prefect; register it"):
+        orchestrate("prod/orders", fleet="nowhere")
+
+
+def test_parameters_are_checked_before_the_run() -> None:
+    """An id that is none never reaches the flow."""
+    with pytest.raises(Exception, match="action_id"):
+        approve("not an id", fleet="nowhere")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="nowhere"):
+        approve(uuid4(), fleet="nowhere")
+
+
+async def test_a_flow_works_inside_a_running_loop() -> None:
+    """From a notebook: the same error, from a thread of its own."""
+    with pytest.raises(InvalidInputError, match="no Fleet block"):
+        orchestrate("prod/orders", fleet="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [(("nodes", "prod/Orders_1"), "nodes-prod-orders-1"), (("!",), "artifact"), (("x" * 99,), "x" * 80)],
+)
+def test_artifact_keys(parts: tuple[str, ...], key: str) -> None:
+    """Lower-case letters, digits and dashes, not too long."""
+    assert key == artifact_key(*parts)
