@@ -80,8 +80,12 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
     held: Held = await turn.steps("lock", hold_clusters, turn.coordinator, turn.store, clusters, mode.value, wait_s)
     try:
         mine = [cluster for cluster in clusters if cluster.key in held.claims]
-        views = await turn.steps("load", load_views, turn.store, mine)
-        done = await _all(_cluster(turn, ref, views.get(ref.key), held.claims[ref.key], mode, begun) for ref in mine)
+        loaded = await turn.steps("load", load_views, turn.store, mine)
+        broken = [_failed(ref, begun, loaded.unreadable[ref.key]) for ref in mine if ref.key in loaded.unreadable]
+        whole = [ref for ref in mine if ref.key not in loaded.unreadable]
+        done = await _all(
+            _cluster(turn, ref, loaded.views.get(ref.key), held.claims[ref.key], mode, begun) for ref in whole
+        )
         unchanged = [one.unchanged for one in done if one.unchanged is not None]
         if unchanged:
             await turn.steps("save", save_seen, turn.store, unchanged, turn.clock())
@@ -89,7 +93,7 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
         await turn.steps("unlock", let_go, turn.coordinator, list(held.claims.values()))
     busy = [_skipped(ref, begun, BUSY) for ref in clusters if ref.key not in held.claims]
     return Result(
-        reports=(*(one.report for one in done), *busy),
+        reports=(*(one.report for one in done), *broken, *busy),
         follow_up={one.report.key: one.follow_up for one in done if one.follow_up is not None},
     )
 
@@ -187,6 +191,12 @@ def _judged(steps: Steps, view: ClusterView, looks: dict[str, Look], now: dateti
     settled = settle(view, looks, now=now, stored=stored)
     steps.phases_ms["decide"] = steps.phases_ms.get("decide", 0.0) + (time.monotonic() - begun) * 1_000
     return settled
+
+
+def _failed(ref: ClusterRef, begun: datetime, why: str) -> Report:
+    return Report(
+        namespace=ref.namespace, cluster_id=ref.cluster_id, started_at=begun, outcome=CycleOutcome.FAILED, error=why
+    )
 
 
 def _skipped(ref: ClusterRef, begun: datetime, why: str) -> Report:

@@ -160,9 +160,13 @@ class Shift:
             _logger.warning("claimed work could not be given back, sweep will do it: %s", error)
 
     async def _until(self, over: asyncio.Event, ends: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, ends - time.monotonic())):
-                await self.stop.wait()
+        waiters = {asyncio.ensure_future(self.stop.wait()), asyncio.ensure_future(over.wait())}
+        try:
+            left_s = max(0.0, ends - time.monotonic())
+            await asyncio.wait(waiters, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
         over.set()
 
     async def _stay_present(self, over: asyncio.Event) -> None:

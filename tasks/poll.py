@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.agents.protocol import Agents, Target
+from blocks.errors import RecordError
 from blocks.models.action import Action
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
@@ -18,10 +20,30 @@ from blocks.store.protocol import Store
 from tasks.decide.sync import asked_ids, strangers
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is stored of clusters."""
+
+    views: Mapping[str, ClusterView]
+    """By cluster key; those that are not known are left out."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """By cluster key, why it cannot be read; the others are not harmed by it."""
+
+
 @task(name="load views", cache_policy=NO_CACHE)
-async def load_views(store: Store, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
-    """By cluster key, what is stored of clusters; one query per collection for all of them."""
-    return await store.views(clusters)
+async def load_views(store: Store, clusters: Sequence[ClusterRef]) -> Loaded:
+    """Load clusters, with one query per collection for all of them; one by one where a record among them is broken."""
+    try:
+        return Loaded(await store.views(clusters))
+    except RecordError:
+        views: dict[str, ClusterView] = {}
+        unreadable: dict[str, str] = {}
+        for cluster in clusters:
+            try:
+                views |= await store.views([cluster])
+            except RecordError as error:
+                unreadable[cluster.key] = str(error)
+        return Loaded(views, unreadable)
 
 
 @task(name="poll nodes", cache_policy=NO_CACHE)

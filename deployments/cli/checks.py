@@ -23,6 +23,8 @@ GRACE_S = 1.5
 """What an answer may take beyond the deadline of its calls: several calls, and closing."""
 STACK_STATUS = "REPLICORE_STACK_STATUS"
 DUTIES = ("enqueue", "relay", "sweep")
+MODES = {"zookeeper": "NO_COORDINATOR", "mongodb": "NO_STORE", "kafka": "NO_QUEUE", "prefect": "NO_PREFECT"}
+"""By component, the degraded mode that its absence is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Work:
     oldest: datetime | None
 
 
-async def check_all(world: World, fleet: str, within_s: float) -> dict[str, Check]:
+async def check_all(world: World, fleet: str, within_s: float, grace_s: float = GRACE_S) -> dict[str, Check]:
     """Ask ZooKeeper, MongoDB, Kafka and Prefect at the same time.
 
     Raises:
@@ -74,14 +76,14 @@ async def check_all(world: World, fleet: str, within_s: float) -> dict[str, Chec
         "kafka": lambda: _part(world, fleet, within_s, _kafka),
         "prefect": lambda: _prefect(world, within_s),
     }
-    checks = await asyncio.gather(*(_checked(ask, within_s) for ask in asks.values()))
+    checks = await asyncio.gather(*(_checked(ask, within_s, grace_s) for ask in asks.values()))
     return dict(zip(asks, checks, strict=True))
 
 
-async def _checked(ask: Callable[[], Awaitable[tuple[str, Any]]], within_s: float) -> Check:
+async def _checked(ask: Callable[[], Awaitable[tuple[str, Any]]], within_s: float, grace_s: float) -> Check:
     begun = time.monotonic()
     try:
-        async with asyncio.timeout(within_s + GRACE_S):
+        async with asyncio.timeout(within_s + grace_s):
             detail, told = await ask()
     except TimeoutError:
         return Check(ok=False, detail=f"no answer within {within_s:g} s", ms=_ms(begun))
@@ -129,8 +131,7 @@ async def _prefect(world: World, within_s: float) -> tuple[str, None]:
 
 def degraded(checks: Mapping[str, Check]) -> list[str]:
     """Names of what is not as it should be: those of the degraded modes, and of duties that nobody does."""
-    names = {"zookeeper": "NO_COORDINATOR", "mongodb": "NO_STORE", "kafka": "NO_QUEUE", "prefect": "NO_PREFECT"}
-    found = [name for component, name in names.items() if not checks[component].ok]
+    found = [name for component, name in MODES.items() if not checks[component].ok]
     claims: Claims | None = checks["zookeeper"].told
     if claims is not None:
         done = {holder.name for holder in claims.duties}

@@ -25,6 +25,7 @@ _SMALL = (
     *("--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"),
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
     *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=200"),
+    *("--setParameter", "transactionLifetimeLimitSeconds=5"),
     "--nounixsocket",
 )
 """Small logs and caches; a stop that does not wait 15 seconds for other members."""

@@ -138,7 +138,7 @@ async def test_frozen_server_ends_calls_at_their_deadline(server: TestStack, hur
                     DependencyUnavailableError, match=r"no answer within 0.5 s|no server that takes writes"
                 ):
                     await call()
-                assert time.monotonic() - started < 1.5
+                assert time.monotonic() - started < 3.0
         finally:
             server.kill("mongodb", signal.SIGCONT)
 

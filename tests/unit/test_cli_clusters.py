@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from blocks.models.action import ActionState
+from blocks.models.cluster import ClusterState, Discovery, Health
+from blocks.models.node import NodeStatus, Offset, Shard, ShardRole, Version
+from blocks.models.problem import Problem, Severity
+from blocks.models.source import DiscoveredNode
+from deployments.cli.clusters import cluster_rows, node_rows, problem_rows
+from deployments.cli.topology import drawn_tree, topology_of, tree_of
+from doubles.cli import Outside
+from doubles.store_samples import NOW, REF, action, later, node, spec
+
+ISSUE_CLUSTER = {"namespace", "cluster", "health", "nodes_total", "nodes_healthy", "problems", "observed_at", "age_s"}
+ISSUE_NODE = {
+    "namespace", "cluster", "node", "status", "status_text", "store", "version", "agent", "shards", "roles", "lag_ms",
+    "protocol", "stale",
+}  # fmt: skip
+
+
+def problem(code: str, severity: Severity, node_id: str | None = None, since_s: float = -60) -> Problem:
+    """Something wrong."""
+    return Problem(
+        code=code,
+        severity=severity,
+        node_id=node_id,
+        description=f"{code} it is",
+        evidence="[red]seen[/red]",
+        remedy="mend it",
+        since=later(since_s),
+    )
+
+
+def state(cluster_id: str = "orders", **fields: Any) -> ClusterState:
+    """A cluster that was seen 12 s ago."""
+    basics = {"namespace": "prod", "cluster_id": cluster_id, "observed_at": later(-12), "version": 1}
+    return ClusterState.model_validate({**basics, **fields})
+
+
+@pytest.fixture
+async def outside() -> Outside:
+    """A fleet of one cluster that is CRITICAL, and one that nobody has looked at."""
+    outside = Outside()
+    found = (DiscoveredNode(node_id="a", agent_address="http://a"), DiscoveredNode(node_id="b", agent_address="http://b"))
+    primary = Shard(shard_id="s/0", role=ShardRole.PRIMARY, commit_offset=Offset(unit="messages", value=7))
+    late = Shard(shard_id="s/0", role=ShardRole.SECONDARY, lag=Offset(unit="seconds", value=2))
+    await outside.put(
+        spec(),
+        spec(cluster_id="new"),
+        Discovery(namespace="prod", cluster_id="new", source="prod/inventory", nodes=found, version=1),
+        state(
+            health=Health.CRITICAL,
+            nodes_total=3,
+            nodes_by_status={"HEALTHY": 2, "UNREACHABLE": 1},
+            problems=(problem("MINOR", Severity.WARNING, "n1"), problem("MAJOR", Severity.CRITICAL)),
+            stores=("MongoDB 8.0",),
+        ),
+        node(1).evolve(shards=(primary,), store_id="mongo", store_version=Version(number="8.0")),
+        node(2).evolve(shards=(late,), shards_stale_since=later(-5)),
+        node(3).evolve(shards=(), status=NodeStatus.UNREACHABLE, status_text="connection refused"),
+        action(1, ActionState.RUNNING),
+        action(2, ActionState.DONE),
+    )
+    return outside
+
+
+async def test_cluster_rows(outside: Outside) -> None:
+    """One row per cluster, seen or not, with the keys that scripts rely on."""
+    new, orders = await cluster_rows(outside.store_, None, NOW)
+
+    assert orders.keys() >= ISSUE_CLUSTER
+    assert new.keys() == orders.keys()
+    assert ("orders", "CRITICAL", 3, 2, 2, 12.0) == tuple(
+        orders[key] for key in ("cluster", "health", "nodes_total", "nodes_healthy", "problems", "age_s")
+    )
+    assert ("new", "UNKNOWN", 2, 0, None) == tuple(
+        new[key] for key in ("cluster", "health", "nodes_total", "nodes_healthy", "observed_at")
+    )
+
+
+async def test_node_rows(outside: Outside) -> None:
+    """One row per node, with roles counted, the worst lag, and whether its facts are stale."""
+    rows = await node_rows(outside.store_, REF, None, NOW)
+
+    assert all(row.keys() >= ISSUE_NODE for row in rows)
+    assert ["n1", "n2", "n3"] == [row["node"] for row in rows]
+    assert [{"primary": 1}, {"secondary": 1}, {}] == [row["roles"] for row in rows]
+    assert [(None, False), (2_000, True), (None, False)] == [(row["lag_ms"], row["stale"]) for row in rows]
+    assert ("mongo", "8.0", "http://127.0.0.1:8000") == tuple(rows[0][key] for key in ("store", "version", "agent"))
+
+
+async def test_problem_rows_worst_first(outside: Outside) -> None:
+    """Problems come with the worst first, each with its remedy and age."""
+    rows = await problem_rows(outside.store_, None, None, NOW)
+
+    assert [("MAJOR", None), ("MINOR", "n1")] == [(row["code"], row["node"]) for row in rows]
+    assert ("mend it", 60.0) == (rows[0]["remedy"], rows[0]["age_s"])
+
+
+async def test_rows_of_one_namespace(outside: Outside) -> None:
+    """A namespace narrows listings."""
+    await outside.put(spec(namespace="test", cluster_id="other"))
+    rows = await cluster_rows(outside.store_, "test", NOW)
+
+    assert ["other"] == [row["cluster"] for row in rows]
+
+
+async def test_topology_object(outside: Outside) -> None:
+    """One object: shards with who has them, nodes with what is wrong and what runs there."""
+    found = await topology_of(outside.store_, REF, NOW)
+
+    assert ["MAJOR"] == [one["code"] for one in found["problems"]]
+    assert [("n1", "primary"), ("n2", "secondary")] == [
+        (copy["node"], copy["role"]) for copy in found["shards"][0]["nodes"]
+    ]
+    first, _, last = found["nodes"]
+    assert (["MINOR"], ["RUNNING"]) == ([p["code"] for p in first["problems"]], [a["state"] for a in first["actions"]])
+    assert ("n3", "UNREACHABLE", []) == (last["node"], last["status"], last["actions"])
+
+
+async def test_topology_tree(outside: Outside) -> None:
+    """The tree is ASCII off a terminal, shows lags and offsets, and text of others as it is."""
+    found = await topology_of(outside.store_, REF, NOW)
+    lines = drawn_tree(tree_of(found, every_shard=False), ascii_only=True).plain.splitlines()
+
+    assert "prod/orders  CRITICAL  seen 12s ago  MongoDB 8.0" == lines[0]
+    assert "|- critical MAJOR for 60s: MAJOR it is: [red]seen[/red]" in lines
+    assert "|  `- to do: mend it" in lines
+    assert "|- shard s/0" in lines
+    assert "|  |- n1  primary  at 7 messages" in lines
+    assert "|  `- n2  secondary  lag 2.0s" in lines
+    assert any(line.startswith("`- node n3  UNREACHABLE") for line in lines)
+    assert "   `- connection refused" in lines
+    assert any("action agent.replicante.io/test.success RUNNING" in line for line in lines)
+
+
+async def test_topology_with_many_shards_counts_them(outside: Outside) -> None:
+    """More than 50 shards are counted per node; those without a primary are named; asked for, each is drawn."""
+    shards = tuple(
+        Shard(shard_id=f"t/{n}", role=ShardRole.OTHER if n == 7 else ShardRole.PRIMARY, role_text="lost" if n == 7 else None)
+        for n in range(60)
+    )
+    await outside.put(node(1).evolve(shards=shards), node(2).evolve(shards=()))
+    found = await topology_of(outside.store_, REF, NOW)
+    short = drawn_tree(tree_of(found, every_shard=False), ascii_only=True).plain
+    whole = drawn_tree(tree_of(found, every_shard=True), ascii_only=True).plain.splitlines()
+
+    assert "60 shards" in short
+    assert "1 shard without a primary: t/7" in short
+    assert "n1  1 lost, 59 primary" in short
+    assert 60 == sum("- shard " in line for line in whole)
+    assert whole.index("|- shard t/9  n1  primary") < whole.index("|- shard t/10  n1  primary")
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [("prod/orders", 0), ("orders", 0), ("prod/nobody", 1), ("nobody", 1), ("PROD/x", 2), ("prod/..", 2)],
+)
+async def test_names_of_clusters(outside: Outside, written: str, code: int) -> None:
+    """A full name or a clear id is enough; an unknown one fails; what can be none is wrong usage."""
+    assert code == await asyncio.to_thread(outside.replictl, "topology", written)
+
+
+async def test_ambiguous_id_lists_the_choices(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """An id that several namespaces have is refused with the full names; `--namespace` decides."""
+    await outside.put(spec(namespace="test"))
+    code = await asyncio.to_thread(outside.replictl, "nodes", "orders")
+    said = capsys.readouterr().err
+    decided = await asyncio.to_thread(outside.replictl, "nodes", "orders", "-n", "prod", "-o", "json")
+
+    assert (1, 0) == (code, decided)
+    assert "prod/orders, test/orders" in said
+    assert 3 == len(json.loads(capsys.readouterr().out))
