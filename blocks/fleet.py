@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar, TypeVar, cast
 
 from pydantic import Field
 
-from blocks.agents.client import HttpAgents
 from blocks.agents.protocol import Agents
 from blocks.agents.settings import AgentsSettings
 from blocks.coordinator.protocol import Coordinator
 from blocks.coordinator.settings import ZooKeeper
-from blocks.coordinator.zookeeper import ZooKeeperCoordinator
 from blocks.errors import DependencyUnavailableError, InvalidInputError
-from blocks.event_bus.kafka import KafkaEventBus
 from blocks.event_bus.protocol import EventBus
 from blocks.event_bus.settings import EventBusSettings
 from blocks.kafka.settings import Kafka
-from blocks.runs.prefect import PrefectRuns
 from blocks.runs.protocol import Runs
 from blocks.settings import Settings
-from blocks.sources.http import HttpSources
 from blocks.sources.protocol import Sources
 from blocks.sources.settings import SourcesSettings
-from blocks.store.mongodb import MongoStore
 from blocks.store.protocol import Store
 from blocks.store.settings import MongoDb
-from blocks.work_queue.kafka import KafkaWorkQueue
 from blocks.work_queue.protocol import WorkQueue
 from blocks.work_queue.settings import WorkQueueSettings
 
@@ -118,47 +112,61 @@ async def settings_of(name: str, environ: Mapping[str, str] | None = None) -> Fl
 
 
 class Connections:
-    """The live parts of a fleet, each connected when it is first asked for."""
+    """The live parts of a fleet, each connected (and its client library imported) when it is first asked for."""
 
     def __init__(self, settings: Fleet, *, flow_run_id: str | None, stack: AsyncExitStack) -> None:
         self.settings = settings
         self._flow_run_id = flow_run_id
         self._stack = stack
         self._parts: dict[str, Any] = {}
-        self._lock = asyncio.Lock()
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def coordinator(self) -> Coordinator:
         """Claims across processes."""
+        from blocks.coordinator.zookeeper import ZooKeeperCoordinator  # noqa: PLC0415 - paid for when used
+
         return await self._part(
             "coordinator", lambda: ZooKeeperCoordinator(self.settings.zookeeper, flow_run=self._flow_run_id)
         )
 
     async def store(self) -> Store:
         """The truth."""
+        from blocks.store.mongodb import MongoStore  # noqa: PLC0415 - paid for when used
+
         return await self._part("store", lambda: MongoStore(self.settings.mongodb))
 
     async def work_queue(self) -> WorkQueue:
         """Pointers to work."""
+        from blocks.work_queue.kafka import KafkaWorkQueue  # noqa: PLC0415 - paid for when used
+
         return await self._part("work_queue", lambda: KafkaWorkQueue(self.settings.kafka, self.settings.work_queue))
 
     async def event_bus(self) -> EventBus:
         """What changed, for everybody."""
+        from blocks.event_bus.kafka import KafkaEventBus  # noqa: PLC0415 - paid for when used
+
         return await self._part("event_bus", lambda: KafkaEventBus(self.settings.kafka, self.settings.event_bus))
 
     async def agents(self) -> Agents:
         """The agents of the fleet."""
+        from blocks.agents.client import HttpAgents  # noqa: PLC0415 - paid for when used
+
         return await self._part("agents", lambda: HttpAgents(self.settings.agents))
 
     async def sources(self) -> Sources:
         """The discovery sources."""
+        from blocks.sources.http import HttpSources  # noqa: PLC0415 - paid for when used
+
         return await self._part("sources", lambda: HttpSources(self.settings.sources))
 
     async def runs(self) -> Runs:
         """Prefect's flow runs."""
+        from blocks.runs.prefect import PrefectRuns  # noqa: PLC0415 - paid for when used
+
         return PrefectRuns()
 
     async def _part(self, name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
-        async with self._lock:
+        async with self._locks[name]:
             if name not in self._parts:
                 self._parts[name] = await self._stack.enter_async_context(make())
             return cast("T", self._parts[name])

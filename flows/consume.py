@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from flows.steps import Steps, Turn
 RECEIVE_S = 1.0
 """How long one call waits for the first pointer; also how soon the end of a shift is noticed."""
 AGAIN_S = 0.5
+SILENCE_S = 5.0
+"""After so long without a pointer, work is looked for straight in the store: a frozen broker answers nothing at all."""
 
 _logger = logging.getLogger("replicore.consume")
 
@@ -55,6 +58,7 @@ class Consumer:
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be new events for the relay."""
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _idle_since: float = field(default_factory=time.monotonic)
     _doubt: bool = False
     """A claim's answer was lost: what it claimed is given back once nothing runs here."""
 
@@ -90,7 +94,6 @@ class Consumer:
             await self.degraded.enter(DegradedMode.NO_COORDINATOR, error)
             await _pause(over, AGAIN_S)
             return []
-        await self.degraded.leave(DegradedMode.NO_COORDINATOR)
         if self._doubt and self._running:
             await asyncio.wait(self._running, timeout=RECEIVE_S)
             return []
@@ -107,18 +110,23 @@ class Consumer:
             return []
         if requests:
             await self.degraded.leave(DegradedMode.NO_STORE)
-        if pointers is None and not requests:
+        elif pointers is None:
             await _pause(over, AGAIN_S)
         return requests
 
     async def _pointers(self, receiver: WorkReceiver) -> list[Pointer] | None:
-        """Pointers from the queue; None when the queue is away."""
+        """Pointers from the queue; None when it is away, or so silent that work must be looked for without it."""
         try:
             pointers = await receiver.receive(self.settings.batch_max, RECEIVE_S)
         except DependencyUnavailableError as error:
             await self.degraded.enter(DegradedMode.NO_QUEUE, error)
             return None
-        await self.degraded.leave(DegradedMode.NO_QUEUE)
+        if pointers:
+            self._idle_since = time.monotonic()
+            await self.degraded.leave(DegradedMode.NO_QUEUE)
+        elif time.monotonic() - self._idle_since > SILENCE_S:
+            self._idle_since = time.monotonic()
+            return None
         return pointers
 
     async def _claimed(self, pointers: list[Pointer] | None) -> list[Request]:
@@ -137,6 +145,8 @@ class Consumer:
         parts = [self._part(WorkKind(kind), items) for kind, items in by_kind.items()]
         ended = [one for part in await asyncio.gather(*parts) for one in part]
         self.nudge.set()
+        if any(one.error is None for one in ended):
+            await self.degraded.leave(DegradedMode.NO_COORDINATOR)
         self.items += len(ended)
         self.failures += sum(one.error is not None for one in ended)
         await self._finish_at_last(ended)

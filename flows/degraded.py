@@ -27,8 +27,9 @@ class DegradedMode(StrEnum):
 class Degraded:
     """The degraded modes that this worker is in."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime], worker: str) -> None:
         """Start in none."""
+        self._worker = worker
         self._store = store
         self._clock = clock
         self._modes: dict[DegradedMode, datetime] = {}
@@ -39,7 +40,7 @@ class Degraded:
         if mode not in self._modes:
             self._modes[mode] = self._clock()
             _logger.warning("degraded: %s (%s)", mode.value, error)
-            self._untold.append(_draft(EventType.DEGRADED_ENTERED, mode, str(error)))
+            self._untold.append(_draft(EventType.DEGRADED_ENTERED, mode, self._worker, str(error)))
         await self._tell()
 
     async def leave(self, mode: DegradedMode) -> None:
@@ -47,7 +48,7 @@ class Degraded:
         if mode in self._modes:
             seconds = (self._clock() - self._modes.pop(mode)).total_seconds()
             _logger.warning("no longer degraded after %.1f s: %s", seconds, mode.value)
-            self._untold.append(_draft(EventType.DEGRADED_LEFT, mode, f"after {seconds:.1f} s"))
+            self._untold.append(_draft(EventType.DEGRADED_LEFT, mode, self._worker, f"after {seconds:.1f} s"))
         await self._tell()
 
     async def _tell(self) -> None:
@@ -61,6 +62,6 @@ class Degraded:
             self._untold = drafts[-100:] + self._untold
 
 
-def _draft(type_: EventType, mode: DegradedMode, detail: str) -> EventDraft:
-    data = {"mode": mode.name, "meaning": mode.value, "detail": detail}
+def _draft(type_: EventType, mode: DegradedMode, worker: str, detail: str) -> EventDraft:
+    data = {"mode": mode.name, "meaning": mode.value, "worker": worker, "detail": detail}
     return EventDraft(type=type_, stream=SYSTEM_STREAM, subject="replicore", data=dict(data))

@@ -122,11 +122,15 @@ def duties(
     thorough_at = 0.0
 
     async def enqueue() -> bool:
-        await enqueue_due.fn(store, queue, clock())
+        if (await enqueue_due.fn(store, queue, clock())).sent:
+            await degraded.leave(DegradedMode.NO_QUEUE)
         return False
 
     async def relay() -> bool:
-        return (await relay_events.fn(store, bus)).waiting
+        relayed = await relay_events.fn(store, bus)
+        if relayed.published:
+            await degraded.leave(DegradedMode.NO_QUEUE)
+        return relayed.waiting
 
     async def sweep() -> bool:
         nonlocal thorough_at

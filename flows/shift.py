@@ -117,7 +117,7 @@ class Shift:
         ends = time.monotonic() + self.settings.shift_s
         worker = self.coordinator.worker
         self._held[ClaimKind.WORKER] = await self.coordinator.take(ClaimKind.WORKER, worker, "works", wait_s=5.0)
-        degraded = Degraded(self.store, self.clock)
+        degraded = Degraded(self.store, self.clock, worker)
         consumer = Consumer(
             coordinator=self.coordinator,
             store=self.store,

@@ -82,6 +82,7 @@ def quiet(world: World, *, verbose: bool) -> None:
     if verbose:
         logging.basicConfig(level=logging.INFO)
         return
+    logging.basicConfig(handlers=[logging.NullHandler()])
     world.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     world.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 

@@ -24,12 +24,13 @@ def service(context: Context) -> Service:
     """Describe the server."""
     settings, data = context.settings, context.layout.data(NAME)
     host, port = settings.host, settings.prefect_port
+    url = f"http://{host}:{port}"
     return Service(
         name=NAME,
         command=(sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)),
         probe=Probe("http", host, port, expect="/api/health"),
         ports=(port,),
-        env={**_SERVER, "PREFECT_HOME": str(data)},
+        env={**_SERVER, "PREFECT_HOME": str(data), "PREFECT_SERVER_UI_API_URL": f"{url}/api"},
         cwd=str(data),
         ready_within=120,
     )

@@ -89,7 +89,7 @@ class World:
             sources=self.sources,
             settings=WORKERS.model_copy(update=settings),
             clock=self.clock,
-            degraded=Degraded(self.store, self.clock),
+            degraded=Degraded(self.store, self.clock, "worker-1"),
         )
 
     async def shift(self, stop: Any, name: str = "worker-1", **settings: Any) -> Shift:

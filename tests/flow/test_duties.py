@@ -220,7 +220,7 @@ async def _duty(world: World, name: str, turn: Callable[[], Awaitable[bool]]) ->
 async def _done(world: World, *chores: Duty) -> AsyncIterator[None]:
     """While workers do their duties."""
     over = asyncio.Event()
-    tasks = [asyncio.create_task(chore.run(over, Degraded(world.store, world.clock))) for chore in chores]
+    tasks = [asyncio.create_task(chore.run(over, Degraded(world.store, world.clock, "worker-1"))) for chore in chores]
     try:
         yield
     finally:
@@ -305,7 +305,7 @@ async def test_a_dependency_away_is_a_named_mode_entered_and_left_once(world: Wo
             raise DependencyUnavailableError("MongoDB", "memory", "gone", "Check.")
         return False
 
-    over, degraded = asyncio.Event(), Degraded(world.store, world.clock)
+    over, degraded = asyncio.Event(), Degraded(world.store, world.clock, "worker-1")
     duty = Duty("chore", 0.001, await world.worker(), away, proves=(DegradedMode.NO_STORE,))
     task = asyncio.create_task(duty.run(over, degraded))
     await until(lambda: len(turns) > 3)
@@ -318,7 +318,7 @@ async def test_a_dependency_away_is_a_named_mode_entered_and_left_once(world: Wo
 
 async def test_a_mode_is_told_when_the_store_is_back(world: World) -> None:
     """What cannot be told while the store is away is told afterwards, with the time it began."""
-    degraded = Degraded(world.store, world.clock)
+    degraded = Degraded(world.store, world.clock, "worker-1")
     world.store.down = True
     await degraded.enter(DegradedMode.NO_STORE, PREFECT_AWAY)
     world.store.down = False
@@ -341,7 +341,7 @@ async def test_prefect_away_is_left_again(world: World) -> None:
             return await super().running(flow_name)
 
     world.runs = Away()
-    degraded = Degraded(world.store, world.clock)
+    degraded = Degraded(world.store, world.clock, "worker-1")
     coordinator, nudge = await world.worker(), asyncio.Event()
     made = duties(coordinator, world.store, world.queue, world.bus, world.runs, world.clock, nudge, degraded)
     (sweep,) = (duty for duty in made if duty.name == "sweep")

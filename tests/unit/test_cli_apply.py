@@ -69,7 +69,11 @@ def test_every_fault_has_file_document_and_path(
 ) -> None:
     """Faults of all files are told, each with its file, its document in there, its path and the reason; nothing is run."""
     good = write(tmp_path, "good.yaml", NAMESPACE % "a" + "---\n" + NAMESPACE % "b")
-    bad = write(tmp_path, "bad.yaml", NAMESPACE % "c" + "---\n" + NAMESPACE % "NOT-LOWER" + "spec: {colour: red}\n---\nkind: 7\n")
+    bad = write(
+        tmp_path,
+        "bad.yaml",
+        NAMESPACE % "c" + "---\n" + NAMESPACE % "NOT-LOWER" + "spec: {colour: red}\n---\nkind: 7\n",
+    )
     code = outside.replictl("apply", "-f", str(good), "-f", str(bad))
     lines = capsys.readouterr().err.splitlines()
 

@@ -23,5 +23,4 @@ from deployments.cli.arguments import arranged
 )
 def test_arranged(given: list[str], expected: list[str]) -> None:
     """Global options come first, `--watch` gets its number, and what follows `--` is left alone."""
-
     assert expected == arranged(given)

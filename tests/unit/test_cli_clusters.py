@@ -46,7 +46,10 @@ def state(cluster_id: str = "orders", **fields: Any) -> ClusterState:
 async def outside() -> Outside:
     """A fleet of one cluster that is CRITICAL, and one that nobody has looked at."""
     outside = Outside()
-    found = (DiscoveredNode(node_id="a", agent_address="http://a"), DiscoveredNode(node_id="b", agent_address="http://b"))
+    found = (
+        DiscoveredNode(node_id="a", agent_address="http://a"),
+        DiscoveredNode(node_id="b", agent_address="http://b"),
+    )
     primary = Shard(shard_id="s/0", role=ShardRole.PRIMARY, commit_offset=Offset(unit="messages", value=7))
     late = Shard(shard_id="s/0", role=ShardRole.SECONDARY, lag=Offset(unit="seconds", value=2))
     await outside.put(
@@ -142,7 +145,11 @@ async def test_topology_tree(outside: Outside) -> None:
 async def test_topology_with_many_shards_counts_them(outside: Outside) -> None:
     """More than 50 shards are counted per node; those without a primary are named; asked for, each is drawn."""
     shards = tuple(
-        Shard(shard_id=f"t/{n}", role=ShardRole.OTHER if n == 7 else ShardRole.PRIMARY, role_text="lost" if n == 7 else None)
+        Shard(
+            shard_id=f"t/{n}",
+            role=ShardRole.OTHER if n == 7 else ShardRole.PRIMARY,
+            role_text="lost" if n == 7 else None,
+        )
         for n in range(60)
     )
     await outside.put(node(1).evolve(shards=shards), node(2).evolve(shards=()))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from copy import deepcopy
 from typing import Any
@@ -9,18 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from blocks.coordinator.protocol import ClaimKind
 from blocks.errors import DependencyUnavailableError, Fault, InvalidInputError, NotFoundError, RefusedError
 from blocks.models.action import ActionState
-from blocks.models.cluster import ClusterState, Health
 from blocks.models.report import Choice, CycleOutcome, Report
-from blocks.models.request import Ended, WorkState
 from blocks.models.source import SourceReport
-from blocks.store.protocol import RetryPolicy
-from deployments.cli.main import run
-from deployments.cli.wait import NotInTimeError, until
 from doubles.cli import Outside
-from doubles.store_samples import NOW, action, item, source, spec, state
+from doubles.store_samples import NOW, action, source, spec, state
 
 ID = str(UUID(int=1))
 
@@ -46,9 +39,18 @@ def failing(error: Exception) -> Any:
     ("error", "said"),
     [
         (NotFoundError("there is no such thing"), "error: there is no such thing\n"),
-        (DependencyUnavailableError("MongoDB", "h:1", "refused", "Check it."), "MongoDB at h:1 is not available: refused. Check it."),
-        (InvalidInputError("2 faults", (Fault("document 1", "bad"), Fault("x", "worse"))), "2 faults\n  document 1: bad\n  x: worse\n"),
-        (KeyError("oops"), "error: this is a bug in replictl, please report it: KeyError: 'oops'; --verbose shows where\n"),
+        (
+            DependencyUnavailableError("MongoDB", "h:1", "refused", "Check it."),
+            "MongoDB at h:1 is not available: refused. Check it.",
+        ),
+        (
+            InvalidInputError("2 faults", (Fault("document 1", "bad"), Fault("x", "worse"))),
+            "2 faults\n  document 1: bad\n  x: worse\n",
+        ),
+        (
+            KeyError("oops"),
+            "error: this is a bug in replictl, please report it: KeyError: 'oops'; --verbose shows where\n",
+        ),
     ],
 )
 def test_failure_is_a_sentence(capsys: pytest.CaptureFixture[str], error: Exception, said: str) -> None:
@@ -161,7 +163,7 @@ async def test_action(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert [0, 0, 1] == codes
     assert ({"a": [1, None]}, [], "NEW") == (found["args"], found["history"], found["state"])
-    assert 'args         {"a": [1, null]}' in out
+    assert 'args        {"a": [1, null]}' in out
     assert "there is no action" in err
 
 
@@ -182,7 +184,8 @@ def test_one_refused_order_stops_no_other(capsys: pytest.CaptureFixture[str]) ->
 
     def approve(action_id: UUID, **_: Any) -> Any:
         if action_id.int == 1:
-            raise RefusedError(f"action {action_id} is DONE")
+            message = f"action {action_id} is DONE"
+            raise RefusedError(message)
         return action(action_id.int)
 
     code = Outside(flows={"approve": approve}).replictl("approve", ID, str(UUID(int=2)))
@@ -219,7 +222,10 @@ async def test_cycles(capsys: pytest.CaptureFixture[str], name: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"outcome": CycleOutcome.SKIPPED, "notes": ("it is not active",)}, "prod/orders was skipped: it is not active"),
+        (
+            {"outcome": CycleOutcome.SKIPPED, "notes": ("it is not active",)},
+            "prod/orders was skipped: it is not active",
+        ),
         ({"outcome": CycleOutcome.FAILED, "error": "fenced"}, "prod/orders was failed: fenced"),
     ],
 )
@@ -261,125 +267,6 @@ async def test_sources_hide_secrets(capsys: pytest.CaptureFixture[str]) -> None:
         out = capsys.readouterr().out
         assert "https://inventory:8443/path" in out
         assert not [secret for secret in ("a=b", "sesame", "CERTIFICATE") if secret in out]
-
-
-# -- locks and work -------------------------------------------------------------------------------------------------------
-
-
-async def test_locks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Locks of clusters; with `--all` everything that is held."""
-    outside = Outside()
-    await outside.coordinator_.take(ClaimKind.LOCK, "prod/orders", "orchestrate")
-    await outside.coordinator_.take(ClaimKind.SEAT, "seat-0", "works")
-    shown = []
-    for arguments in ((), ("--all",)):
-        assert 0 == await replictl(outside, "locks", *arguments, "-o", "json")
-        shown.append([(row["kind"], row["name"], row["owner"]) for row in json.loads(capsys.readouterr().out)])
-
-    lock = ("lock", "prod/orders", "worker-1")
-    assert [[lock], [lock, ("seat", "seat-0", "worker-1")]] == shown
-
-
-async def _with_dead_work(outside: Outside, *subjects: str) -> None:
-    """Work that has failed too often, and one item that has not."""
-    await outside.store_.ensure_work([item(subject) for subject in (*subjects, "prod/well")], NOW)
-    await outside.store_.queue_due(NOW, 10)
-    keys = [item(subject).key for subject in subjects]
-    await outside.store_.claim_work(keys, "w", NOW)
-    ended = [Ended(key=key, error="[red]broken") for key in keys]
-    await outside.store_.finish_work(ended, "w", NOW, RetryPolicy(attempts_max=1))
-
-
-async def test_work(capsys: pytest.CaptureFixture[str]) -> None:
-    """Work items, narrowed by state, with the error of dead ones as it is."""
-    outside = Outside()
-    await _with_dead_work(outside, "prod/a")
-    await replictl(outside, "work", "-o", "json")
-    rows = json.loads(capsys.readouterr().out)
-    await replictl(outside, "work", "--state", "dead")
-    lines = capsys.readouterr().out.splitlines()
-
-    assert {"orchestrate:prod/a": "dead", "orchestrate:prod/well": "queued"} == {row["key"]: row["state"] for row in rows}
-    assert 2 == len(lines)
-    assert "[red]broken" in lines[1]
-
-
-@pytest.mark.parametrize("arguments", [("orchestrate:prod/a", "orchestrate:prod/b"), ("--all",)])
-async def test_work_retry(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
-    """Dead items are queued again, by key or all."""
-    outside = Outside()
-    await _with_dead_work(outside, "prod/a", "prod/b")
-    code = await replictl(outside, "work", "retry", *arguments)
-
-    assert 0 == code
-    assert [] == await outside.store_.list_work([WorkState.DEAD])
-    assert "orchestrate:prod/b" in capsys.readouterr().out
-
-
-async def test_work_retry_of_what_is_not_dead(capsys: pytest.CaptureFixture[str]) -> None:
-    """A key that is not dead is named, and nothing is queued."""
-    outside = Outside()
-    await _with_dead_work(outside, "prod/a")
-    code = await replictl(outside, "work", "retry", "orchestrate:prod/a", "orchestrate:prod/well")
-
-    assert 1 == code
-    assert "orchestrate:prod/well: no dead work of that key" in capsys.readouterr().err
-    assert 1 == len(await outside.store_.list_work([WorkState.DEAD]))
-
-
-# -- waiting and watching --------------------------------------------------------------------------------------------------
-
-
-async def test_wait_until_healthy(capsys: pytest.CaptureFixture[str]) -> None:
-    """Returns with the cluster's row once it has the health."""
-    outside = Outside()
-    await outside.put(spec(), state().evolve(health=Health.HEALTHY))
-    code = await replictl(outside, "wait", "orders", "--health", "healthy", "-o", "json")
-
-    assert (0, ["HEALTHY"]) == (code, [row["health"] for row in json.loads(capsys.readouterr().out)])
-
-
-async def test_wait_survives_absence_and_sees_the_change() -> None:
-    """A cluster that is not known yet, and a store that is away, are waited out."""
-    outside = Outside()
-    outside.store_.down = True
-    waiting = asyncio.create_task(until(outside.store_, "prod/orders", None, None, 10.0))
-    await asyncio.sleep(0)
-    outside.store_.down = False
-    await outside.put(spec(), state())
-
-    assert isinstance(await waiting, ClusterState)
-
-
-async def test_wait_in_vain() -> None:
-    """When the time is over, the sentence says how the cluster is."""
-    outside = Outside()
-    await outside.put(spec(), state().evolve(health=Health.CRITICAL))
-
-    with pytest.raises(NotInTimeError, match=r"prod/orders did not come to be HEALTHY within 0\.05 s: it is CRITICAL"):
-        await until(outside.store_, "prod/orders", None, Health.HEALTHY, 0.05)
-
-
-def test_watch_goes_on_until_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Off a terminal each look is printed, for machines one line each; an absent server is said and tried again."""
-    outside = Outside()
-    looks = 0
-
-    def look() -> Any:
-        nonlocal looks
-        looks += 1
-        outside.store_.down = looks == 1
-        if looks == 4:
-            raise KeyboardInterrupt
-        return NOW
-
-    world = dataclasses.replace(outside.world(), clock=look)
-    code = run(["clusters", "-o", "json", "--watch", "0.1"], world)
-    out, err = capsys.readouterr()
-
-    assert 130 == code
-    assert ["[]", "[]"] == out.splitlines()
-    assert "MongoDB at memory is not available" in err
 
 
 async def test_reading_changes_nothing() -> None:

@@ -127,7 +127,19 @@ async def test_events_command(capsys: pytest.CaptureFixture[str]) -> None:
     outside.now = later(60)
     await tell(outside, 3, 4)
     await tell(outside, 5, stream="prod/other")
-    arguments = ("events", "--cluster", "orders", "--since", "30s", "--type", "node.changed", "--limit", "1", "-o", "json")
+    arguments = (
+        "events",
+        "--cluster",
+        "orders",
+        "--since",
+        "30s",
+        "--type",
+        "node.changed",
+        "--limit",
+        "1",
+        "-o",
+        "json",
+    )
     code = await asyncio.to_thread(outside.replictl, *arguments)
 
     assert 0 == code

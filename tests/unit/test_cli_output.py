@@ -58,7 +58,7 @@ def test_table_is_cleaned() -> None:
 
 def test_table_off_terminal_is_whole_and_aligned() -> None:
     """Off a terminal nothing is cut, wide characters count double, numbers stand right."""
-    rows = [{"name": "n" * 300, "count": 7}, {"name": "宽", "count": None}]
+    rows: list[dict[str, object]] = [{"name": "n" * 300, "count": 7}, {"name": "宽", "count": None}]
     lines = flat(Grid(GRID.columns, rows)).splitlines()
 
     assert ["NAME" + " " * 298 + "COUNT", "n" * 300 + "      7", "宽" + " " * 304 + "-"] == lines

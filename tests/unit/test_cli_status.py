@@ -49,9 +49,11 @@ async def test_all_well(outside: Outside) -> None:
 
     expected = ["components", "workers", "duties", "standby", "queue", "outbox", "degraded"]
     assert expected == list(value)
-    assert {"zookeeper", "mongodb", "kafka", "prefect"} == {name for name, row in value["components"].items() if row["ok"]}
+    assert {"zookeeper", "mongodb", "kafka", "prefect"} == {
+        name for name, row in value["components"].items() if row["ok"]
+    }
     assert ["worker-1"] == [row["owner"] for row in value["workers"]]
-    assert {duty: "worker-1" for duty in checks.DUTIES} == {row["duty"]: row["owner"] for row in value["duties"]}
+    assert dict.fromkeys(checks.DUTIES, "worker-1") == {row["duty"]: row["owner"] for row in value["duties"]}
     assert (1, 0, 1, 2) == tuple(value["queue"][name] for name in ("backlog", "members", "idle", "queued"))
     assert {"size": 1, "oldest_age_s": 7.0} == value["outbox"]
     assert [] == value["degraded"]
@@ -93,7 +95,8 @@ async def test_component_that_hangs_delays_nothing(outside: Outside) -> None:
     """A server that neither answers nor fails is down after the deadline."""
 
     async def hang(_: float) -> str:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        return "never"
 
     world = dataclasses.replace(outside.world(), prefect=hang)
     found = await check_all(world, "replicore", 0.05, grace_s=0.0)
@@ -125,7 +128,14 @@ async def test_page_for_people(outside: Outside, capsys: pytest.CaptureFixture[s
 def test_stack(tmp_path: Path) -> None:
     """The local stack's processes are shown; one whose process is gone is said to be."""
     path = tmp_path / "status.json"
-    ready = {"name": "kafka", "state": "ready", "pid": 2**22 + 1, "restarts": 2, "since": "2030-01-01T00:00:00Z", "rss": 1}
+    ready = {
+        "name": "kafka",
+        "state": "ready",
+        "pid": 2**22 + 1,
+        "restarts": 2,
+        "since": "2030-01-01T00:00:00Z",
+        "rss": 1,
+    }
     path.write_text(json.dumps({"processes": [ready, {**ready, "name": "mongodb", "state": "stopped", "pid": None}]}))
     rows = stack_rows({"REPLICORE_STACK_STATUS": str(path)})
 
@@ -152,7 +162,7 @@ async def test_unreadable_stack_is_said(outside: Outside, tmp_path: Path, capsys
 async def test_names_are_those_of_the_product() -> None:
     """Duties and degraded modes are called here as where they come from."""
     outside = Outside()
-    degraded = Degraded(outside.store_, outside.world().clock)
+    degraded = Degraded(outside.store_, outside.world().clock, "worker-1")
     made = duties(
         outside.coordinator_,
         outside.store_,
