@@ -1,6 +1,7 @@
 # make up     a running demo: environment, servers, fleet, product, main job
 # make down   stops all of it, and nothing else
 # make test   all tests, on servers and ports of their own
+# make lock   new lock files
 # make check  style, types, layers and the lock file
 #
 # Another Python: make env PYTHON=/path/to/python3.12
@@ -17,7 +18,7 @@ unexport PYTHONHOME
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down test check clean
+.PHONY: help env up down test lock check clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +45,12 @@ down: ## stop what `make up` started; the data in .stack is kept
 
 test: env ## all tests
 	@$(BIN)/python -m pytest
+
+lock: env ## renew the lock files, within what pyproject.toml allows
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links requirements-bootstrap.in --output-file requirements-bootstrap.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links --all-extras pyproject.toml --output-file requirements.lock
 
 check: env ## ruff, mypy, import-linter, lock file
 	@$(BIN)/ruff check .

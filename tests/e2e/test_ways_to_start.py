@@ -76,11 +76,15 @@ def test_flow_from_python(product: Product, tmp_path: Path) -> None:
     """A few lines of Python in any folder, with only PREFECT_API_URL set, run a flow to its end."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    environment = {
-        name: value for name, value in product.environment.items() if not name.startswith("REPLICORE_")
-    }
+    environment = {name: value for name, value in product.environment.items() if not name.startswith("REPLICORE_")}
     done = subprocess.run(
-        [sys.executable, str(program)], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=90, check=False
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        timeout=90,
+        check=False,
     )
 
     assert "success 3" == done.stdout.strip().splitlines()[-1], done.stderr
@@ -108,7 +112,9 @@ def test_work_pool(product: Product) -> None:
     )
     try:
         run_id = asking(product, lambda client: _start(client, f"observe/{POOL_NAME}", {"cluster": "demo/orders"}))
-        run = until(lambda: asking(product, lambda client: _finished(client, run_id)), within_s=60, what="the run ended")
+        run = until(
+            lambda: asking(product, lambda client: _finished(client, run_id)), within_s=60, what="the run ended"
+        )
     finally:
         worker.send_signal(signal.SIGINT)
         worker.send_signal(signal.SIGTERM)

@@ -26,7 +26,7 @@ def orders(product: Product) -> dict[str, Any]:
 
 
 def test_killed_store_is_told_and_recovers(product: Product) -> None:
-    """kill -9 of a mongod: an event and a problem within seconds; after its restart the cluster is HEALTHY again."""
+    """A kill -9 of a mongod: an event and a problem within seconds; after its restart the cluster is HEALTHY again."""
     killed = time.time()
     product.stack.kill("orders-3")
     event = until(lambda: _down(product, killed), within_s=EVENT_WITHIN_S, what="an event that orders-3 is down")
@@ -53,7 +53,7 @@ def _down(product: Product, since: float) -> Any:
 
 
 def test_killed_worker_is_replaced(product: Product) -> None:
-    """kill -9 of the process of a shift: its duties and its work go on in another within the session timeout."""
+    """A kill -9 of the process of a shift: its duties and its work go on in another within the session timeout."""
     before = {duty["duty"]: duty["owner"] for duty in product.rows("status")["duties"]}
     victim = next(worker for worker in product.rows("status")["workers"] if worker["owner"] == before["enqueue"])
     os.kill(victim["pid"], signal.SIGKILL)
@@ -69,7 +69,9 @@ def test_killed_worker_is_replaced(product: Product) -> None:
     until(lambda: orders(product)["observed_at"] > seen, within_s=TAKE_OVER_WITHIN_S, what="orders looked at again")
 
 
-@pytest.mark.parametrize(("name", "component"), [("kafka", "kafka"), ("zookeeper", "zookeeper"), ("mongodb", "mongodb")])
+@pytest.mark.parametrize(
+    ("name", "component"), [("kafka", "kafka"), ("zookeeper", "zookeeper"), ("mongodb", "mongodb")]
+)
 def test_dependency_away_and_back(product: Product, name: str, component: str) -> None:
     """A server that is away is named by `replictl status`; when it is back, all recovers without a person."""
     product.stack.stop(name)
