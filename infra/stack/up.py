@@ -7,6 +7,8 @@ from infra.stack import compose, control, endpoints, steps
 from infra.stack.console import Progress, table
 from infra.stack.context import Context
 from infra.stack.errors import StackError
+from infra.stack.processes import Process
+from infra.stack.service import Service
 from infra.stack.settings import StackSettings
 from infra.stack.status import Status
 
@@ -49,14 +51,24 @@ def _start(settings: StackSettings, names: tuple[str, ...], progress: Progress) 
     if not product:
         _wait(rest, settings, progress)
         return
-    _wait([name for name in rest if name != _SLOWEST], settings, progress)
-    with steps.started(steps.REGISTER, settings) as register:  # it waits for Prefect by itself
-        _wait([_SLOWEST], settings, progress)
-        _finish(register, steps.REGISTER, progress)
+    if not _serves_already(compose.services(context, product), settings):
+        _wait([name for name in rest if name != _SLOWEST], settings, progress)
+        with steps.started(steps.REGISTER, settings) as register:  # it waits for Prefect by itself
+            _wait([_SLOWEST], settings, progress)
+            _finish(register, steps.REGISTER, progress)
     control.add(compose.services(context, product), settings.layout)
-    _wait(product, settings, progress)
+    _wait((*rest, *product), settings, progress)
     with steps.started(steps.JOB, settings) as job:
         _finish(job, steps.JOB, progress)
+
+
+def _serves_already(product: Sequence[Service], settings: StackSettings) -> bool:
+    """Whether the product runs as described: then all that it needs has been registered."""
+    running = [Process.read(settings.layout.pid_file(service.name)) for service in product]
+    return all(
+        process is not None and process.spec == service.digest
+        for process, service in zip(running, product, strict=True)
+    )
 
 
 def _wait(names: Sequence[str], settings: StackSettings, progress: Progress) -> None:
