@@ -51,7 +51,7 @@ def _start(settings: StackSettings, names: tuple[str, ...], progress: Progress) 
     if not product:
         _wait(rest, settings, progress)
         return
-    if not _serves_already(compose.services(context, product), settings):
+    if not _serves_already(list(compose.services(context, product)), settings):
         _wait([name for name in rest if name != _SLOWEST], settings, progress)
         with steps.started(steps.REGISTER, settings) as register:  # it waits for Prefect by itself
             _wait([_SLOWEST], settings, progress)
