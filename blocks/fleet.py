@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar, TypeVar, cast
 
-from pydantic import Field
+from prefect.settings import get_current_settings
+from pydantic import Field, ValidationError
 
 from blocks.agents.protocol import Agents
 from blocks.agents.settings import AgentsSettings
 from blocks.coordinator.protocol import Coordinator
 from blocks.coordinator.settings import ZooKeeper
-from blocks.errors import DependencyUnavailableError, InvalidInputError
+from blocks.errors import DependencyUnavailableError, Fault, InvalidInputError
 from blocks.event_bus.protocol import EventBus
 from blocks.event_bus.settings import EventBusSettings
 from blocks.kafka.settings import Kafka
@@ -33,6 +34,8 @@ from blocks.work_queue.protocol import WorkQueue
 from blocks.work_queue.settings import WorkQueueSettings
 
 DEFAULT_FLEET = "replicore"
+PREFECT_WITHIN_S = 15.0
+"""How long reading the block may take, in seconds."""
 
 T = TypeVar("T")
 
@@ -86,6 +89,10 @@ class Fleet(Settings):
 PARTS = ("zookeeper", "mongodb", "kafka", "work_queue", "event_bus", "agents", "sources", "workers")
 
 
+class NoFleetError(InvalidInputError):
+    """There is no `Fleet` block of that name."""
+
+
 async def settings_of(name: str, environ: Mapping[str, str] | None = None) -> Fleet:
     """The settings of a fleet.
 
@@ -97,18 +104,37 @@ async def settings_of(name: str, environ: Mapping[str, str] | None = None) -> Fl
     servers = (ZooKeeper.variable("hosts"), MongoDb.variable("uri"), Kafka.variable("bootstrap"))
     if all(variable in environ for variable in servers):
         return Fleet().with_environment(environ)
+    block = await load_fleet(name, f"Start it, or set {', '.join(servers)} to do without it.")
+    return block.with_environment(environ)
+
+
+async def load_fleet(name: str, hint: str) -> Fleet:
+    """The `Fleet` block of a name as Prefect has it.
+
+    Raises:
+        NoFleetError: there is none.
+        InvalidInputError: it cannot be read.
+        DependencyUnavailableError: Prefect does not answer; `hint` says what to do.
+    """
+    url = get_current_settings().api.url
+    if not url:  # Prefect would start a server of its own
+        raise DependencyUnavailableError("Prefect", "no address", "PREFECT_API_URL is not set", hint)
     try:
-        block = await cast("Awaitable[Fleet]", Fleet.aload(name))
+        async with asyncio.timeout(PREFECT_WITHIN_S):
+            return await cast("Awaitable[Fleet]", Fleet.aload(name))
+    except ValidationError as error:
+        faults = tuple(
+            Fault(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_input=False)
+        )
+        message = f"the Fleet block {name!r} in Prefect cannot be read by this version"
+        raise InvalidInputError(message, faults) from None
     except ValueError as error:
         message = (
             f"there is no Fleet block named {name!r} in Prefect; register it with `python -m deployments.register`"
         )
-        raise InvalidInputError(message) from error
+        raise NoFleetError(message) from error
     except Exception as error:
-        where = environ.get("PREFECT_API_URL", "no PREFECT_API_URL is set")
-        hint = f"Start it, or set {', '.join(servers)} to do without it."
-        raise DependencyUnavailableError("Prefect", where, type(error).__name__, hint) from error
-    return block.with_environment(environ)
+        raise DependencyUnavailableError("Prefect", str(url), type(error).__name__, hint) from error
 
 
 class Connections:

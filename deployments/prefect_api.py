@@ -11,6 +11,8 @@ from prefect.settings import get_current_settings
 from blocks.errors import DependencyUnavailableError
 
 EVERY_S = 0.2
+ANSWER_S = 5.0
+"""How long one answer may take; a frozen server gives none."""
 
 
 async def wait_for_prefect(deadline_s: float) -> None:
@@ -26,8 +28,12 @@ async def wait_for_prefect(deadline_s: float) -> None:
         )
     ends, error = time.monotonic() + deadline_s, "no answer"
     while time.monotonic() < ends:
-        async with get_client() as client:
-            failure = await client.api_healthcheck()
+        failure: Exception | None
+        try:
+            async with asyncio.timeout(ANSWER_S), get_client() as client:
+                failure = await client.api_healthcheck()
+        except TimeoutError as late:
+            failure = late
         if failure is None:
             return
         error = type(failure).__name__

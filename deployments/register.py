@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import cast
 
 from blocks.errors import InvalidInputError, ReplicoreError
-from blocks.fleet import DEFAULT_FLEET, Connections, Fleet, connect
+from blocks.fleet import DEFAULT_FLEET, Connections, Fleet, NoFleetError, connect, load_fleet
 from blocks.settings import Settings
 from deployments.prefect_api import wait_for_prefect
 
@@ -48,8 +47,8 @@ async def _register_blocks(name: str, deadline_s: float) -> None:
     for block in (*Settings.__subclasses__(),):
         await block.aregister_type_and_schema()
     try:
-        known = cast("Fleet", await Fleet.aload(name))
-    except ValueError:
+        known = await load_fleet(name, "Is the server running?")
+    except NoFleetError:
         known = Fleet()
     wanted = known.with_environment()
     await wanted.asave(name, overwrite=True)

@@ -57,7 +57,7 @@ def read_documents(text: str) -> list[object]:
     except RecursionError as error:
         message = "this is nested too deeply, nothing was applied"
         raise InvalidInputError(message) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         message = f"this is not YAML, nothing was applied: {' '.join(str(error).split())}"
         raise InvalidInputError(message) from error
 

@@ -13,10 +13,11 @@ from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Coordinator
-from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError
+from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError, TransientError
 from blocks.fleet import Workers
 from blocks.models.base import Json
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
@@ -80,13 +81,16 @@ class Consumer:
                 running.add(batch)
                 batch.add_done_callback(running.discard)
                 batch.add_done_callback(lambda _: slots.release())
+                batch.add_done_callback(_log_failure)
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.drain_s):
                     await receiver.close()
                     await asyncio.gather(*running, return_exceptions=True)
-            for batch in running:
+            left = list(running)
+            for batch in left:
                 batch.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _next(self, receiver: WorkReceiver, over: asyncio.Event) -> list[Request]:
         if not self.coordinator.connected:
@@ -106,6 +110,11 @@ class Consumer:
         except DependencyUnavailableError as error:
             self._doubt = True
             await self.degraded.enter(DegradedMode.NO_STORE, error)
+            await _pause(over, AGAIN_S)
+            return []
+        except ReplicoreError as error:
+            self._doubt = True
+            _logger.warning("work could not be claimed: %s", error)
             await _pause(over, AGAIN_S)
             return []
         if requests:
@@ -158,17 +167,19 @@ class Consumer:
                 await self._finish(ended)
             except DependencyUnavailableError as error:
                 await self.degraded.enter(DegradedMode.NO_STORE, error)
-                await asyncio.sleep(AGAIN_S)
+            except TransientError as error:
+                _logger.warning("finished work could not be reported yet: %s", error)
             else:
                 return
+            await asyncio.sleep(AGAIN_S)
 
     async def _part(self, kind: WorkKind, items: list[Request]) -> list[Ended]:
         verb = orchestrate_batch if kind is WorkKind.ORCHESTRATE else discover_batch
         subjects = [item.subject for item in items]
         try:
             return await verb(self, subjects)
-        except DependencyUnavailableError as error:
-            return [Ended(key=item.key, error=str(error)) for item in items]
+        except TransientError as error:
+            return [Ended(key=item.key, error=str(error), transient=True) for item in items]
         except Exception as error:
             _logger.exception("a batch of %d %s failed unexpectedly", len(items), kind)
             return [Ended(key=item.key, error=f"{type(error).__name__}: {error}") for item in items]
@@ -181,7 +192,19 @@ class Consumer:
             await self.store.commit(Change(drafts=tuple(_dead(item) for item in dead)), now=now)
 
 
-@task(name="orchestrate", task_run_name="orchestrate {subjects}", cache_policy=NO_CACHE)
+def _run_name() -> str:
+    """A task run's name of bounded length, whatever the batch."""
+    subjects = task_run.parameters.get("subjects") or ["?"]
+    more = f" and {len(subjects) - 1} more" if len(subjects) > 1 else ""
+    return f"{task_run.task_name} {str(subjects[0])[:100]}{more}"
+
+
+def _log_failure(batch: asyncio.Task[None]) -> None:
+    if not batch.cancelled() and (error := batch.exception()) is not None:
+        _logger.error("a batch ended unexpectedly; its work is given back with the shift", exc_info=error)
+
+
+@task(name="orchestrate", task_run_name=_run_name, cache_policy=NO_CACHE)
 async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
     """Take a batch of clusters through the cycle; what fails for one is that one's error."""
     turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps())
@@ -190,13 +213,14 @@ async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list
         Ended(
             key=f"{WorkKind.ORCHESTRATE}:{report.key}",
             error=report.error if report.outcome is CycleOutcome.FAILED else None,
+            transient=report.key in result.transient,
             next_at=result.follow_up.get(report.key),
         )
         for report in result.reports
     ]
 
 
-@task(name="discover", task_run_name="discover {subjects}", cache_policy=NO_CACHE)
+@task(name="discover", task_run_name=_run_name, cache_policy=NO_CACHE)
 async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
     """Ask a batch of sources; a source that fails is in its report, and asked again at its next turn."""
 
@@ -208,7 +232,7 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[En
         except (BusyError, NotFoundError) as error:
             _logger.info("%s: %s", subject, error)
         except ReplicoreError as error:
-            return Ended(key=key, error=str(error))
+            return Ended(key=key, error=str(error), transient=isinstance(error, TransientError))
         return Ended(key=key)
 
     return list(await asyncio.gather(*(one(subject) for subject in subjects)))

@@ -17,7 +17,16 @@ from enum import Enum
 from typing import Any
 
 from blocks.coordinator.protocol import Claim
-from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError
+from blocks.errors import (
+    BusyError,
+    DependencyUnavailableError,
+    FencedError,
+    LockLostError,
+    NotFoundError,
+    RecordError,
+    ReplicoreError,
+    TransientError,
+)
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.report import Choice, CycleOutcome, Report
@@ -53,6 +62,7 @@ class _Done:
     report: Report
     unchanged: tuple[Settled, Claim] | None = None
     follow_up: datetime | None = None
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,8 @@ class Result:
     reports: tuple[Report, ...]
     follow_up: Mapping[str, datetime] = field(default_factory=dict)
     """By cluster key, when to look again before the cluster's turn: something is under way there."""
+    transient: frozenset[str] = frozenset()
+    """Clusters whose failure says nothing about them: superseded, a lock in doubt, a record changed by a person."""
 
 
 async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_s: float = 0.0) -> Result:
@@ -84,18 +96,25 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
         broken = [_failed(ref, begun, loaded.unreadable[ref.key]) for ref in mine if ref.key in loaded.unreadable]
         whole = [ref for ref in mine if ref.key not in loaded.unreadable]
         done = await _all(
-            _cluster(turn, ref, loaded.views.get(ref.key), held.claims[ref.key], mode, begun) for ref in whole
+            _cluster(_own(turn), ref, loaded.views.get(ref.key), held.claims[ref.key], mode, begun) for ref in whole
         )
         unchanged = [one.unchanged for one in done if one.unchanged is not None]
         if unchanged:
             await turn.steps("save", save_seen, turn.store, unchanged, turn.clock())
     finally:
         await turn.steps("unlock", let_go, turn.coordinator, list(held.claims.values()))
-    busy = [_skipped(ref, begun, BUSY) for ref in clusters if ref.key not in held.claims]
+    busy = [_skipped(ref, begun, BUSY) for ref in clusters if ref.key in held.busy]
+    lost = [_failed(ref, begun, held.why_superseded(ref.key)) for ref in clusters if ref.key in held.superseded]
     return Result(
-        reports=(*(one.report for one in done), *broken, *busy),
+        reports=(*(one.report for one in done), *broken, *busy, *lost),
+        transient=frozenset(held.superseded) | {one.report.key for one in done if one.transient},
         follow_up={one.report.key: one.follow_up for one in done if one.follow_up is not None},
     )
+
+
+def _own(turn: Turn) -> Turn:
+    """The turn of one cluster of a batch: it measures its own phases. A watched run has one cluster and one measure."""
+    return turn if turn.steps.watched else replace(turn, steps=turn.steps.fork())
 
 
 async def _all(ways: Iterable[Coroutine[Any, Any, _Done]]) -> list[_Done]:
@@ -124,7 +143,8 @@ async def cycle_one(turn: Turn, ref: ClusterRef, mode: Mode, *, wait_s: float) -
     if report.notes == (BUSY,):
         holder = "another worker (see `replictl locks`)"
         raise BusyError("lock", str(ref), holder)
-    return report.evolve(phases_ms={phase: round(ms, 2) for phase, ms in turn.steps.phases_ms.items()})
+    phases_ms = {phase: round(ms, 2) for phase, ms in turn.steps.phases_ms.items()}
+    return report.evolve(phases_ms={**report.phases_ms, **phases_ms})
 
 
 async def _cluster(
@@ -140,25 +160,38 @@ async def _cluster(
         return await _through(turn, view, claim, mode, report)
     except DependencyUnavailableError:
         raise
+    except (FencedError, LockLostError) as error:
+        return _Done(_failed(ref, begun, str(error)), transient=True)
     except ReplicoreError as error:
-        return _Done(report.evolve(outcome=CycleOutcome.FAILED, error=str(error)))
+        return await _told(turn, _failed(ref, begun, str(error)), claim, transient=isinstance(error, TransientError))
     except Exception as error:
         _logger.exception("the cycle of %s failed unexpectedly", ref)
-        return _Done(report.evolve(outcome=CycleOutcome.FAILED, error=f"{type(error).__name__}: {error}"))
+        return await _told(turn, _failed(ref, begun, f"{type(error).__name__}: {error}"), claim)
+
+
+async def _told(turn: Turn, report: Report, claim: Claim, *, transient: bool = False) -> _Done:
+    """Keep the report of a failed cycle, so that the latest is not the success before it."""
+    try:
+        await turn.steps("report", save_report, turn.store, report, claim, turn.clock())
+    except (FencedError, RecordError) as error:
+        _logger.warning("the report of %s could not be kept: %s", report.key, error)
+    return _Done(report, transient=transient)
 
 
 async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, report: Report) -> _Done:
+    # What agents do not have is known as of before the looks: a request on its way may have arrived since.
+    looked_at = turn.clock()
     looks = await turn.steps("poll", poll_nodes, turn.agents, view, only_with_actions=mode is Mode.ACT)
     stored: frozenset[str] = frozenset()
     if strangers(view, looks):
         stored = await turn.steps("load", load_strangers, turn.store, view, looks)
-    settled = _judged(turn.steps, view, looks, turn.clock(), stored)
+    settled = _judged(turn.steps, view, looks, looked_at, stored)
     events = 0
     if not settled.change.empty:
         events = await turn.steps("save", save, turn.store, settled, claim, turn.clock())
     dispatched, choice = Dispatched(), Choice()
     if mode is not Mode.OBSERVE:
-        chosen = choose(settled.view, now=turn.clock())
+        chosen = choose(settled.view, now=looked_at)
         choice = chosen.choice
         if chosen.actions:
             dispatched = await turn.steps(

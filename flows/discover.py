@@ -8,7 +8,7 @@ from datetime import datetime
 from prefect import flow
 
 from blocks.coordinator.protocol import Coordinator
-from blocks.errors import BusyError
+from blocks.errors import BusyError, FencedError
 from blocks.fleet import Connections
 from blocks.models.ids import SourceRef
 from blocks.models.source import SourceReport
@@ -66,6 +66,8 @@ async def discover_source(
     """
     held = await steps("lock", hold_source, coordinator, store, ref, "discover", wait_s)
     name = source_lock(ref)
+    if name in held.superseded:
+        raise FencedError(held.why_superseded(name))
     if name not in held.claims:
         raise BusyError("lock", f"source {ref}", "another worker (see `replictl locks`)")
     try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, TransientError
@@ -27,6 +26,8 @@ RELAY_EVERY_S = 0.5
 SWEEP_EVERY_S = 2.0
 THOROUGH_EVERY_S = 30.0
 """Mending the timetable and asking Prefect for zombies costs more, and is done so often."""
+THOROUGH_AGAIN_S = 5.0
+"""The same after it failed: a frozen Prefect must not hold up the saving of orphaned work."""
 AGAIN_S = 1.0
 FAILURES_MAX = 5
 """After so many failures in a row the duty is given back, so that another worker may have better luck."""
@@ -87,6 +88,7 @@ class Duty:
                 for mode in self.proves:
                     await degraded.leave(mode)
             except DependencyUnavailableError as error:
+                failures += 1
                 await degraded.enter(_mode_of(error), error)
                 await _pause(over, AGAIN_S)
             except TransientError as error:
@@ -119,7 +121,7 @@ def duties(
     degraded: Degraded,
 ) -> tuple[Duty, ...]:
     """The three duties."""
-    thorough_at = 0.0
+    thorough_at = clock()
 
     async def enqueue() -> bool:
         if (await enqueue_due.fn(store, queue, clock())).sent:
@@ -134,10 +136,12 @@ def duties(
 
     async def sweep() -> bool:
         nonlocal thorough_at
-        thorough = time.monotonic() >= thorough_at
+        thorough = clock() >= thorough_at
+        if thorough:
+            thorough_at = clock() + timedelta(seconds=THOROUGH_AGAIN_S)
         await sweep_once(coordinator, store, runs, clock, Steps(), thorough=thorough)
         if thorough:
-            thorough_at = time.monotonic() + THOROUGH_EVERY_S
+            thorough_at = clock() + timedelta(seconds=THOROUGH_EVERY_S)
             await degraded.leave(DegradedMode.NO_PREFECT)
         return False
 

@@ -26,6 +26,10 @@ class Steps:
     """As Prefect task runs (a few milliseconds each), for runs that people start."""
     phases_ms: dict[str, float] = field(default_factory=dict)
 
+    def fork(self) -> Steps:
+        """Steps of one cluster of a batch: what was done for all counts for it too."""
+        return Steps(watched=self.watched, phases_ms=dict(self.phases_ms))
+
     async def __call__(self, phase: str, verb: Task[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb as a part of a phase."""
         begun = time.monotonic()

@@ -85,8 +85,23 @@ def _told(before: Wanted | None, after: Namespace | Source | ClusterSpec, who: s
             type_, stream = EventType.SOURCE_APPLIED, after.namespace
         case _:
             type_, stream = EventType.CLUSTER_SPEC_APPLIED, after.key
-    data: dict[str, Json] = {"who": who, "before": plain(before) if before is not None else None, "after": plain(after)}
+    data: dict[str, Json] = {
+        "who": who,
+        "before": _shown(before) if before is not None else None,
+        "after": _shown(after),
+    }
     return EventDraft(type=type_, stream=stream, subject=after.key, data=data)
+
+
+def _shown(record: Wanted) -> Json:
+    """A record as an event may tell of it: of a source's body only the names, of its URL nothing that may be a secret."""
+    shown = plain(record)
+    if isinstance(record, Source) and isinstance(shown, dict):
+        url = record.http.url
+        http = {**record.http.model_dump(mode="json", exclude={"url", "body"}), "body": sorted(record.http.body)}
+        port = f":{url.port}" if url.port is not None else ""
+        shown["http"] = {**http, "url": f"{url.scheme}://{url.host}{port}{url.path or ''}"}
+    return shown
 
 
 def _applied(record: Wanted, effect: Effect) -> Applied:

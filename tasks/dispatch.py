@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ MARGIN_S = 0.5
 """So much of the lock must be left beyond the longest time that the request may take, in seconds."""
 BUDGET_MIN_S = 1.0
 """A request that could have less time than this is not sent at all."""
+
+_logger = logging.getLogger("replicore.dispatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,31 @@ async def dispatch(
         await store.commit(Change(swaps=tuple(intents)), now=clock(), fence=fence_of(claim))
     except ConflictError:
         return Dispatched(notes=("a person changed an action just now; nothing was sent",))
-    results = await asyncio.gather(
-        *(_send(agents, coordinator, view, claim, action, budget_s, clock) for action in intents)
+    answers = await asyncio.gather(
+        *(_send(agents, coordinator, view, claim, action, budget_s, clock) for action in intents),
+        return_exceptions=True,
     )
-    return await _record(store, view, claim, list(zip(intents, results, strict=True)), clock)
+    results = [(action, _value(action, answer)) for action, answer in zip(intents, answers, strict=True)]
+    if any(sent.superseded for _, sent in results) and not await coordinator.confirm(claim):
+        msg = f"an agent of {view.ref} has seen a newer holder than {claim.fence}, and the lock is no longer ours"
+        raise FencedError(msg)
+    return await _record(store, view, claim, results, clock)
+
+
+def _value(action: Action, answer: Sent | BaseException) -> Sent:
+    """What came of sending one action, as a value: what goes wrong with one must not hide what came of the others."""
+    if isinstance(answer, Sent):
+        if answer.superseded:  # judged by the caller; while the lock is ours, it is that agent's own memory
+            return answer.evolve(failed=f"its agent has seen a newer fencing token than {_fence(action)}")
+        return answer
+    if not isinstance(answer, Exception):
+        raise answer
+    _logger.error("sending action %s failed unexpectedly", action.action_id, exc_info=answer)
+    return Sent(accepted=False, failed=f"{type(answer).__name__}: {answer}", maybe_sent=True)
+
+
+def _fence(action: Action) -> str:
+    return action.intent.fence if action.intent is not None else "ours"
 
 
 def _budget_s(coordinator: Coordinator, claim: Claim, view: ClusterView) -> float:
@@ -100,7 +124,11 @@ async def _send(
         return Sent(accepted=False, failed="the lock could no longer be proven just before sending")
     if action.intent is None or clock() + timedelta(seconds=budget_s) > action.intent.answer_by:
         return Sent(accepted=False, failed="saving the intent took so long that the time to send had passed")
-    return await agents.send(target_of(view, node), action, claim.fence, budget_s)
+
+    def proof() -> float:
+        return coordinator.remaining_s(claim) - MARGIN_S if coordinator.connected else 0.0
+
+    return await agents.send(target_of(view, node), action, claim.fence, budget_s, proof=proof)
 
 
 async def _record(
@@ -110,9 +138,6 @@ async def _record(
     results: Sequence[tuple[Action, Sent]],
     clock: Callable[[], datetime],
 ) -> Dispatched:
-    if any(sent.superseded for _, sent in results):
-        msg = f"an agent of {view.ref} has seen a newer holder than {claim.fence}"
-        raise FencedError(msg)
     now, jitter = clock(), random.Random()  # noqa: S311 - spreads retries, hides nothing
     attempts_max = view.namespace.settings.schedule_attempts_max
     after = tuple(
@@ -125,4 +150,5 @@ async def _record(
         note = "a person changed an action while it was sent; the next cycle asks its agent"
         return Dispatched(actions=tuple(before for before, _ in results), notes=(note,))
     accepted = sum(sent.accepted for _, sent in results)
-    return Dispatched(actions=after, sent=accepted, failed=len(results) - accepted)
+    notes = tuple(f"action {action.action_id}: {note}" for action, sent in results for note in sent.notes)
+    return Dispatched(actions=after, sent=accepted, failed=len(results) - accepted, notes=notes)

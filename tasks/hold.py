@@ -23,6 +23,15 @@ class Held:
     """By lock name: a cluster's key, or `source_lock` of a source."""
     busy: tuple[str, ...] = ()
     """Those that somebody else holds."""
+    superseded: tuple[str, ...] = ()
+    """Those whose lock was free and for which the store has seen a newer fence than ZooKeeper gave us."""
+
+    def why_superseded(self, name: str) -> str:
+        """What a person must know of a fence that is older than the store's."""
+        return (
+            f"the store has seen a newer fence for {name} than ZooKeeper gives now. Once is a race; again and again means "
+            "that ZooKeeper lost its data: raise the generation (docs/operating.md)"
+        )
 
 
 def source_lock(source: SourceRef) -> str:
@@ -76,7 +85,8 @@ async def _hold(coordinator: Coordinator, store: Store, names: list[str], purpos
     lost = [claims[name] for name in superseded]
     await coordinator.give_back(lost)
     held = {name: claim for name, claim in claims.items() if name not in superseded}
-    return Held(claims=held, busy=tuple(name for name in names if name not in held))
+    busy = tuple(name for name in names if name not in claims)
+    return Held(claims=held, busy=busy, superseded=tuple(sorted(superseded)))
 
 
 @task(name="let go", cache_policy=NO_CACHE)

@@ -80,6 +80,7 @@ def target_of(view: ClusterView, node: DiscoveredNode) -> Target:
         node_id=node.node_id,
         agent_address=node.agent_address,
         protocol=known.protocol if known is not None and known.agent_address == node.agent_address else None,
+        only=view.namespace.settings.agent_protocol,
         tls=view.namespace.tls,
         timeout_s=view.namespace.settings.agent_timeout,
     )

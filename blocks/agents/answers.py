@@ -23,11 +23,18 @@ class Answer:
     body: bytes = b""
     location: str | None = None
     """Where a redirect points to."""
+    retry_after_s: float | None = None
+    """How long it asks to be left alone, in seconds."""
 
     @property
     def ok(self) -> bool:
         """Whether it is a success."""
         return 200 <= self.status < 300  # noqa: PLR2004 - what HTTP calls success
+
+    @property
+    def busy(self) -> bool:
+        """Whether it says "not now": a proxy that is overloaded, or whose agent is being restarted."""
+        return self.status in {429, 503}
 
     @property
     def html(self) -> bool:

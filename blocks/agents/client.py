@@ -3,22 +3,28 @@
 Guarantees: a failure is a value of its node; a look takes at most twice the request's deadline, counted from when it is
 given its place, and keeps the parts that came in time; at most `concurrency` looks run at once, so that hanging nodes cost
 places for a bounded time and never break the deadline of others; sending has places of its own and does not wait behind
-looks; an action is sent exactly once per call.
-Failure modes: an agent that cannot be reached, is no agent, or speaks a protocol we do not is a `Failure` that says so.
+looks; an action is sent exactly once per call, and never two at a time to one agent (some check for duplicates too late).
+Failure modes: an agent that cannot be reached or is no agent is a `Failure` that says so; one that asks to be left alone for a
+moment (429, 503) is asked once more within the look.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 from blocks.agents.answers import Answer
 from blocks.agents.detection import Detected, detect
 from blocks.agents.dialect import Ask, Dialect
-from blocks.agents.protocol import Target
+from blocks.agents.protocol import Proof, Target
+from blocks.agents.protocol_a import ProtocolA
 from blocks.agents.protocol_b import ProtocolB
 from blocks.agents.settings import AgentsSettings
 from blocks.agents.transport import Transport, base_url
@@ -31,19 +37,29 @@ from blocks.models.sent import Sent
 from blocks.tls.contexts import TlsContexts
 
 DIALECTS: Mapping[Protocol, Dialect] = {
+    Protocol.A: ProtocolA(),
     Protocol.B: ProtocolB(),
 }
+PAUSE_S = (0.1, 0.4)
+"""How long a busy agent that says nothing more is left alone within a look, from and to, in seconds."""
+PAUSE_MAX_S = 2.0
+"""One that asks for more than this is not asked again in the same look."""
 
 
 class HttpAgents:
     """All agents of the fleet; `async with` it, or `connect` and `close`."""
 
-    def __init__(self, settings: AgentsSettings, contexts: TlsContexts | None = None) -> None:
+    def __init__(
+        self, settings: AgentsSettings, contexts: TlsContexts | None = None, jitter: random.Random | None = None
+    ) -> None:
         self._settings = settings
+        self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, hides nothing
         self._own_contexts = TlsContexts() if contexts is None else None
         self._transport = Transport(settings, contexts or self._own_contexts or TlsContexts())
         self._looks = asyncio.Semaphore(settings.concurrency)
         self._sends = asyncio.Semaphore(settings.concurrency)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By address, for agents that are being sent an action."""
 
     async def connect(self) -> None:
         """Get ready; agents are connected to when they are asked."""
@@ -70,7 +86,7 @@ class HttpAgents:
         """
         async with self._looks:
             ask = self._ask(target, time.monotonic() + 2 * target.timeout_s)
-            spoken = await self._spoken(ask, target.protocol)
+            spoken = await self._spoken(ask, target)
             if isinstance(spoken, Failure):
                 return Look(node_id=target.node_id, info=spoken)
             dialect, ask = spoken
@@ -80,61 +96,63 @@ class HttpAgents:
         """The agent's word on an action; None when the agent answers and does not know it."""
         async with self._sends:
             ask = self._ask(target, time.monotonic() + 2 * target.timeout_s)
-            spoken = await self._known(ask, target.protocol)
+            spoken = await self._known(ask, target)
             if isinstance(spoken, Failure):
                 return spoken
             dialect, ask = spoken
             return await dialect.action(ask, action_id)
 
-    async def send(self, target: Target, action: Action, fence: str, budget_s: float) -> Sent:
-        """Send an action with its fencing token, within `budget_s` seconds; never tried twice in here."""
+    async def send(
+        self, target: Target, action: Action, fence: str, budget_s: float, *, proof: Proof | None = None
+    ) -> Sent:
+        """See `Agents.send`."""
         end = time.monotonic() + budget_s
-        try:
-            async with asyncio.timeout(budget_s):
-                await self._sends.acquire()
-        except TimeoutError:
-            return Sent(accepted=False, failed="not sent: too many other actions are being sent")
-        try:
-            return await self._send(target, action, fence, end)
-        finally:
-            self._sends.release()
+        turn = self._turns.setdefault(target.agent_address, asyncio.Lock())
+        async with AsyncExitStack() as places:
+            try:
+                async with asyncio.timeout(budget_s):
+                    await places.enter_async_context(turn)
+                    await places.enter_async_context(self._sends)
+            except TimeoutError:
+                return Sent(accepted=False, failed="not sent: too many other actions are being sent")
+            return await self._send(target, action, fence, end, proof)
 
-    async def _send(self, target: Target, action: Action, fence: str, end: float) -> Sent:
-        spoken = await self._known(self._ask(target, end), target.protocol)
+    async def _send(self, target: Target, action: Action, fence: str, end: float, proof: Proof | None) -> Sent:
+        spoken = await self._known(self._ask(target, end), target)
         if isinstance(spoken, Failure):
             return Sent(accepted=False, failed=spoken.reason)
         dialect, _ = spoken
         post = dialect.post(action, fence)
-        budget_s = min(target.timeout_s, end - time.monotonic())
+        if isinstance(post, Failure):
+            return Sent(accepted=False, refused=post.reason)
+        budget_s = min(target.timeout_s, end - time.monotonic(), proof() if proof is not None else math.inf)
         if budget_s <= 0:
-            return Sent(accepted=False, failed="not sent: no time was left")
+            return Sent(accepted=False, failed="not sent: no time was left, or the lock could no longer be proven")
         try:
             url = base_url(target.agent_address) + post.path
             answer = await self._transport.post(url, self._tls(target), post.body, dict(post.headers), budget_s)
         except AgentError as error:
-            return Sent(accepted=False, failed=error.reason, maybe_sent=error.sent)
-        return dialect.sent(answer, action.action_id)
+            return Sent(accepted=False, failed=error.reason, maybe_sent=error.sent, notes=post.notes)
+        return dialect.sent(answer, action.action_id).evolve(notes=post.notes)
 
-    async def _known(self, ask: Ask, remembered: Protocol | None) -> tuple[Dialect, Ask] | Failure:
-        """Believe what is remembered; a look would have noticed a change."""
-        if remembered is None:
-            return await self._spoken(ask, None)
-        dialect = DIALECTS.get(remembered)
-        return _unsupported(remembered) if dialect is None else (dialect, ask)
+    async def _known(self, ask: Ask, target: Target) -> tuple[Dialect, Ask] | Failure:
+        """Believe what is demanded or remembered; a look would have noticed a change."""
+        known = target.only or target.protocol
+        return (DIALECTS[known], ask) if known is not None else await self._spoken(ask, target)
 
-    async def _spoken(self, ask: Ask, remembered: Protocol | None) -> tuple[Dialect, Ask] | Failure:
-        detected: Detected | Failure = await detect(ask, remembered)
+    async def _spoken(self, ask: Ask, target: Target) -> tuple[Dialect, Ask] | Failure:
+        detected: Detected | Failure = await detect(ask, target.protocol, target.only)
         if isinstance(detected, Failure):
             return detected
-        dialect = DIALECTS.get(detected.protocol)
-        return _unsupported(detected.protocol) if dialect is None else (dialect, detected.replayed(ask))
+        return DIALECTS[detected.protocol], detected.replayed(ask)
 
     def _ask(self, target: Target, end: float) -> Ask:
         """A way to GET paths of one agent until the moment `end` of the monotonic clock."""
         late = f"not asked: the deadline of {2 * target.timeout_s:.3g} s for the whole node has passed"
         root: str | None = None
+        patient = True
 
-        async def ask(path: str) -> Answer | Failure:
+        async def once(path: str) -> Answer | Failure:
             nonlocal root
             left = end - time.monotonic()
             if left <= 0:
@@ -145,11 +163,19 @@ class HttpAgents:
             except AgentError as error:
                 return Failure(reason=error.reason, status=error.status)
 
+        async def ask(path: str) -> Answer | Failure:
+            nonlocal patient
+            answer = await once(path)
+            if isinstance(answer, Failure) or not answer.busy or not patient:
+                return answer
+            patient = False
+            pause_s = self._jitter.uniform(*PAUSE_S) + (answer.retry_after_s or 0.0)
+            if pause_s > min(PAUSE_MAX_S, (end - time.monotonic()) / 2):
+                return answer
+            await asyncio.sleep(pause_s)
+            return await once(path)
+
         return ask
 
     def _tls(self, target: Target) -> Tls | None:
         return target.tls if target.tls is not None else self._settings.tls
-
-
-def _unsupported(protocol: Protocol) -> Failure:
-    return Failure(reason=f"the agent speaks protocol {protocol}, which is not supported yet")

@@ -1,7 +1,8 @@
 """Which wire protocol an agent speaks. The remembered one is tried first, so that knowing it costs no request.
 
 Only a clear answer decides: 404 and 405 mean "not this one", a recognised body means "this one", everything else is a
-failure of the node and says nothing about the protocol.
+failure of the node and says nothing about the protocol. The probe is the first request of every look, so an agent that was
+upgraded in place (or back) is asked in its new protocol by the very look that notices.
 """
 
 from __future__ import annotations
@@ -51,10 +52,18 @@ _PROBES: dict[Protocol, tuple[str, Callable[[dict[str, object]], bool]]] = {
 }
 
 
-async def detect(ask: Ask, remembered: Protocol | None) -> Detected | Failure:
-    """Find out which protocol an agent speaks, or why that cannot be said."""
+async def detect(ask: Ask, remembered: Protocol | None, only: Protocol | None = None) -> Detected | Failure:
+    """Find out which protocol an agent speaks, or why that cannot be said.
+
+    Args:
+        ask: how the agent is asked.
+        remembered: what it spoke last time; tried first.
+        only: what it must speak; nothing else is tried.
+    """
     last = Answer(404)
     for protocol in sorted(_PROBES, key=lambda candidate: candidate is not (remembered or Protocol.B)):
+        if only not in {None, protocol}:
+            continue
         path, recognises = _PROBES[protocol]
         answer = await ask(path)
         if isinstance(answer, Failure):
@@ -64,6 +73,11 @@ async def detect(ask: Ask, remembered: Protocol | None) -> Detected | Failure:
         if answer.status not in _NOT_HERE:
             return _stranger(answer)
         last = answer
+    if only is not None:
+        path = _PROBES[only][0]
+        return Failure(
+            reason=f"no agent of protocol {only}, which its namespace demands: no /{path}", status=last.status
+        )
     return Failure(reason="not an agent: it knows neither /info/node nor /info/agent", status=last.status)
 
 

@@ -6,7 +6,7 @@ size cap, every list an item cap; redirects are not followed; nothing an agent s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from blocks.models.action import Action
@@ -24,9 +24,14 @@ class Target(Fact):
     agent_address: str
     protocol: WireProtocol | None = None
     """Remembered from last time; None: find out."""
+    only: WireProtocol | None = None
+    """Demanded by people: no other is tried, whatever is remembered; None: any."""
     tls: Tls | None = None
     timeout_s: float = 10.0
     """Deadline of one request; the look as a whole gets at most twice that."""
+
+
+Proof = Callable[[], float]
 
 
 class Agents(Protocol):
@@ -40,5 +45,11 @@ class Agents(Protocol):
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
         """The agent's word on an action; None when the agent answers and does not know it."""
 
-    async def send(self, target: Target, action: Action, fence: str, budget_s: float) -> Sent:
-        """Send an action with its fencing token, within `budget_s` seconds; never tried twice in here."""
+    async def send(
+        self, target: Target, action: Action, fence: str, budget_s: float, *, proof: Proof | None = None
+    ) -> Sent:
+        """Send an action with its fencing token, within `budget_s` seconds; never tried twice in here.
+
+        `proof` is asked right before the request is written: for how many seconds the right to send it still lasts. The
+        request gets no more time than that, and is not sent when there is none.
+        """

@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from urllib.parse import quote
 
-import orjson
 from pydantic import ValidationError
 
 from blocks.agents import facts
-from blocks.agents.answers import NOT_FOUND, Answer, failure_of, json_items, json_object
-from blocks.agents.dialect import FENCE_KEY, Ask, Post, details, read
+from blocks.agents.actions import STATES, encoded, read_actions, sent, unknown
+from blocks.agents.answers import Answer, json_items, json_object
+from blocks.agents.dialect import FENCE_KEY, Ask, Post, read
 from blocks.models.action import Action, ActionState
-from blocks.models.look import ActionsInfo, AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.look import AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
 from blocks.models.node import NodeStatus, Protocol, Version
 from blocks.models.sent import Sent
 
-CONFLICT = 409
-SUPERSEDED = 412
-REFUSED = frozenset({400, 413, 422})
-MAYBE_SENT = frozenset({500, 502, 504})
-
 _OWN_STATUSES = {NodeStatus.UNREACHABLE, NodeStatus.INCOMPLETE}
 _STATUSES = {status.value.replace("_", ""): status for status in NodeStatus if status not in _OWN_STATUSES}
-_STATES = {state.value: state for state in (ActionState.NEW, ActionState.RUNNING, ActionState.DONE, ActionState.FAILED)}
 _NOT_LETTERS = re.compile(r"[^A-Za-z]")
 
 
@@ -72,17 +67,9 @@ def shards_info(answer: Answer) -> ShardsInfo | Failure:
     return items if isinstance(items, Failure) else facts.shards(items)
 
 
-def listed_ids(answer: Answer) -> tuple[str, ...] | Failure | None:
-    """The ids in a list of actions; None when there is no such list, because actions are switched off."""
-    if answer.status == NOT_FOUND and not answer.html:
-        return None
-    items = json_items(answer, "actions")
-    return items if isinstance(items, Failure) else facts.action_ids(items)
-
-
 def agent_action(answer: Answer, asked: str) -> AgentAction | Failure | None:
     """What `/action/ID` says; None when the agent does not know the action."""
-    if answer.status == NOT_FOUND and not answer.html:
+    if unknown(answer):
         return None
     value = json_object(answer)
     if isinstance(value, Failure):
@@ -100,20 +87,6 @@ def agent_action(answer: Answer, asked: str) -> AgentAction | Failure | None:
         return Failure(reason="the action has no usable kind", status=answer.status)
 
 
-def sent(answer: Answer, action_id: str) -> Sent:
-    """What the answer to a sent action means; a success that names another action, or is no JSON, proves nothing."""
-    if answer.status == CONFLICT:
-        return Sent(accepted=True)
-    if answer.ok:
-        return _confirmed(answer, action_id)
-    failure = failure_of(answer)
-    if answer.status == SUPERSEDED:
-        return Sent(accepted=False, superseded=True)
-    if answer.status in REFUSED:
-        return Sent(accepted=False, refused=failure.reason)
-    return Sent(accepted=False, failed=failure.reason, maybe_sent=answer.status in MAYBE_SENT)
-
-
 class ProtocolB:
     """Wire protocol B, as `blocks.agents.dialect.Dialect` wants it."""
 
@@ -124,15 +97,7 @@ class ProtocolB:
             return Look(node_id=node_id, info=info)
         store = await read(ask, "info/store", store_info)
         shards = await read(ask, "info/shards", shards_info)
-        actions = await _actions(ask)
-        known = await details(self, ask, actions, action_ids, details_max)
-        if isinstance(actions, ActionsInfo):
-            over = set(actions.finished).intersection(actions.queue)
-            actions = (
-                actions.evolve(queue=tuple(listed for listed in actions.queue if listed not in over))
-                if over
-                else actions
-            )
+        actions, known = await read_actions(ask, partial(self.action, ask), action_ids, details_max)
         return Look(node_id=node_id, info=info, store=store, shards=shards, actions=actions, details=known)
 
     async def action(self, ask: Ask, action_id: str) -> AgentAction | Failure | None:
@@ -148,22 +113,11 @@ class ProtocolB:
             "created_time": action.created_at.isoformat().replace("+00:00", "Z"),
             "metadata": {**action.metadata, FENCE_KEY: fence},
         }
-        return Post("action", orjson.dumps(body))
+        return Post("action", encoded(body))
 
     def sent(self, answer: Answer, action_id: str) -> Sent:
         """What the answer to that request means."""
         return sent(answer, action_id)
-
-
-async def _actions(ask: Ask) -> ActionsInfo | Failure:
-    queue = await read(ask, "actions/queue", listed_ids)
-    if isinstance(queue, Failure):
-        return queue
-    if queue is None:
-        return ActionsInfo(enabled=False)
-    # The queue is read first: what finishes in between is then in both lists, never in none.
-    finished = await read(ask, "actions/finished", listed_ids)
-    return finished if isinstance(finished, Failure) else ActionsInfo(queue=queue, finished=finished or ())
 
 
 def _status(word: str, told: str | None) -> tuple[NodeStatus, str | None]:
@@ -174,7 +128,7 @@ def _status(word: str, told: str | None) -> tuple[NodeStatus, str | None]:
 
 
 def _agent_action(value: dict[str, object], state: dict[str, object], phase: str) -> AgentAction:
-    known = _STATES.get(phase.strip().upper())
+    known = STATES.get(phase.strip().upper())
     error = facts.error_text(state.get("error", value.get("error")))
     if known is None:
         error = facts.text(f"the agent says its state is {phase}" + (f": {error}" if error else ""))
@@ -192,13 +146,3 @@ def _agent_action(value: dict[str, object], state: dict[str, object], phase: str
             "error": error,
         }
     )
-
-
-def _confirmed(answer: Answer, action_id: str) -> Sent:
-    if not answer.body.strip():
-        return Sent(accepted=True)
-    value = json_object(answer)
-    if not isinstance(value, Failure) and facts.action_id(value.get("id")) == facts.action_id(action_id):
-        return Sent(accepted=True)
-    reason = value.reason if isinstance(value, Failure) else "the answer is about another action"
-    return Sent(accepted=False, failed=reason, maybe_sent=True)

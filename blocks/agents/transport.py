@@ -2,13 +2,14 @@
 
 Guarantees: no redirects, cookies, proxies or credentials from the environment; a GET on a connection that the agent had
 already closed is repeated once on a new one; a POST always has a connection of its own and is never repeated, so that a
-failed one is known to have been sent or not. Names are resolved by threads of its own: a slow resolver stops nobody else.
+failed one is known to have been sent or not, and carries no header but its own (agents of protocol A keep them). Names are resolved by threads of its own: a slow resolver stops nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 import time
@@ -17,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -38,6 +38,7 @@ ROOT = "api/unstable"
 RESOLVER_THREADS = 16
 HTTPS_PORT = 443
 _NO_URL = "the agent's address is not an http or https URL"
+_WHOLE = re.compile(r"[0-9]{1,6}")
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "replicante-core"}
 
 
@@ -59,32 +60,29 @@ class _TooLargeError(Exception):
 
 
 class Transport:
-    """Two sessions for all agents: one with kept connections for GET, one with a new connection for each POST."""
+    """A session with kept connections for the GETs of all agents, and a session of its own for each POST."""
 
     def __init__(self, settings: AgentsSettings, contexts: TlsContexts) -> None:
         self._settings = settings
         self._contexts = contexts
         self._threads: ThreadPoolExecutor | None = None
         self._kept: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._tracing = aiohttp.TraceConfig()
+        self._tracing.on_connection_create_end.append(_note_connected)
 
     async def open(self) -> None:
-        """Make the sessions; connections are made when needed."""
+        """Make the session; connections are made when needed."""
         if self._kept is not None:
             return
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="agents-resolver")
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_create_end.append(_note_connected)
-        self._kept = self._session(keepalive_timeout=max(self._settings.keepalive_s, 0.001))
-        self._fresh = self._session([tracing], force_close=True)
+        self._kept = self._session()
 
     async def close(self) -> None:
         """Close all connections."""
-        kept, fresh, threads = self._kept, self._fresh, self._threads
-        self._kept = self._fresh = self._threads = None
-        for session in (kept, fresh):
-            if session is not None:
-                await session.close()
+        kept, threads = self._kept, self._threads
+        self._kept = self._threads = None
+        if kept is not None:
+            await kept.close()
         if threads is not None:
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -94,7 +92,7 @@ class Transport:
         Raises:
             AgentError: there was no complete answer, for the reason given.
         """
-        return await self._request(self._kept, "GET", url, tls, timeout_s)
+        return await self._request(self._connected(), "GET", url, tls, timeout_s)
 
     async def post(
         self, url: str, tls: Tls | None, body: bytes, headers: Mapping[str, str], timeout_s: float
@@ -104,12 +102,21 @@ class Transport:
         Raises:
             AgentError: there was no complete answer; `sent` says whether the request may have arrived all the same.
         """
+        self._connected()
         headers = {"Content-Type": "application/json", **headers}
-        return await self._request(self._fresh, "POST", url, tls, timeout_s, body, headers)
+        # A connector that always closes would say so in a header; a session of one request closes without a word.
+        async with self._session([self._tracing]) as session:
+            return await self._request(session, "POST", url, tls, timeout_s, body, headers)
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._kept is None:
+            message = "not connected: use `async with`"
+            raise RuntimeError(message)
+        return self._kept
 
     async def _request(
         self,
-        session: aiohttp.ClientSession | None,
+        session: aiohttp.ClientSession,
         method: str,
         url: str,
         tls: Tls | None,
@@ -117,9 +124,6 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        if session is None:
-            message = "not connected: use `async with`"
-            raise RuntimeError(message)
         attempt = _Attempt(url, tls, timeout_s, time.monotonic() + timeout_s)
         async with _explained(attempt), asyncio.timeout(timeout_s):
             if url.startswith("https:"):
@@ -134,7 +138,8 @@ class Transport:
                 trace_request_ctx=attempt,
             ) as response:
                 content = await self._content(response)
-                return Answer(response.status, content, response.headers.get("Location"))
+                told = response.headers
+                return Answer(response.status, content, told.get("Location"), _seconds(told.get("Retry-After")))
 
     async def _content(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._settings.body_bytes_max
@@ -151,14 +156,14 @@ class Transport:
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _session(self, traces: list[aiohttp.TraceConfig] | None = None, **keeping: Any) -> aiohttp.ClientSession:
+    def _session(self, traces: list[aiohttp.TraceConfig] | None = None) -> aiohttp.ClientSession:
         settings = self._settings
         connector = aiohttp.TCPConnector(
             limit=0,
             use_dns_cache=settings.dns_cache_s > 0,
             ttl_dns_cache=settings.dns_cache_s,
             resolver=_Resolver(self._threads),
-            **keeping,
+            keepalive_timeout=max(settings.keepalive_s, 0.001),
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -187,6 +192,10 @@ def base_url(agent_address: str) -> str:
         message = "the agent's address must not carry credentials, a query or a fragment"
         raise AgentError(message)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/{ROOT}/"
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    return float(retry_after) if retry_after is not None and _WHOLE.fullmatch(retry_after.strip()) else None
 
 
 async def _note_connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:

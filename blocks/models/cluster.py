@@ -80,7 +80,7 @@ class ClusterState(_OfCluster):
     stores: tuple[Text, ...] = ()
     """What it is, `store version`, each once, sorted."""
     observed_at: Utc | None = None
-    """End of the last cycle that saw it."""
+    """When the last cycle that saw all of it began to look."""
     offsets_at: Utc | None = None
     """When offsets and lag of its nodes were last saved; they move all the time and are saved now and then."""
 

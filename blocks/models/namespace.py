@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, model_validator
 
 from blocks.models.base import Fact, Name, Seconds
+from blocks.models.node import Protocol
 
 
 class NamespaceStatus(StrEnum):
@@ -72,6 +73,8 @@ class NamespaceSettings(Fact):
     """Deadline of one request to an agent, in seconds."""
     orchestrate_interval: Seconds = 60.0
     """How often a cluster that says nothing else is looked after, in seconds."""
+    agent_protocol: Protocol | None = None
+    """The wire protocol that its agents must speak; None means that each is asked what it speaks."""
 
 
 class Namespace(Fact):

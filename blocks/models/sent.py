@@ -18,3 +18,5 @@ class Sent(Fact):
     """It could not be sent, or nobody knows whether it was."""
     maybe_sent: bool = False
     """With `failed`: the request may have reached the agent."""
+    notes: tuple[Text, ...] = ()
+    """What of the action the agent's protocol had no room for."""

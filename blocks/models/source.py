@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AnyHttpUrl, Field, SecretStr
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
 
 from blocks.models.base import Fact, Id, Json, Name, Seconds, Text, Utc
 from blocks.models.ids import SourceRef
@@ -29,6 +29,14 @@ class HttpDiscovery(Fact):
     timeout: Annotated[int, Field(ge=10, le=120_000)] = 3_000
     """Deadline of one page, in milliseconds."""
     tls: Tls | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, value: AnyHttpUrl) -> AnyHttpUrl:
+        if value.username or value.password:
+            msg = "no user and password in the URL: it is shown in listings; use a header"
+            raise ValueError(msg)
+        return value
 
 
 class Source(Fact):

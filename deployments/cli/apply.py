@@ -56,7 +56,7 @@ def gather(names: Sequence[str], *, recursive: bool) -> list[Manifest]:
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or "this is not UTF-8 text"
                 faults.append(Fault(str(path), reason))
-            except yaml.YAMLError as error:
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
                 faults.append(Fault(str(path), f"this is not YAML: {' '.join(str(error).split())}"))
             except InvalidInputError as error:
                 faults.append(Fault(str(path), error.message))

@@ -31,6 +31,10 @@ def choose(view: ClusterView, *, now: datetime) -> Chosen:
 
     An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
     agent could be asked and does not have it.
+
+    Args:
+        view: the cluster as the looks showed it.
+        now: when the looks began.
     """
     reasons = ["DEFAULT_TO_ALL"]
     node_actions = [action for action in view.actions.values() if action.node_id is not None and not action.state.final]

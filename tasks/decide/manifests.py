@@ -136,12 +136,18 @@ def _one(document: object, asked: Asked, number: int) -> Wanted:
     return reader(manifest, asked, number)
 
 
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+
+
 def _check_size(document: Mapping[Any, Any]) -> None:
     """Refuse what is nested too deeply, or is far bigger than its text (YAML aliases), before anything else walks through it."""
     left = VALUES_MAX
     todo: list[tuple[Any, int]] = [(document, 1)]
     while todo:
         value, depth = todo.pop()
+        if isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
+            message = f"the number {str(value)[:24]}... does not fit into 64 bits"
+            raise InvalidInputError(message)
         inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
         left -= 1 + len(inside)
         if left < 0:
@@ -213,7 +219,9 @@ def _json_bytes(value: object) -> int:
     try:
         return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     except ValueError as error:
-        message = "there is something in it that JSON has no form for: NaN, an infinite number, or half of a Unicode pair"
+        message = (
+            "there is something in it that JSON has no form for: NaN, an infinite number, or half of a Unicode pair"
+        )
         raise InvalidInputError(message) from error
 
 

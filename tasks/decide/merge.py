@@ -21,7 +21,7 @@ def merge(known: Node | None, discovered: DiscoveredNode, discovery: Discovery, 
         discovered: what its source says of it; the id and address are the source's.
         discovery: the cluster's discovery record.
         look: what the agent answered, part by part.
-        now: when the look ended.
+        now: when the look began.
     """
     facts: dict[str, Any] = dict(known) if known is not None else {"status_since": now}
     facts |= {
@@ -59,9 +59,9 @@ def _info(facts: dict[str, Any], info: NodeInfo | Failure, now: datetime) -> tup
     facts |= {
         "protocol": info.protocol,
         "agent_version": info.agent_version,
-        "store_id": info.store_id,
+        "store_id": info.store_id or facts.get("store_id"),
         "store_version": info.store_version or facts.get("store_version"),
-        "reported_node_id": info.node_id,
+        "reported_node_id": info.node_id or facts.get("reported_node_id"),
         "addresses": info.addresses,
         "attributes": info.attributes,
     }

@@ -108,7 +108,8 @@ def _lag(view: ClusterView) -> Iterator[Finding]:
 
 def _identity(view: ClusterView) -> Iterator[Finding]:
     for node in view.nodes.values():
-        if node.reported_node_id is not None and node.reported_node_id != node.node_id:
+        named = node.node_id != node.agent_address  # a source that has no names for nodes calls them by their address
+        if named and node.reported_node_id is not None and node.reported_node_id != node.node_id:
             yield Finding(evidence=f"its agent calls itself {node.reported_node_id!r}", node_id=node.node_id)
         if node.reported_cluster_id is not None and node.reported_cluster_id != view.spec.cluster_id:
             yield Finding(evidence=f"its store says cluster {node.reported_cluster_id!r}", node_id=node.node_id)

@@ -47,7 +47,7 @@ def settle(
     Args:
         view: as stored.
         looks: by node id. A node of the cluster without a look keeps what was known of it.
-        now: when the looks ended.
+        now: when the looks began.
         stored: actions that agents tell of and that the store has although the view has not.
     """
     nodes = _nodes(view, looks, now)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from blocks.models.action import Action, ActionState, Requester
 from blocks.models.base import Json
 from blocks.models.event import EventDraft, EventType
 from blocks.models.ids import ClusterRef
-from blocks.models.look import AgentAction, Look
+from blocks.models.look import AgentAction, Failure, Look
 from blocks.models.view import ClusterView
 from tasks.decide.diff import draft
 from tasks.decide.lifecycle import begun, may_move, moved, noted
@@ -65,7 +66,7 @@ def sync(
         for action_id, word in look.details.items():
             known = view.actions.get(action_id)
             if known is not None:
-                after = _settled(view, node_id, known, word, now)
+                after = _settled(view, node_id, known, word, now, _upgraded(view, node_id, look))
             else:
                 after = None if action_id in adopted else _adopted(view, node_id, word, now)
                 adopted.add(action_id)
@@ -128,13 +129,15 @@ def _subject(action: Action) -> str:
     return str(action.node) if action.node is not None else str(action.cluster)
 
 
-def _settled(view: ClusterView, node_id: str, known: Action, word: object, now: datetime) -> Action | None:
+def _settled(
+    view: ClusterView, node_id: str, known: Action, word: object, now: datetime, upgraded: str
+) -> Action | None:
     if known.node_id != node_id or known.state.final:
         return None
     if isinstance(word, AgentAction):
         return _agreed(known, word, now)
     if word is None and known.state.on_agent:
-        why = "the agent no longer knows it" + (_upgraded(view, node_id) or "")
+        why = f"the agent no longer knows it{upgraded}"
         return moved(known, ActionState.LOST, now=now, who=CORE, why=why, error=why)
     if word is None and known.intent is not None and known.intent.answer_by < now:
         attempts_max = view.namespace.settings.schedule_attempts_max
@@ -144,13 +147,20 @@ def _settled(view: ClusterView, node_id: str, known: Action, word: object, now: 
     return None
 
 
-def _upgraded(view: ClusterView, node_id: str) -> str | None:
+def _upgraded(view: ClusterView, node_id: str, look: Look) -> str:
+    """What to add to a loss when the agent speaks another protocol than before: its actions stayed behind."""
     node = view.nodes.get(node_id)
-    return f" (its agent speaks protocol {node.protocol})" if node is not None and node.protocol is not None else None
+    if node is None or node.protocol is None or isinstance(look.info, Failure) or look.info.protocol is node.protocol:
+        return ""
+    return f": it was replaced by one that speaks protocol {look.info.protocol} instead of {node.protocol}"
 
 
 def _agreed(known: Action, word: AgentAction, now: datetime) -> Action | None:
-    facts = {"payload": word.payload, "error": word.error, "scheduled_at": word.scheduled_at, "attempts": 0}
+    facts: dict[str, Any] = {
+        "payload": word.payload, "error": word.error, "scheduled_at": word.scheduled_at, "attempts": 0,
+    }  # fmt: skip
+    if word.kind != known.kind:  # two actions with one id: what the agent does is what it says
+        facts |= {"kind": word.kind, "args": word.args}
     if word.state is known.state:
         same = all(getattr(known, name) == value for name, value in facts.items())
         return None if same else noted(known, **facts)

@@ -1,4 +1,4 @@
-"""What holds for agents in memory and for agents over HTTP alike."""
+"""What holds for agents in memory and for agents over HTTP alike, in either protocol."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from doubles.fleets import Fleet, MemoryFleet, http_fleet
 FENCE = "1:100"
 
 
-@pytest.fixture(params=["memory", "http"])
+@pytest.fixture(params=["memory", "A", "B"])
 async def fleet(request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
-    """An empty fleet of either sort."""
+    """An empty fleet of each sort."""
     if request.param == "memory":
         yield MemoryFleet()
     else:
-        async with http_fleet() as fleet:
+        async with http_fleet(protocol=Protocol(request.param)) as fleet:
             yield fleet
+
+
+says_status = pytest.mark.parametrize("fleet", ["memory", "B"], indirect=True)
+"""For what agents of protocol A have no word for: a status of their own."""
 
 
 class TestLook:
@@ -50,12 +54,13 @@ class TestLook:
             attributes={"mode": "set", "votes": 1},
         )
         assert "n1" == look.node_id
-        assert expected == look.info
+        assert fleet.told(expected) == look.info
         assert StoreInfo(cluster_id="orders") == look.store
         assert ShardsInfo(shards=shards) == look.shards
         assert ActionsInfo() == look.actions
         assert {} == look.details
 
+    @says_status
     async def test_keeps_the_text_of_an_unknown_status(self, fleet: Fleet) -> None:
         """A status that has no word of its own comes with the agent's words."""
         target = await fleet.put(MemoryNode("n1", status=NodeStatus.UNKNOWN, status_text="rolling back"))
@@ -137,8 +142,8 @@ class TestAction:
             state=ActionState.NEW,
             args={"count": 3},
             metadata={"ticket": "42", "replicore.io/fence": FENCE},
-            created_at=CREATED,
-            scheduled_at=CREATED,
+            created_at=fleet.kept(CREATED),
+            scheduled_at=fleet.kept(CREATED),
         )
         assert expected == told
 
@@ -227,4 +232,5 @@ class TestSend:
 
         sent = await fleet.agents.send(target, make_action(), FENCE, 5.0)
 
-        assert (False, "HTTP 404: an empty body", False) == (sent.accepted, sent.failed, sent.maybe_sent)
+        assert (False, False) == (sent.accepted, sent.maybe_sent)
+        assert (sent.failed or "").startswith("HTTP 404: ")

@@ -15,6 +15,7 @@ from blocks.models.node import Protocol
 from doubles.actions import action_id, make_action
 from doubles.agents import MemoryNode, Taken
 from doubles.scripted_agent import Manner, Received, Reply, ScriptedAgent
+from doubles.wire_a import WireA
 from doubles.wire_b import ROOT, WireB, error
 
 NODE = f"{ROOT}info/node"
@@ -229,13 +230,14 @@ class TestDetection:
         assert 5 == len(agent.received)
 
     @pytest.mark.parametrize("remembered", [None, Protocol.B, Protocol.A])
-    async def test_tells_a_from_b(self, agents: HttpAgents, remembered: Protocol | None) -> None:
-        """An agent of protocol A is recognised, and said not to be supported yet."""
-        body = {"version": {"number": "0.5.0", "checkout": "c", "taint": "t"}}
-        async with ScriptedAgent().on("GET", f"{ROOT}info/agent", Reply.json(body)) as agent:
+    async def test_tells_a_from_b(self, agents: HttpAgents, node: MemoryNode, remembered: Protocol | None) -> None:
+        """An agent of protocol A is recognised and looked at, whatever was remembered; the right memory costs nothing."""
+        async with ScriptedAgent(answer=WireA(node)) as agent:
             look = await agents.look(to(agent, protocol=remembered))
 
-        assert Failure(reason="the agent speaks protocol A, which is not supported yet") == look.info
+        assert isinstance(look.info, NodeInfo)
+        assert Protocol.A == look.info.protocol
+        assert (5 if remembered is Protocol.A else 6) == len(agent.received)
 
     async def test_notices_that_an_agent_was_upgraded(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
         """An agent remembered to speak A that now speaks B is asked in B at once."""
@@ -252,9 +254,31 @@ class TestDetection:
         assert [NODE, f"{ROOT}action"] == agent.paths()
         assert [Taken.ACCEPTED] == [delivery.taken for delivery in node.deliveries]
 
-    async def test_sends_nothing_to_an_agent_of_a(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
-        """An action for an agent that speaks A is surely not sent."""
+    async def test_a_wrong_memory_sends_nothing(
+        self, agents: HttpAgents, agent: ScriptedAgent, node: MemoryNode
+    ) -> None:
+        """An action sent in the wrong protocol surely did not arrive; the next look corrects the memory."""
         sent = await agents.send(to(agent, protocol=Protocol.A), make_action(), FENCE, 5.0)
 
         assert (False, False) == (sent.accepted, sent.maybe_sent)
-        assert [] == agent.received
+        assert [] == node.deliveries
+
+    async def test_can_be_overridden(self, agents: HttpAgents, agent: ScriptedAgent) -> None:
+        """Where people demand a protocol, no other is tried, whatever is remembered."""
+        demanded = to(agent, protocol=Protocol.B).evolve(only=Protocol.A)
+        look = await agents.look(demanded)
+
+        reason = "no agent of protocol A, which its namespace demands: no /info/agent"
+        assert Failure(reason=reason, status=404) == look.info
+        assert [f"{ROOT}info/agent"] == agent.paths()
+
+    async def test_an_override_finds_its_agent(self, agents: HttpAgents, node: MemoryNode) -> None:
+        """A proxy that answers what it does not know with a page hides A only from those who ask for B first."""
+        page = Reply(b"<html>Welcome")
+        async with ScriptedAgent(answer=WireA(node)).on("GET", NODE, page) as agent:
+            found = to(agent, protocol=None)
+            looks = [await agents.look(target) for target in (found, found.evolve(only=Protocol.A))]
+            sent = await agents.send(found.evolve(only=Protocol.A), make_action(), FENCE, 5.0)
+
+        assert [Failure, NodeInfo] == [type(look.info) for look in looks]
+        assert sent.accepted

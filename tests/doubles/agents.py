@@ -13,7 +13,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
-from blocks.agents.protocol import Target
+from blocks.agents.protocol import Proof, Target
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Json
 from blocks.models.look import ActionsInfo, AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
@@ -185,8 +185,12 @@ class MemoryAgents:
             return node
         return node.actions.get(action_id) if node.actions_on else None
 
-    async def send(self, target: Target, action: Action, fence: str, budget_s: float) -> Sent:
+    async def send(
+        self, target: Target, action: Action, fence: str, budget_s: float, *, proof: Proof | None = None
+    ) -> Sent:
         """Give the node an action."""
+        if proof is not None and proof() <= 0:
+            return Sent(accepted=False, failed="not sent: no time was left, or the lock could no longer be proven")
         node = await self._reached(target, min(budget_s, target.timeout_s))
         if isinstance(node, Failure):
             hung = target.agent_address in self.nodes and self.nodes[target.agent_address].hangs

@@ -176,6 +176,9 @@ class MemoryCoordinator:
             self._is_expired = False
             self._held.clear()
         self._last_ok = self.zookeeper.now_s
+        for key, node in list(self.zookeeper._nodes.items()):
+            if node.session == self._session and key not in self._held:
+                self.zookeeper.remove(*key)
 
     def _reach(self) -> MemoryZooKeeper:
         if self._is_closed or self._is_suspended or self.zookeeper.down:

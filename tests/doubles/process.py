@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from blocks.models.sent import Sent
 from blocks.models.record import Change, Fence
+from blocks.models.sent import Sent
 from doubles.coordinator import MemoryCoordinator
 from doubles.views import REF
 from doubles.world import World
@@ -58,6 +58,8 @@ class Process:
 
     def begin(self, mode: Mode = Mode.ORCHESTRATE) -> None:
         """Start a cycle of the cluster `prod/orders`."""
+        if self.task is not None and not self.task.cancelled():
+            self.task.exception()
         turn = Turn(
             coordinator=_Gated(self, self.coordinator),  # type: ignore[arg-type]
             store=_GatedStore(self, self.world.store),  # type: ignore[arg-type]
@@ -78,7 +80,12 @@ class Process:
             return
         gate = Gate(name, asyncio.get_running_loop().create_future())
         self.gates.append(gate)
-        await gate.opened
+        try:
+            await gate.opened
+        except asyncio.CancelledError:
+            # The test is over: nothing shall hold up the end of its loop.
+            self.is_open = True
+            raise
 
     def step(self, index: int = 0) -> str:
         """Let one of the waiting calls through; says which."""
@@ -134,7 +141,9 @@ class _GatedStore(_Gated):
 class _GatedAgents(_Gated):
     """Requests take as long as the test says; one that takes longer than its time never arrives."""
 
-    async def send(self, target: Any, action: Any, fence: str, budget_s: float) -> Sent:
+    async def send(
+        self, target: Any, action: Any, fence: str, budget_s: float, *, proof: Callable[[], float] | None = None
+    ) -> Sent:
         """Send."""
         ends = self._process.world.clock() + timedelta(seconds=budget_s)
         await self._process.passes("send")

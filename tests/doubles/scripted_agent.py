@@ -82,15 +82,15 @@ class ScriptedAgent:
         """Start with an empty script."""
         self._script: dict[tuple[str, str], list[Reply]] = {}
         self._server: asyncio.Server | None = None
+        self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Condition()
 
     @property
     def url(self) -> str:
-        """Where it is, by IP address."""
+        """Where it is, or was, by IP address."""
         assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._port}"
 
     def on(self, method: str, path: str, *replies: Reply) -> Self:
         """Answer requests for a path with these in turn; the last one stays."""
@@ -108,6 +108,7 @@ class ScriptedAgent:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self.tls)
+        self._port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from blocks.agents.protocol import Target
+from blocks.agents.protocol import Proof, Target
 from blocks.coordinator.protocol import Claim, ClaimKind
 from blocks.errors import DependencyUnavailableError, FencedError, LockLostError
 from blocks.models.action import Action, ActionState
@@ -68,10 +68,12 @@ async def test_intent_is_stored_before_anything_leaves(scene: Scene) -> None:
     seen: list[str | None] = []
 
     class Looking(MemoryAgents):
-        async def send(self, target: Target, action: Action, fence: str, budget_s: float) -> Sent:
+        async def send(
+            self, target: Target, action: Action, fence: str, budget_s: float, *, proof: Proof | None = None
+        ) -> Sent:
             stored = (await scene.world.action(action)).intent
             seen.append(stored.fence if stored is not None else None)
-            return await super().send(target, action, fence, budget_s)
+            return await super().send(target, action, fence, budget_s, proof=proof)
 
     scene.agents = Looking(scene.agents.nodes)
     await scene.dispatch()
@@ -159,9 +161,29 @@ async def test_an_intent_that_took_too_long_to_save_is_not_followed(scene: Scene
     assert ([], 0, 2) == (scene.agents.sent, done.sent, done.failed)
 
 
-async def test_the_agent_says_that_we_are_superseded(scene: Scene) -> None:
-    """An agent that has seen a newer fence ends it: the error says so, nothing more is written."""
+async def test_an_agent_that_remembers_a_newer_fence(scene: Scene) -> None:
+    """While the lock is ours, an agent that refuses our fence fails that action alone; the other node's is sent."""
     scene.world.node("n1").fence = (1, 10_000)
+    done = await scene.dispatch()
+    stored = await scene.world.action(scene.chosen[0])
+
+    assert ([S.PENDING_SCHEDULE, S.NEW], 1, 1) == (await _states(scene), done.sent, done.failed)
+    assert (1, True) == (stored.attempts, "newer fencing token" in str(stored.error))
+
+
+async def test_the_agent_says_that_we_are_superseded(scene: Scene) -> None:
+    """An agent has seen a newer fence and the lock is no longer ours: the error says so, nothing more is written."""
+    scene.world.node("n1").fence = (1, 10_000)
+
+    class Losing(MemoryAgents):
+        async def send(
+            self, target: Target, action: Action, fence: str, budget_s: float, *, proof: Proof | None = None
+        ) -> Sent:
+            sent = await super().send(target, action, fence, budget_s, proof=proof)
+            await scene.coordinator.give_back([scene.claim])
+            return sent
+
+    scene.agents = Losing(scene.agents.nodes)
     with pytest.raises(FencedError, match="newer holder"):
         await scene.dispatch()
 
@@ -237,11 +259,13 @@ async def test_cancelled_while_it_was_sent(scene: Scene) -> None:
     """A person cancels while the request is under way: the cancel stands, there is one effect at most."""
 
     class Cancelling(MemoryAgents):
-        async def send(self, target: Target, action: Action, fence: str, budget_s: float) -> Sent:
+        async def send(
+            self, target: Target, action: Action, fence: str, budget_s: float, *, proof: Proof | None = None
+        ) -> Sent:
             if target.node_id == "n1":
                 stored = await scene.world.action(action)
                 await scene.world.save(stored.evolve(state=S.CANCELLED, version=stored.version + 1))
-            return await super().send(target, action, fence, budget_s)
+            return await super().send(target, action, fence, budget_s, proof=proof)
 
     scene.agents = Cancelling(scene.agents.nodes)
     done = await scene.dispatch()

@@ -349,6 +349,7 @@ async def test_prefect_away_is_left_again(world: World) -> None:
         await sweep.turn()
     await degraded.enter(DegradedMode.NO_PREFECT, away.value)
     world.runs.away = False
+    world.advance(5)
     await sweep.turn()
 
     assert [EventType.DEGRADED_ENTERED, EventType.DEGRADED_LEFT] == world.types()

@@ -60,6 +60,8 @@ class Fleet(RuleBasedStateMachine):
         limits = NamespaceSettings(schedule_attempts_max=3, agent_timeout=5.0)
         self.do(self.world.declare(node_ids=NODES, settings=limits))
         self.workers = [self.do(self.hire()) for _ in range(WORKERS_MAX)]
+        for number, node_id in enumerate(("n1", "n2", "n1"), start=1):
+            self.ordered(number, node_id, granted=True)
 
     def do(self, call: Coroutine[Any, Any, T]) -> T:
         """Carry something out at once, then let all workers come to their next gate."""
@@ -93,7 +95,7 @@ class Fleet(RuleBasedStateMachine):
     async def _begin(self, worker: Process, mode: Mode) -> None:
         worker.begin(mode)
 
-    @rule(slot=SLOTS, steps=st.integers(1, 12), which=st.integers(0, 3))
+    @rule(slot=SLOTS, steps=st.integers(1, 9), which=st.integers(0, 3))
     def go_on(self, slot: int, steps: int, which: int) -> None:
         """A worker makes some steps."""
         worker = self.workers[slot]
@@ -104,6 +106,24 @@ class Fleet(RuleBasedStateMachine):
 
     async def _step(self, worker: Process, which: int) -> None:
         worker.step(which)
+
+    @rule(slot=SLOTS)
+    def go_on_until_it_sends(self, slot: int) -> None:
+        """A worker comes to the moment before its first request leaves."""
+        worker = self.workers[slot]
+        if worker.idle and not worker.paused:
+            self.do(self._begin(worker, Mode.ORCHESTRATE))
+        while worker.gates and not worker.paused and "send" not in {gate.name for gate in worker.gates}:
+            self.do(self._step(worker, 0))
+
+    @rule(slot=SLOTS)
+    def go_on_to_the_end(self, slot: int) -> None:
+        """A worker ends its cycle, or has a whole one."""
+        worker = self.workers[slot]
+        if worker.idle and not worker.paused:
+            self.do(self._begin(worker, Mode.ORCHESTRATE))
+        while worker.gates and not worker.paused:
+            self.do(self._step(worker, 0))
 
     @rule(slot=SLOTS)
     def crash(self, slot: int) -> None:
@@ -122,32 +142,23 @@ class Fleet(RuleBasedStateMachine):
                     self.do(self._step(ghost, index))
                     return
 
-    @rule(slot=SLOTS)
-    def pause(self, slot: int) -> None:
-        """SIGSTOP: it makes no step and is not heard."""
-        self.workers[slot].paused = True
-        self.workers[slot].coordinator.pause()
-
-    @rule(slot=SLOTS, heard=st.booleans())
-    def wake(self, slot: int, heard: bool) -> None:
-        """SIGCONT: it goes on where it was, perhaps before its first heartbeat."""
-        self.workers[slot].paused = False
-        self.workers[slot].coordinator.wake(is_heard=heard)
-
-    @rule(slot=SLOTS)
-    def expire(self, slot: int) -> None:
-        """Its session ends."""
-        self.world.zookeeper.expire(self.workers[slot].coordinator)
-
-    @rule(slot=SLOTS)
-    def cut_off(self, slot: int) -> None:
-        """Its connection to ZooKeeper breaks."""
-        self.workers[slot].coordinator.suspend()
-
-    @rule(slot=SLOTS)
-    def reconnect(self, slot: int) -> None:
-        """Its connection is mended."""
-        self.workers[slot].coordinator.resume()
+    @rule(slot=SLOTS, how=st.sampled_from(["SIGSTOP", "SIGCONT", "SIGCONT unheard", "expire", "cut off", "reconnect"]))
+    def trouble(self, slot: int, how: str) -> None:
+        """A process is stopped or goes on (perhaps before its first heartbeat); its session ends; its connection breaks."""
+        worker = self.workers[slot]
+        match how:
+            case "SIGSTOP":
+                worker.paused = True
+                worker.coordinator.pause()
+            case "SIGCONT" | "SIGCONT unheard":
+                worker.paused = False
+                worker.coordinator.wake(is_heard=how == "SIGCONT")
+            case "expire":
+                self.world.zookeeper.expire(worker.coordinator)
+            case "cut off":
+                worker.coordinator.suspend()
+            case _:
+                worker.coordinator.resume()
 
     # -- servers and time -----------------------------------------------------------------------------------------------
 
@@ -156,26 +167,23 @@ class Fleet(RuleBasedStateMachine):
         """For all."""
         self.world.advance(seconds)
 
-    @rule()
-    def store_goes(self) -> None:
-        """MongoDB is away."""
-        self.world.store.down = True
-
-    @rule()
-    def store_returns(self) -> None:
-        """MongoDB is back."""
-        self.world.store.down = False
-
-    @rule()
-    def answer_is_lost(self) -> None:
-        """The next commit is carried out, and nobody is told."""
-        self.world.store.lost_answers.add("commit")
-
-    @rule()
-    def lock_is_removed(self) -> None:
-        """A person removes the cluster's lock by force."""
+    @rule(slot=SLOTS)
+    def lock_is_removed(self, slot: int) -> None:
+        """A person removes the cluster's lock by force, and a worker takes it up."""
         if (ClaimKind.LOCK, REF.key) in self.world.zookeeper._nodes:
             self.world.zookeeper.remove(ClaimKind.LOCK, REF.key)
+            self.go_on_to_the_end(slot)
+
+    @rule(what=st.sampled_from(["store goes", "store returns", "store returns", "answer is lost"]))
+    def servers(self, what: str) -> None:
+        """MongoDB goes and comes, or carries out a commit and cannot say so."""
+        match what:
+            case "store goes":
+                self.world.store.down = True
+            case "store returns":
+                self.world.store.down = False
+            case _:
+                self.world.store.lost_answers.add("commit")
 
     # -- people ---------------------------------------------------------------------------------------------------------
 
@@ -208,38 +216,35 @@ class Fleet(RuleBasedStateMachine):
 
     # -- agents ---------------------------------------------------------------------------------------------------------
 
-    @rule(node_id=NODE, end=st.sampled_from([S.DONE, S.FAILED]))
-    def agent_works(self, node_id: str, end: ActionState) -> None:
-        """It takes its oldest action one step further."""
+    @rule(node_id=NODE, after=st.sampled_from([S.RUNNING, S.DONE, S.DONE, S.FAILED]))
+    def agent_works(self, node_id: str, after: ActionState) -> None:
+        """It goes on with its oldest action, or ends it."""
         node = self.world.node(node_id)
         for known in node.actions.values():
             if not known.state.final:
-                node.move(known.action_id, S.RUNNING if known.state is S.NEW else end)
+                node.move(known.action_id, after)
                 return
 
-    @rule(node_id=NODE)
-    def agent_goes(self, node_id: str) -> None:
-        """It is not reachable."""
-        self.world.node(node_id).down = True
-
-    @rule(node_id=NODE, back_to=st.sampled_from([S.NEW, S.FAILED, S.RUNNING]))
-    def agent_restarts(self, node_id: str, back_to: ActionState) -> None:
-        """It is reachable again, with its actions; what was running runs, waits again, or has failed."""
+    @rule(
+        node_id=NODE, how=st.sampled_from(["goes", "restarts", "requeues", "fails", "switched off", "forgets finished"])
+    )
+    def agent_trouble(self, node_id: str, how: str) -> None:
+        """It goes, or is back with its actions: what was running runs, waits again or has failed; or it takes no actions."""
         node = self.world.node(node_id)
-        node.down = False
-        for known in node.actions.values():
-            if known.state is S.RUNNING:
-                node.move(known.action_id, back_to)
+        node.down, node.actions_on = how == "goes", how != "switched off"
+        if how == "forgets finished":
+            told = {key for key, action in self.stored_actions().items() if action.state is not S.PENDING_SCHEDULE}
+            node.actions = {
+                key: known for key, known in node.actions.items() if not known.state.final or key not in told
+            }
+        for known in [known for known in node.actions.values() if known.state is S.RUNNING]:
+            if how in {"requeues", "fails"}:
+                node.move(known.action_id, S.NEW if how == "requeues" else S.FAILED)
 
     @rule(node_id=NODE, mishap=st.sampled_from(Mishap))
     def request_goes_wrong(self, node_id: str, mishap: Mishap) -> None:
-        """Something will happen to the next request that sends an action."""
+        """Something happens to the next request that sends an action."""
         self.world.node(node_id).mishaps.append(mishap)
-
-    @rule(node_id=NODE, on=st.booleans())
-    def actions_switched(self, node_id: str, on: bool) -> None:
-        """Its actions are switched off, or on."""
-        self.world.node(node_id).actions_on = on
 
     # -- what must always hold ------------------------------------------------------------------------------------------
 

@@ -117,6 +117,14 @@ def test_a_version_that_is_not_told_this_time_is_kept() -> None:
     assert Version(number="6.0.0") == node.store_version
 
 
+def test_who_a_node_is_does_not_change_with_its_store() -> None:
+    """An agent that cannot reach its store may not know the node's id and kind (protocol A): the last ones stay."""
+    info = NodeInfo(protocol=Protocol.A, status=NodeStatus.UNAVAILABLE, agent_version=Version(number="0.5.0"))
+    node = _merged(make_node("n1"), good_look("n1", info=info, store=BROKEN, shards=BROKEN))
+
+    assert ("n1", "mongo.replica") == (node.reported_node_id, node.store_id)
+
+
 def test_notes_are_bounded() -> None:
     """However much is wrong with an answer, so many notes are kept."""
     shards = ShardsInfo(notes=tuple(f"shard {number} is odd" for number in range(100)))

@@ -4,7 +4,8 @@ import pytest
 
 from blocks.models.action import Action, ActionState, Requester
 from blocks.models.event import EventType
-from blocks.models.look import Failure
+from blocks.models.look import Failure, NodeInfo
+from blocks.models.node import NodeStatus, Protocol, Version
 from blocks.models.view import ClusterView
 from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, good_look, intent, later, make_node, make_view, word
@@ -77,6 +78,27 @@ def test_what_an_agent_forgot_is_lost(state: S) -> None:
     synced = _synced(make_action(state=state), None)
 
     assert ([S.LOST], 1) == ([action.state for action in synced.actions], synced.lost)
+
+
+def test_a_loss_says_that_the_agent_was_replaced() -> None:
+    """An agent that speaks another protocol than before has other actions: that is the reason of the loss."""
+    known = make_action(state=S.RUNNING)
+    info = NodeInfo(protocol=Protocol.A, status=NodeStatus.HEALTHY, agent_version=Version(number="0.5.0"))
+    look = good_look("n1", info=info, details={known.action_id: None})
+
+    why = "the agent no longer knows it: it was replaced by one that speaks protocol A instead of B"
+    assert [why] == [action.error for action in sync(_view(known), {"n1": look}, now=NOW).actions]
+    assert ["the agent no longer knows it"] == [action.error for action in _synced(known, None).actions]
+
+
+def test_the_agents_record_wins_over_ours() -> None:
+    """One id, two kinds: the record says what the agent does; with the same kind our arguments stay as they are."""
+    known = make_action(state=S.RUNNING, kind="a/loop", args={"target": 3})
+    other = _synced(known, word(known, kind="a/stop", args={"now": True}))
+    same = _synced(known, word(known, args={"target": 4}))
+
+    assert [("a/stop", {"now": True})] == [(action.kind, action.args) for action in other.actions]
+    assert {"target": 3} == (same.actions or (known,))[0].args
 
 
 @pytest.mark.parametrize("state", sorted(S))

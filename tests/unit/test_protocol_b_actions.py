@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from blocks.agents import facts
+from blocks.agents.actions import listed_ids, sent
 from blocks.agents.answers import Answer
-from blocks.agents.protocol_b import agent_action, listed_ids, node_info, sent
+from blocks.agents.protocol_b import agent_action, node_info
 from blocks.models.action import ActionState
 from blocks.models.look import AgentAction, Failure, NodeInfo
 from blocks.models.node import NodeStatus
@@ -195,7 +196,7 @@ class TestSent:
             (413, {"error_msg": "big"}, Sent(accepted=False, refused="HTTP 413: big")),
             (404, None, Sent(accepted=False, failed="HTTP 404: an empty body")),
             (429, None, Sent(accepted=False, failed="HTTP 429: an empty body")),
-            (503, {"error_msg": "full"}, Sent(accepted=False, failed="HTTP 503: full")),
+            (503, {"error_msg": "full"}, Sent(accepted=False, failed="HTTP 503: full", maybe_sent=True)),
             (500, {"error_msg": "x"}, Sent(accepted=False, failed="HTTP 500: x", maybe_sent=True)),
             (504, None, Sent(accepted=False, failed="HTTP 504: an empty body", maybe_sent=True)),
             (

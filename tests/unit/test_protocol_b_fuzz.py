@@ -2,89 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blocks.agents.actions import listed_ids, sent
 from blocks.agents.answers import Answer
 from blocks.agents.detection import Detected, detect
-from blocks.agents.protocol_b import agent_action, listed_ids, node_info, sent, shards_info, store_info
+from blocks.agents.dialect import Post
+from blocks.agents.protocol_b import ProtocolB, agent_action, node_info, shards_info, store_info
 from blocks.models.look import AgentAction, Failure, NodeInfo, ShardsInfo, StoreInfo
 from blocks.models.sent import Sent
-from doubles.actions import action_id
+from doubles.actions import action_id, make_action
+from doubles.hostile import answers, encode, values
 
-FIELDS = [
-    "id",
-    "shard_id",
-    "role",
-    "commit_offset",
-    "lag",
-    "unit",
-    "value",
-    "shards",
-    "actions",
-    "state",
-    "phase",
-    "payload",
-    "error",
-    "error_msg",
-    "error_cause",
-    "layers",
-    "kind",
-    "args",
-    "metadata",
-    "created_time",
-    "node_status",
-    "node_id",
-    "address",
-    "attributes",
-    "agent_version",
-    "number",
-    "store_version",
-    "cluster_id",
-    "version",
-]
-WORDS = [
-    "HEALTHY",
-    "UNKNOWN",
-    "Primary",
-    "Other",
-    "seconds",
-    "NEW",
-    "DONE",
-    "a.b/c",
-    action_id(1),
-    "2026-03-01T00:00:00Z",
-]
-
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**64), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-    | st.sampled_from(WORDS)
-)
-values = st.recursive(
-    scalars,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS) | st.text("\x00.$a"), inner, max_size=6)
-    ),
-    max_leaves=30,
-)
-statuses = st.sampled_from([200, 200, 200, 201, 204, 302, 400, 404, 405, 409, 412, 429, 500, 503])
-
-
-def encode(value: object) -> bytes:
-    """A value as JSON, integers beyond 64 bits included."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:
-        return str(value).encode()
-
-
-bodies = st.binary(max_size=200) | values.map(encode)
-answers = st.builds(Answer, statuses, bodies)
 agent_actions = st.fixed_dictionaries(
     {"id": st.just(action_id(1)), "kind": st.just("a/b") | values, "state": st.fixed_dictionaries({"phase": values})},
     optional={"args": values, "metadata": values, "created_time": values, "error": values},
@@ -155,3 +88,13 @@ async def test_detection(first: Answer, second: Answer) -> None:
         return first if path == "info/node" else second
 
     assert isinstance(await detect(ask, None), Detected | Failure)
+
+
+@settings(deadline=None)
+@given(values)
+def test_a_request(args: object) -> None:
+    """Any arguments make a request, integers beyond 64 bits included."""
+    told = ProtocolB().post(make_action(args=args), "1:1")
+
+    assert isinstance(told, Post)
+    assert args == json.loads(told.body)["args"]
