@@ -111,6 +111,8 @@ class Action(Fact):
     intent: Intent | None = None
     payload: Json = None
     error: Text | None = None
+    refused: Text | None = None
+    """The last move that its agent claimed and that the table does not have: told of once."""
     history: Annotated[tuple[Transition, ...], Field(max_length=HISTORY_MAX)] = ()
     """The last transitions, oldest first."""
     version: int = 0

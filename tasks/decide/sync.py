@@ -72,9 +72,17 @@ def sync(
                 adopted.add(action_id)
             if after is not None and after != known:
                 changed.append((known, after))
-    drafts = tuple(told for before, after in changed for told in tell(before, after))
+    drafts = tuple(told for before, after in changed for told in _told(before, after))
     lost = sum(after.state is ActionState.LOST for _, after in changed)
     return Synced(actions=tuple(after for _, after in changed), drafts=drafts, lost=lost)
+
+
+def _told(before: Action | None, after: Action) -> Iterator[EventDraft]:
+    if before is None or before.refused == after.refused or after.refused is None:
+        yield from tell(before, after)
+        return
+    reason = f"its agent says {after.refused}, and no action moves from {after.state} to that"
+    yield refused(after.cluster, after, ActionState(after.refused), reason)
 
 
 def cancelled_with_node(view: ClusterView, node_id: str, *, now: datetime) -> Synced:
@@ -165,7 +173,7 @@ def _agreed(known: Action, word: AgentAction, now: datetime) -> Action | None:
         same = all(getattr(known, name) == value for name, value in facts.items())
         return None if same else noted(known, **facts)
     if not may_move(known.state, word.state):
-        return None
+        return None if known.refused == word.state else noted(known, refused=word.state.value)
     finished = {"finished_at": word.finished_at or now} if word.state.final else {}
     return moved(known, word.state, now=now, who=AGENT, why="as its agent says", **facts, **finished)
 

@@ -144,8 +144,12 @@ class _GatedAgents(_Gated):
     async def send(
         self, target: Any, action: Any, fence: str, budget_s: float, *, proof: Callable[[], float] | None = None
     ) -> Sent:
-        """Send."""
-        ends = self._process.world.clock() + timedelta(seconds=budget_s)
+        """Ask for the proof, write, and be on the way."""
+        await self._process.passes("write")
+        left_s = budget_s if proof is None else min(budget_s, proof())
+        if left_s <= 0:
+            return Sent(accepted=False, failed="not sent: no time was left")
+        ends = self._process.world.clock() + timedelta(seconds=left_s)
         await self._process.passes("send")
         if self._process.world.clock() > ends:
             return Sent(accepted=False, failed="no answer in time", maybe_sent=True)

@@ -209,3 +209,16 @@ def test_a_refused_move_is_an_event() -> None:
         event.data["wanted"],
         event.data["reason"],
     )
+
+
+@pytest.mark.parametrize(("state", "said"), [(S.PENDING_APPROVE, S.RUNNING), (S.RUNNING, S.NEW)])
+def test_a_move_that_the_table_does_not_have_is_told_of_once(state: S, said: S) -> None:
+    """An agent that runs what waits for approval, or goes back, moves nothing and is an event, once."""
+    known = make_action(state=state)
+    first = _synced(known, word(known, state=said))
+    (noted,) = first.actions
+    again = _synced(noted, word(known, state=said))
+
+    assert [EventType.ACTION_REFUSED] == [draft.type for draft in first.drafts]
+    assert state is noted.state
+    assert Synced() == again
