@@ -102,7 +102,7 @@ async def settings_of(name: str, environ: Mapping[str, str] | None = None) -> Fl
     """
     environ = os.environ if environ is None else environ
     servers = (ZooKeeper.variable("hosts"), MongoDb.variable("uri"), Kafka.variable("bootstrap"))
-    if all(variable in environ for variable in servers):
+    if name == DEFAULT_FLEET and all(variable in environ for variable in servers):
         return Fleet().with_environment(environ)
     block = await load_fleet(name, f"Start it, or set {', '.join(servers)} to do without it.")
     return block.with_environment(environ)

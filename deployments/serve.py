@@ -28,6 +28,8 @@ API_DEADLINE_S = 60.0
 HAND_OVER_S = 20.0
 POLL_S = 2.0
 """How often Prefect is asked for runs to start, in seconds: what a person waits who starts one in the UI."""
+PATIENCE_S = 30.0
+"""How long our first shift waits for what the shifts of a killed predecessor still hold: longer than a session timeout."""
 READY_FILE = "REPLICORE_READY_FILE"
 
 
@@ -67,7 +69,7 @@ async def _start_shift() -> None:
     """Start a shift now rather than when the timetable next says so; without a free seat it ends at once."""
     async with get_client() as client:
         operate = await client.read_deployment_by_name(f"operate/{NAME}")
-        await client.create_flow_run_from_deployment(operate.id)
+        await client.create_flow_run_from_deployment(operate.id, parameters={"patience_s": PATIENCE_S})
 
 
 async def _drop_late_shifts() -> None:

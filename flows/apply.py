@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import yaml
 from prefect import flow
 
-from blocks.errors import InvalidInputError
 from blocks.fleet import Connections
 from blocks.models.action import Action
 from blocks.models.request import Priority, WorkKind
 from blocks.models.source import Source
 from flows.entry import FLEET, run, utc_now, who
 from tasks.apply import Applied, apply_wanted
+from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, Wanted, parse
 from tasks.request import request_work
-
-TEXT_MAX = 4 * 1024 * 1024
 
 
 @flow(name="apply")
@@ -39,27 +36,6 @@ def apply(manifests: str, by: str | None = None, fleet: str = FLEET) -> list[App
         return list(applied)
 
     return run(sentence, fleet)
-
-
-def read_documents(text: str) -> list[object]:
-    """The documents in a text, of which empty ones are left out.
-
-    Raises:
-        InvalidInputError: it is neither YAML nor JSON, or far too long.
-    """
-    if len(text) > TEXT_MAX:
-        message = (
-            f"{len(text)} characters are more than the {TEXT_MAX} that can be applied at once; nothing was applied"
-        )
-        raise InvalidInputError(message)
-    try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
-    except RecursionError as error:
-        message = "this is nested too deeply, nothing was applied"
-        raise InvalidInputError(message) from error
-    except (yaml.YAMLError, ValueError) as error:
-        message = f"this is not YAML, nothing was applied: {' '.join(str(error).split())}"
-        raise InvalidInputError(message) from error
 
 
 def _due_now(wanted: tuple[Wanted, ...]) -> list[tuple[WorkKind, str]]:

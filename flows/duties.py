@@ -19,7 +19,7 @@ from flows.degraded import Degraded, DegradedMode
 from flows.relay import DUTY as RELAY
 from flows.steps import Steps
 from flows.sweep import sweep_once
-from tasks.duties import enqueue_due, relay_events
+from tasks.duties import Relay, enqueue_due, relay_events
 
 ENQUEUE_EVERY_S = 0.5
 RELAY_EVERY_S = 0.5
@@ -122,6 +122,7 @@ def duties(
 ) -> tuple[Duty, ...]:
     """The three duties."""
     thorough_at = clock()
+    aside = Relay()
 
     async def enqueue() -> bool:
         if (await enqueue_due.fn(store, queue, clock())).sent:
@@ -129,7 +130,7 @@ def duties(
         return False
 
     async def relay() -> bool:
-        relayed = await relay_events.fn(store, bus)
+        relayed = await relay_events.fn(store, bus, aside, clock())
         if relayed.published:
             await degraded.leave(DegradedMode.NO_QUEUE)
         return relayed.waiting

@@ -17,11 +17,13 @@ from flows.shift import Shift, ShiftReport
 
 
 @flow(name="operate", flow_run_name="shift")
-def operate(shift_s: float | None = None, fleet: str = FLEET) -> ShiftReport:
+def operate(shift_s: float | None = None, patience_s: float = 0.0, fleet: str = FLEET) -> ShiftReport:
     """Work for a bounded time as one of the fleet's workers.
 
     Args:
         shift_s: how long, in seconds; None means as the Fleet block says.
+        patience_s: how many seconds to wait while all seats and the standby place are taken; 0 = end at once. A serving
+            process that comes back uses it: what its dead shifts held goes only with their sessions.
         fleet: name of the Fleet block.
     """
     stop = asyncio.Event()
@@ -40,6 +42,7 @@ def operate(shift_s: float | None = None, fleet: str = FLEET) -> ShiftReport:
             settings=settings,
             clock=utc_now,
             stop=stop,
+            patience_s=patience_s,
         )
         return await shift.work()
 

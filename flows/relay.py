@@ -6,8 +6,8 @@ from prefect import flow
 
 from blocks.coordinator.protocol import ClaimKind
 from blocks.fleet import Connections
-from flows.entry import FLEET, run
-from tasks.duties import Relayed, relay_events
+from flows.entry import FLEET, run, utc_now
+from tasks.duties import Relay, Relayed, relay_events
 
 DUTY = "relay"
 
@@ -25,7 +25,7 @@ def relay(fleet: str = FLEET, wait_s: float = 15.0) -> Relayed:
         coordinator = await connections.coordinator()
         claim = await coordinator.take(ClaimKind.DUTY, DUTY, "relay by hand", wait_s=wait_s)
         try:
-            return await relay_events(await connections.store(), await connections.event_bus())
+            return await relay_events(await connections.store(), await connections.event_bus(), Relay(), utc_now())
         finally:
             await coordinator.give_back([claim])
 

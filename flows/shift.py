@@ -23,6 +23,7 @@ from blocks.work_queue.protocol import WorkQueue
 from flows.consume import Consumer
 from flows.degraded import Degraded
 from flows.duties import Duty, duties
+from flows.watch import Watch
 
 STANDBY = "standby"
 PRESENCE_EVERY_S = 0.5
@@ -43,6 +44,8 @@ class ShiftReport(Fact):
     """Work items that it ran."""
     failures: int = 0
     """Those of them that failed."""
+    probes: int = 0
+    """Cheap probes of nodes that it sent."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class Shift:
     clock: Callable[[], datetime]
     stop: asyncio.Event
     """Set to end the shift early; it hands over and returns."""
+    patience_s: float = 0.0
+    """How long to wait while everything is taken, in seconds."""
     _held: dict[ClaimKind, Claim] = field(default_factory=dict)
 
     async def work(self) -> ShiftReport:
@@ -76,6 +81,7 @@ class Shift:
 
     async def _seated(self, deadline: float) -> str | None:
         """Why there is no seat for us; None once we have one."""
+        patient_until = time.monotonic() + self.patience_s
         while not self.stop.is_set():
             if await self._take_seat():
                 await self._give_back(ClaimKind.STANDBY)
@@ -84,7 +90,10 @@ class Shift:
                 try:
                     standby = await self.coordinator.take(ClaimKind.STANDBY, STANDBY, "waits for a seat")
                 except BusyError:
-                    return "no free seat"
+                    if time.monotonic() >= min(patient_until, deadline):
+                        return "no free seat"
+                    await _pause(self.stop, AGAIN_S)
+                    continue
                 self._held[ClaimKind.STANDBY] = standby
                 continue
             if time.monotonic() >= deadline:
@@ -128,6 +137,7 @@ class Shift:
             clock=self.clock,
             degraded=degraded,
         )
+        watch = Watch(self.coordinator, self.store, self.queue, self.agents, self.clock)
         seat = self._held[ClaimKind.SEAT].name
         over = asyncio.Event()
         try:
@@ -135,6 +145,7 @@ class Shift:
                 group.create_task(self._until(over, ends))
                 group.create_task(self._stay_present(over))
                 group.create_task(consumer.run(over))
+                group.create_task(watch.run(over))
                 for duty in self._duties(consumer, degraded):
                     group.create_task(duty.run(over, degraded))
         finally:
@@ -146,6 +157,7 @@ class Shift:
             seconds=round(time.monotonic() - begun, 1),
             items=consumer.items,
             failures=consumer.failures,
+            probes=watch.probes,
         )
 
     def _duties(self, consumer: Consumer, degraded: Degraded) -> tuple[Duty, ...]:
@@ -193,3 +205,9 @@ class Shift:
         claim = self._held.pop(kind, None)
         if claim is not None:
             await self.coordinator.give_back([claim])
+
+
+async def _pause(over: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await over.wait()

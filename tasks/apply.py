@@ -121,25 +121,26 @@ async def _check(store: Store, wanted: Sequence[Wanted]) -> None:
     namespaces = {record.name for record in wanted if isinstance(record, Namespace)}
     namespaces |= {record.name for record in await store.find(Namespace)}
     faults = [
-        Fault(f"{type(record).__name__} {record.key}", f"namespace {record.namespace!r} does not exist")
-        for record in wanted
+        Fault(f"document {number}: metadata.namespace", f"namespace {record.namespace!r} does not exist")
+        for number, record in enumerate(wanted, start=1)
         if not isinstance(record, Namespace) and record.namespace not in namespaces
     ]
-    for record in wanted:
+    for number, record in enumerate(wanted, start=1):
         if isinstance(record, Action) and record.namespace in namespaces:
-            faults.extend(await _unknown_target(store, record))
+            faults.extend(await _unknown_target(store, record, number))
     if faults:
         message = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the manifests; nothing was applied"
         raise InvalidInputError(message, tuple(faults))
 
 
-async def _unknown_target(store: Store, action: Action) -> list[Fault]:
+async def _unknown_target(store: Store, action: Action, number: int) -> list[Fault]:
     ref = ClusterRef(namespace=action.namespace, cluster_id=action.cluster_id)
     discovery = await store.get(Discovery, ref.key)
-    where = f"NodeAction {action.kind}"
     if discovery is None:
+        where = f"document {number}: metadata.cluster"
         return [Fault(where, f"there is no cluster {ref}; `replictl clusters` lists those that are known")]
     if action.node_id not in {node.node_id for node in discovery.nodes}:
+        where = f"document {number}: metadata.node"
         return [Fault(where, f"cluster {ref} has no node {action.node_id!r}; `replictl nodes {ref}` lists them")]
     return []
 

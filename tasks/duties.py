@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import ClaimKind, Coordinator
+from blocks.errors import DependencyUnavailableError
 from blocks.event_bus.protocol import EventBus
-from blocks.models.base import Fact
+from blocks.models.base import Fact, Json
 from blocks.models.cluster import ClusterSpec
+from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.namespace import Namespace
+from blocks.models.request import Request
 from blocks.models.source import Source
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
@@ -21,6 +28,16 @@ from tasks.request import pointer_to
 ITEMS_MAX = 1_000
 RESEND_AFTER_S = 10.0
 """A pointer that brought no claim for so long is taken for lost and sent again."""
+PER_STREAM_MAX = 100
+"""Events of one stream in a turn of `relay`: a turn always has events of many streams."""
+ASIDE_BASE_S = 2.0
+ASIDE_MAX_S = 12.0
+"""The longest wait before a stream is tried again that the bus did not take."""
+ASIDE_WITHIN_S = 3.0
+"""Deadline of publishing while some stream is in trouble: the others wait for it."""
+ASIDE_STREAMS_MAX = 4_000
+
+_logger = logging.getLogger("replicore.duties")
 
 
 class Enqueued(Fact):
@@ -61,22 +78,93 @@ async def enqueue_due(store: Store, queue: WorkQueue, now: datetime) -> Enqueued
     return Enqueued(queued=queued, sent=len(items))
 
 
+@dataclass(slots=True)
+class Relay:
+    """What one relay knows from turn to turn: streams that the bus did not take while it took others.
+
+    They are kept aside so that they cost the others nothing, and tried again together after a growing wait: first all,
+    then a random half each time, because a refused record may take its neighbours in a batch along. Until none is aside,
+    publishing has a short deadline. A bus that takes nothing at all is away: then none is to blame.
+    """
+
+    jitter: random.Random = field(default_factory=random.Random)
+    aside: set[str] = field(default_factory=set)
+    tries: int = 0
+    """Tries in a row that the bus took nothing of what is aside."""
+    again_at: datetime | None = None
+
+    def trying(self, now: datetime) -> set[str]:
+        """Those to be tried again now."""
+        if self.again_at is not None and now < self.again_at <= now + timedelta(seconds=ASIDE_MAX_S):
+            return set()
+        if self.tries == 0 or len(self.aside) == 1:
+            return set(self.aside)
+        return {stream for stream in sorted(self.aside) if self.jitter.random() < 0.5}  # noqa: PLR2004 - half
+
+    def learn(self, tried: set[str], taken: set[str], broken: set[str], now: datetime) -> None:
+        """Learn of a turn in which streams were tried again, the bus took events of some and failed for others. What was
+        tried and is neither has nothing that waits.
+        """
+        new = sorted(broken - self.aside)[: ASIDE_STREAMS_MAX - len(self.aside)]
+        self.aside = (self.aside - tried) | (tried & broken) | set(new)
+        if not self.aside:
+            self.forget()
+        elif tried or self.again_at is None:
+            self.tries = self.tries + 1 if tried and not tried & taken else 0
+            wait_s = min(ASIDE_MAX_S, ASIDE_BASE_S * 2.0 ** min(self.tries, 10))
+            self.again_at = now + timedelta(seconds=wait_s * self.jitter.uniform(0.5, 1.0))
+
+    def forget(self) -> None:
+        """None is to blame."""
+        self.aside.clear()
+        self.tries, self.again_at = 0, None
+
+
 @task(name="relay events", cache_policy=NO_CACHE)
-async def relay_events(store: Store, bus: EventBus) -> Relayed:
-    """Publish events that wait in the outbox, in their order, and mark those that are on the bus for good."""
-    events = await store.unpublished(ITEMS_MAX)
-    if not events:
-        return Relayed(published=0, waiting=False)
-    published = await bus.publish(events)
-    await store.mark_published(published)
-    return Relayed(published=len(published), waiting=len(events) == ITEMS_MAX and bool(published))
+async def relay_events(store: Store, bus: EventBus, relay: Relay, now: datetime) -> Relayed:
+    """Publish events that wait in the outbox, those of a stream in their order, and mark those that are on the bus for
+    good. Streams that the bus does not take wait in `relay`.
+
+    Raises:
+        DependencyUnavailableError: the store is away, or the bus takes nothing.
+    """
+    tried = relay.trying(now)
+    per_stream = 1 if tried else PER_STREAM_MAX
+    events = await store.unpublished(ITEMS_MAX, per_stream=per_stream, skip=relay.aside - tried)
+    waiting = Counter(event.stream for event in events)
+    published: list[str] = []
+    try:
+        published += await bus.publish(events, within_s=ASIDE_WITHIN_S if relay.aside else None) if events else []
+    except DependencyUnavailableError as error:
+        if not waiting.keys() <= tried:
+            relay.forget()
+            raise
+        _logger.warning("%d streams are still not taken: %s", len(waiting), error)
+    if published:
+        await store.mark_published(published)
+    sent = set(published)
+    taken = {event.stream for event in events if event.event_id in sent}
+    relay.learn(tried, taken, {event.stream for event in events if event.event_id not in sent}, now)
+    full = len(events) == ITEMS_MAX or per_stream in waiting.values()
+    return Relayed(published=len(published), waiting=full and bool(published))
+
+
+def told_dead(item: Request) -> EventDraft:
+    """The event that tells of a work item that has just become dead."""
+    data: dict[str, Json] = {"kind": item.kind, "subject": item.subject, "attempts": item.attempts, "error": item.error}
+    return EventDraft(type=EventType.WORK_DEAD, stream=SYSTEM_STREAM, subject=item.key, data=data)
 
 
 @task(name="take back work of the dead", cache_policy=NO_CACHE)
 async def requeue_orphans(coordinator: Coordinator, store: Store, now: datetime) -> int:
-    """Queue again what is claimed by workers whose presence is gone."""
+    """Queue again what is claimed by workers whose presence is gone; what keeps killing its workers becomes dead.
+
+    Owners are read before presences: a worker that has just come, and claims after the one and before the other, would
+    else be taken for dead.
+    """
+    owners = await store.claimed_by()
     alive = {holder.owner for holder in await coordinator.holders(ClaimKind.WORKER)}
-    return await store.requeue_orphans(alive, now)
+    return await store.requeue_of(owners - alive, now, told=told_dead)
 
 
 @task(name="mend timetable", cache_policy=NO_CACHE)

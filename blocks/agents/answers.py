@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import orjson
 
 from blocks.models.base import clean_text
-from blocks.models.look import Failure
+from blocks.models.look import Failure, ShardsInfo
 
 EXCERPT_CHARS = 120
 REASON_CHARS = 500
@@ -94,6 +95,22 @@ def said_error(value: dict[str, object]) -> str | None:
     parts += layers[-1:] if isinstance(layers, list) else []
     texts = list(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
     return clean_text(": ".join(texts), REASON_CHARS) if texts else None
+
+
+def fingerprint(answer: Answer) -> str:
+    """An answer in a few characters: the same for the same status and body. Of an error only the status: its text may
+    hold a time or a trace.
+    """
+    body = hashlib.blake2b(answer.body, digest_size=8).hexdigest() if answer.ok else ""
+    return f"{answer.status}:{body}"
+
+
+def shards_fingerprint(answer: Answer, shards: ShardsInfo | Failure) -> str:
+    """Ids and roles in a few characters, whatever their order; offsets and lag move all the time."""
+    if isinstance(shards, Failure):
+        return fingerprint(answer)
+    roles = sorted(f"{shard.shard_id}\0{shard.role}\0{shard.role_text}" for shard in shards.shards)
+    return hashlib.blake2b("\n".join(roles).encode(), digest_size=8).hexdigest()
 
 
 def excerpt(body: bytes) -> str:

@@ -30,7 +30,7 @@ from blocks.agents.settings import AgentsSettings
 from blocks.agents.transport import Transport, base_url
 from blocks.errors import AgentError
 from blocks.models.action import Action
-from blocks.models.look import AgentAction, Failure, Look
+from blocks.models.look import AgentAction, Failure, Glimpse, Look
 from blocks.models.namespace import Tls
 from blocks.models.node import Protocol
 from blocks.models.sent import Sent
@@ -91,6 +91,21 @@ class HttpAgents:
                 return Look(node_id=target.node_id, info=spoken)
             dialect, ask = spoken
             return await dialect.look(ask, target.node_id, action_ids, self._settings.details_max)
+
+    async def probe(self, target: Target, *, shards: bool) -> Glimpse | Failure:
+        """See `Agents.probe`."""
+        ask = self._ask(target, time.monotonic() + target.timeout_s)
+        protocol = target.only or target.protocol
+        if protocol is None:
+            detected = await detect(ask, None)
+            if isinstance(detected, Failure):
+                return detected
+            protocol, ask = detected.protocol, detected.replayed(ask)
+        dialect = DIALECTS[protocol]
+        answer = await ask(dialect.glimpse_path(shards=shards))
+        if isinstance(answer, Failure):
+            return answer
+        return Glimpse(protocol=protocol, fingerprint=dialect.fingerprint(answer, shards=shards))
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
         """The agent's word on an action; None when the agent answers and does not know it."""

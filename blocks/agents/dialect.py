@@ -38,6 +38,12 @@ class Post:
 class Dialect(Protocol):
     """One wire protocol. Stateless; decoding never raises."""
 
+    def glimpse_path(self, *, shards: bool) -> str:
+        """What a probe asks for: the node, or its shards."""
+
+    def fingerprint(self, answer: Answer, *, shards: bool) -> str:
+        """What an answer to that is like: of the node all that it says, of shards ids and roles."""
+
     async def look(self, ask: Ask, node_id: str, action_ids: Sequence[str], details_max: int) -> Look:
         """Read everything; at most `details_max` actions by id."""
 

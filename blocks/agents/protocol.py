@@ -11,7 +11,7 @@ from typing import Protocol
 
 from blocks.models.action import Action
 from blocks.models.base import Fact
-from blocks.models.look import AgentAction, Failure, Look
+from blocks.models.look import AgentAction, Failure, Glimpse, Look
 from blocks.models.namespace import Tls
 from blocks.models.node import Protocol as WireProtocol
 from blocks.models.sent import Sent
@@ -40,6 +40,11 @@ class Agents(Protocol):
     async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
         """Read everything of a node, and the details of each action that it lists as unfinished or that is asked for in
         `action_ids`; never raises for what an agent does or fails to do.
+        """
+
+    async def probe(self, target: Target, *, shards: bool) -> Glimpse | Failure:
+        """One cheap request within the target's timeout: whether the node answers, and what that answer is like (its own
+        facts, or with `shards` the ids and roles of its shards). Waits for no look and no send.
         """
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from blocks.agents import facts
 from blocks.agents.actions import SWITCHED_OFF, listed_ids, read_actions
-from blocks.agents.answers import Answer, json_items, json_object
+from blocks.agents.answers import Answer, fingerprint, json_items, json_object, shards_fingerprint
 from blocks.agents.dialect import Ask, Post, read
 from blocks.agents.protocol_a_actions import agent_action, post, scheduled
 from blocks.models.action import Action
@@ -111,6 +111,14 @@ def node_info(agent: Version, told: Datastore | Failure) -> NodeInfo:
 
 class ProtocolA:
     """Wire protocol A, as `blocks.agents.dialect.Dialect` wants it."""
+
+    def glimpse_path(self, *, shards: bool) -> str:
+        """What a probe asks for: the datastore, which says more of a node than its agent does."""
+        return "shards" if shards else "info/datastore"
+
+    def fingerprint(self, answer: Answer, *, shards: bool) -> str:
+        """What an answer to that is like."""
+        return shards_fingerprint(answer, shards_info(answer)) if shards else fingerprint(answer)
 
     async def look(self, ask: Ask, node_id: str, action_ids: Sequence[str], details_max: int) -> Look:
         """Read everything, one request after the other on one connection: the agent, then store, shards and actions."""

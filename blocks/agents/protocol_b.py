@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from blocks.agents import facts
 from blocks.agents.actions import STATES, encoded, read_actions, sent, unknown
-from blocks.agents.answers import Answer, json_items, json_object
+from blocks.agents.answers import Answer, fingerprint, json_items, json_object, shards_fingerprint
 from blocks.agents.dialect import FENCE_KEY, Ask, Post, read
 from blocks.models.action import Action, ActionState
 from blocks.models.look import AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
@@ -89,6 +89,14 @@ def agent_action(answer: Answer, asked: str) -> AgentAction | Failure | None:
 
 class ProtocolB:
     """Wire protocol B, as `blocks.agents.dialect.Dialect` wants it."""
+
+    def glimpse_path(self, *, shards: bool) -> str:
+        """What a probe asks for."""
+        return "info/shards" if shards else "info/node"
+
+    def fingerprint(self, answer: Answer, *, shards: bool) -> str:
+        """What an answer to that is like."""
+        return shards_fingerprint(answer, shards_info(answer)) if shards else fingerprint(answer)
 
     async def look(self, ask: Ask, node_id: str, action_ids: Sequence[str], details_max: int) -> Look:
         """Read everything, one request after the other on one connection: the node, then store, shards and actions."""

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
-from kazoo.exceptions import NodeExistsError, NoNodeError
+from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
 from kazoo.protocol.states import ZnodeStat
 
 from blocks.coordinator import requests
@@ -34,6 +34,9 @@ _DOUBTS_MAX = 20_000
 _TAKE_WITHIN_S = 5.0
 """How long a claim may be taken and given back by others under our hands, without our ever seeing who holds it."""
 _GIVE_BACK_WITHIN_S = 2.0
+
+
+_RAISES_MAX = 5
 
 
 class Held(NamedTuple):
@@ -107,6 +110,19 @@ class Claims:
             reason = f"{path} holds {data[:40]!r} and not a whole number above 0"
             raise self._session.unavailable(reason)
         self._generation = int(data)
+
+    async def raise_generation(self) -> int:
+        """Write the next generation, above what anybody else wrote meanwhile."""
+        path = self._znodes.generation
+        for _ in range(_RAISES_MAX):
+            data, stat = await self._session.ask(lambda client: client.get_async(path))
+            raised = str(int(data) + 1).encode()
+            with contextlib.suppress(BadVersionError):
+                await self._session.ask(lambda client: client.set_async(path, raised, version=stat.version))  # noqa: B023
+                await self._read_generation()
+                return self._generation
+        reason = f"{path} kept changing"
+        raise self._session.unavailable(reason)
 
     async def _read_forced(self) -> int:
         stat = await self._session.ask(lambda client: client.exists_async(self._znodes.forced))

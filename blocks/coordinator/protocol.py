@@ -113,5 +113,10 @@ class Coordinator(Protocol):
         So nothing is missed between looking and waiting. False when `deadline_s` seconds passed first, with or without a server.
         """
 
+    async def raise_generation(self) -> int:
+        """Count one more start of ZooKeeper from nothing, by order of a person; returns the new generation. Every claim
+        taken from now on is newer than all before; claims that are held now stay with the old one.
+        """
+
     async def force_release(self, kind: ClaimKind, name: str) -> bool:
         """Remove somebody else's claim, by order of a person; False when nobody held it. Its holder is fenced, not asked."""

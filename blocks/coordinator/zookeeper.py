@@ -167,6 +167,11 @@ class ZooKeeperCoordinator:
             return False
         return True
 
+    async def raise_generation(self) -> int:
+        """See `Coordinator.raise_generation`."""
+        await self.ready()
+        return await self._claims.raise_generation()
+
     async def force_release(self, kind: ClaimKind, name: str) -> bool:
         """Remove somebody's claim, by order of a person; False when nobody held it. Its holder is fenced, not asked.
 

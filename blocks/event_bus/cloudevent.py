@@ -2,11 +2,12 @@
 
 Attributes are headers `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time` ..., the data is the value (JSON), the key is
 the stream. Extensions: `sequence` with `sequencetype` Integer (the official sequence extension), `stream`, and
-`dataomitted`, the size in bytes of data too big to travel.
+`dataomitted`, the size in bytes of data that cannot travel.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
 
 from blocks.kafka.records import Incoming, Outgoing
+from blocks.models.base import Json
 from blocks.models.event import SOURCE, Event
 
 _JSON = "application/json"
@@ -41,9 +43,35 @@ class _Orjson(JSONFormat):
         return orjson.loads(body)  # type: ignore[no-any-return]  # what is no object is refused below
 
 
+def travelling(data: dict[str, Json], data_bytes_max: int) -> tuple[dict[str, Json], int | None]:
+    """The data as it travels, and the size in bytes of what had to be left out: data of more than `data_bytes_max` bytes,
+    and data that the library does not write (integers beyond 64 bits, half characters, too deep). The history has it.
+    """
+    try:
+        size = len(orjson.dumps(data))
+    except TypeError:
+        size = _size(data)
+    else:
+        if size <= data_bytes_max:
+            return data, None
+    return {"omitted_bytes": size}, size
+
+
+def _size(data: dict[str, Json]) -> int:
+    """About how large data is that `orjson` does not write."""
+    try:
+        return len(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+    except (ValueError, RecursionError):
+        return 0
+
+
 def write(event: Event, topic: str, data_bytes_max: int) -> Outgoing:
-    """An event as a record. Data of more than `data_bytes_max` bytes is left out: the history has it."""
-    size = len(orjson.dumps(event.data))
+    """An event as a record, with its data as `travelling` says.
+
+    Raises:
+        ValueError: what is not data cannot be written, such as a stream's name with half a character in it.
+    """
+    data, omitted = travelling(event.data, data_bytes_max)
     attributes: dict[str, Any] = {
         "specversion": "1.0",
         "id": event.event_id,
@@ -57,10 +85,13 @@ def write(event: Event, topic: str, data_bytes_max: int) -> Outgoing:
     }
     if event.subject:
         attributes["subject"] = event.subject
-    if size > data_bytes_max:
-        attributes["dataomitted"] = str(size)
-    data = event.data if size <= data_bytes_max else {"omitted_bytes": size}
-    message = to_binary(CloudEvent(attributes, data), _Orjson(), lambda _: event.stream)
+    if omitted is not None:
+        attributes["dataomitted"] = str(omitted)
+    try:
+        message = to_binary(CloudEvent(attributes, data), _Orjson(), lambda _: event.stream)
+    except BaseCloudEventException as error:
+        reason = f"the event {event.event_id} is no CloudEvent ({type(error).__name__})"
+        raise ValueError(reason) from error
     return Outgoing(
         topic=topic,
         value=message.value,

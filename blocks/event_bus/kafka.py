@@ -22,7 +22,7 @@ from blocks.event_bus.settings import EventBusSettings
 from blocks.kafka.admin import Admin
 from blocks.kafka.producer import RECORD_BYTES_MAX, Sender
 from blocks.kafka.reader import Reader
-from blocks.kafka.records import Incoming, Partition, Topic, worth_a_line
+from blocks.kafka.records import Incoming, Outgoing, Partition, Topic, worth_a_line
 from blocks.kafka.settings import Kafka
 from blocks.models.event import Event
 
@@ -81,23 +81,40 @@ class KafkaEventBus:
         }
         await self._admin.create([Topic(settings.topic, settings.partitions, settings.replication_factor, config)])
 
-    async def publish(self, events: Sequence[Event]) -> list[str]:
+    async def publish(self, events: Sequence[Event], *, within_s: float | None = None) -> list[str]:
         """See `EventBus.publish`."""
-        settings = self._settings
-        outcomes = await self._sender.send([write(event, settings.topic, settings.data_bytes_max) for event in events])
+        sent, records, broken = self._written(events)
+        unavailable: DependencyUnavailableError | None = None
         stored: list[str] = []
-        broken: dict[str, DependencyUnavailableError] = {}
-        for event, outcome in zip(events, outcomes, strict=True):
+        for event, outcome in zip(sent, await self._sender.send(records, within_s), strict=True):
             if outcome is not None:
+                unavailable = unavailable or outcome
                 broken.setdefault(event.stream, outcome)
             elif event.stream not in broken:
                 stored.append(event.event_id)
+        if unavailable is not None and not stored:
+            raise unavailable
         if broken:
-            reason = next(iter(broken.values()))
-            if not stored:
-                raise reason
-            _logger.warning("%d of %d events were not published: %s", len(events) - len(stored), len(events), reason)
+            text = "%d of %d events were not published: %s"
+            _logger.warning(text, len(events) - len(stored), len(events), next(iter(broken.values())))
         return stored
+
+    def _written(self, events: Sequence[Event]) -> tuple[list[Event], list[Outgoing], dict[str, Exception]]:
+        """Events with their records, up to the first of each stream that cannot be written, and why it cannot."""
+        settings = self._settings
+        sent: list[Event] = []
+        records: list[Outgoing] = []
+        broken: dict[str, Exception] = {}
+        for event in events:
+            if event.stream in broken:
+                continue
+            try:
+                records.append(write(event, settings.topic, settings.data_bytes_max))
+            except ValueError as error:
+                broken[event.stream] = error
+            else:
+                sent.append(event)
+        return sent, records, broken
 
     async def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:
         """See `EventBus.follow`. Where to start is found out when the first event is asked for."""

@@ -25,14 +25,16 @@ class EventBus(Protocol):
     async def prepare(self) -> None:
         """Create the topic; harmless when repeated."""
 
-    async def publish(self, events: Sequence[Event]) -> list[str]:
+    async def publish(self, events: Sequence[Event], *, within_s: float | None = None) -> list[str]:
         """Send events in the given order; returns the ids of those that are stored on the bus for good.
 
-        When one of a stream fails, the later ones of that stream are not counted as sent either. An event whose data is too
-        big for the bus travels without it, its data being `{"omitted_bytes": N}`: the history has the data.
+        When one of a stream fails, the later ones of that stream are not counted as sent either; other streams are not
+        touched. An event whose data is too big for the bus or cannot be written travels without it, its data being
+        `{"omitted_bytes": N}`: the history has the data. `within_s` is the deadline in seconds, where another one than the
+        setting's is wanted.
 
         Raises:
-            DependencyUnavailableError: not one of them is stored; says why.
+            DependencyUnavailableError: not one of them is stored, and the bus is why; says why.
         """
 
     def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:

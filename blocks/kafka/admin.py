@@ -70,13 +70,18 @@ class Admin:
                     topic.name,
                     num_partitions=topic.partitions,
                     replication_factor=topic.replication_factor,
-                    config=topic.config,
+                    config=topic.full_config,
                 )
                 for topic in topics
             ]
             asked = session.client.create_topics(new, request_timeout=session.timeout_s)
             for future in asked.values():
                 await session.ask(future, accept={KafkaError.TOPIC_ALREADY_EXISTS})
+            brokers = await session.brokers()
+        for topic in topics:
+            if topic.in_danger(brokers):
+                text = "topic %s has replication_factor 1 in a cluster of %d brokers: what is in it is lost with one of them"
+                _logger.warning(text, topic.name, brokers)
         names = [topic.name for topic in topics]
         # brokers answer before all of them know a new topic
         there = await self._patiently(lambda session: session.partitions(names), _PASSING | {"UNKNOWN_TOPIC_OR_PART"})
@@ -214,6 +219,10 @@ class _Session:
             if found.code() in accept:
                 return None
             raise self.failed(found) from error
+
+    async def brokers(self) -> int:
+        described = await self.ask(self.client.describe_cluster(request_timeout=self.timeout_s))
+        return 0 if described is None else len(described.nodes)
 
     async def partitions(self, topics: Sequence[str]) -> list[Partition]:
         asked = self.client.describe_topics(TopicCollection(list(topics)), request_timeout=self.timeout_s)

@@ -133,15 +133,17 @@ class Sender:
             self._line = _Line(self._kafka, self._config)
         return self._line
 
-    async def send(self, records: Sequence[Outgoing]) -> list[DependencyUnavailableError | None]:
+    async def send(
+        self, records: Sequence[Outgoing], within_s: float | None = None
+    ) -> list[DependencyUnavailableError | None]:
         """Send records in the given order; returns for each why it may not be stored, None when it is.
 
-        Takes at most `message_timeout_s` seconds, and two more to clear up.
+        Takes at most `within_s` seconds (by default `message_timeout_s`), and two more to clear up.
         """
         if not records:
             return []
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._kafka.message_timeout_s
+        deadline = loop.time() + (within_s or self._kafka.message_timeout_s)
         line, batch = self._open_line(), _Batch(len(records), loop)
         await self._put_all(line, records, batch, deadline)
         try:

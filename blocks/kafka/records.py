@@ -46,6 +46,15 @@ class Topic:
     replication_factor: int
     config: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def full_config(self) -> dict[str, str]:
+        """Its configuration with how many copies must exist before a record counts as stored: one may be missing."""
+        return {"min.insync.replicas": str(max(1, self.replication_factor - 1)), **self.config}
+
+    def in_danger(self, brokers: int) -> bool:
+        """Whether it is to have one copy only although there are brokers for more."""
+        return self.replication_factor == 1 and brokers > 1
+
 
 def worth_a_line(count: int) -> bool:
     """Whether the `count`-th of many equal messages is worth a line in the log: the 1st, 10th, 100th and so on."""

@@ -36,6 +36,8 @@ class ClusterSpec(_OfCluster):
     """Whether it is looked after at all."""
     interval: Seconds | None = None
     """Seconds between two cycles; None means the namespace's default."""
+    probe_interval: Annotated[float, Field(ge=0, le=3_600)] = 5.0
+    """Seconds between two cheap probes of each of its nodes; 0 switches the watch off."""
     lag_limit_s: Annotated[float, Field(gt=0)] = 30.0
     """A secondary further behind than this is a problem (units of time only)."""
     synthetic: bool = False

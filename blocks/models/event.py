@@ -42,6 +42,7 @@ class EventType(StrEnum):
     ACTION_FINISHED = "io.replicante.action.finished.v1"
     ACTION_REFUSED = "io.replicante.action.refused.v1"
     WORK_DEAD = "io.replicante.work.dead.v1"
+    COORDINATOR_RESET = "io.replicante.coordinator.reset.v1"
     DEGRADED_ENTERED = "io.replicante.degraded.entered.v1"
     DEGRADED_LEFT = "io.replicante.degraded.left.v1"
 

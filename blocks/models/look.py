@@ -71,6 +71,13 @@ class ActionsInfo(Fact):
     finished: Annotated[tuple[ActionId, ...], Field(max_length=1_000)] = ()
 
 
+class Glimpse(Fact):
+    """What a probe brought: enough to see that something differs from last time, not what."""
+
+    protocol: Protocol
+    fingerprint: str
+
+
 class Look(Fact):
     """All that one look at a node brought."""
 

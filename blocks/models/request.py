@@ -29,7 +29,7 @@ class WorkState(StrEnum):
     CLAIMED = "claimed"
     """A worker has it."""
     DEAD = "dead"
-    """Failed too often; waits for a person (`replictl work retry`)."""
+    """Failed, or killed its worker, too often; waits for a person (`replictl work retry`)."""
 
 
 class Priority(IntEnum):
@@ -65,8 +65,14 @@ class Request(Fact):
     """The worker that claimed it."""
     again: bool = False
     """Asked for once more while claimed: queued again when finished."""
+    again_by_person: bool = False
+    """A person asked for that: it does not wait, even if the running turn fails."""
     attempts: int = 0
-    """Failures since the last success."""
+    """Failures since the last success that say something about the item; an item without interval dies of them."""
+    failures: int = 0
+    """All failures since the last success, transient ones too; the wait before the next try grows with them."""
+    orphaned: int = 0
+    """How often its worker died while running it, since the last success."""
     error: Text | None = None
     finished_at: Utc | None = None
     late_s: Annotated[float, Field(ge=0)] = 0.0
@@ -94,6 +100,8 @@ class Ended(Fact):
     key: str
     error: Text | None = None
     """None after success."""
+    transient: bool = False
+    """The failure says nothing about the item: a dependency was away, the holder was superseded."""
     next_at: Utc | None = None
     """After success: have the next turn then, if that is sooner than the timetable says."""
 

@@ -6,27 +6,40 @@ with events of one stream cannot both commit: sequences have no holes, and times
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from blocks.errors import RecordError
 from blocks.models.event import Event, EventDraft
 from blocks.store.mapping import SCHEMA, Document, from_document, to_document
 from blocks.store.mongodb_connection import Connection, chunked
 from blocks.store.mongodb_schema import EVENTS, STREAMS
 from blocks.store.protocol import EventQuery
+from blocks.store.settings import MongoDb
 from blocks.store.timetable import to_utc_ms
 
+_HELD_UP_MAX: Final = 1_000
+_ROUNDS_MAX: Final = 5
 _PLACE = ("time", "stream", "sequence")
 """Sorted by this, events of one stream are in their order."""
+
+_logger = logging.getLogger("replicore.store")
 
 
 class Events(Connection):
     """History and outbox."""
+
+    def __init__(self, settings: MongoDb) -> None:
+        super().__init__(settings)
+        self._held_up: set[str] = set()
+        """Streams of which it has been said that they are."""
 
     async def append(
         self, session: AsyncClientSession, drafts: Sequence[EventDraft], now: datetime
@@ -72,14 +85,43 @@ class Events(Connection):
             documents = await cursor.limit(query.newest).to_list()
         return [from_document(Event, document) for document in reversed(documents)]
 
-    async def unpublished(self, limit: int) -> list[Event]:
-        """See `Store.unpublished`."""
+    async def unpublished(self, limit: int, *, per_stream: int = 100, skip: Collection[str] = ()) -> list[Event]:
+        """See `Store.unpublished`. Where the oldest events are of few streams, goes from stream to stream instead."""
         if limit < 1:
             return []
+        skipped = set(skip)
         with self.call():
             cursor = self.collection(EVENTS).find({"published": False}).sort([(name, ASCENDING) for name in _PLACE])
             documents = await cursor.limit(limit).to_list()
-        return [from_document(Event, document) for document in documents]
+            turn = self._turn(documents, per_stream, skipped)
+            for _ in range(_ROUNDS_MAX):
+                if len(turn) == len(documents) or len(documents) < limit:
+                    break
+                pipeline = _stream_by_stream(limit, per_stream, sorted(skipped))
+                documents = await (await self.collection(EVENTS).aggregate(pipeline)).to_list()
+                turn = self._turn(documents, per_stream, skipped)
+        return turn
+
+    def _turn(self, documents: Sequence[Document], per_stream: int, skip: set[str]) -> list[Event]:
+        """The events of documents that go to the bus in one turn; an unreadable one holds up its stream, and where it is
+        the stream's first one, adds it to `skip`.
+        """
+        counts: Counter[str] = Counter()
+        stuck: set[str] = set()
+        events = []
+        for document in documents:
+            stream = document["stream"]
+            if stream in skip or stream in stuck or counts[stream] >= per_stream:
+                continue
+            try:
+                events.append(from_document(Event, document))
+                counts[stream] += 1
+            except RecordError as error:
+                (stuck if counts[stream] else skip).add(stream)
+                if stream not in self._held_up and len(self._held_up) < _HELD_UP_MAX:
+                    self._held_up.add(stream)
+                    _logger.warning("the events of %r cannot go to the bus: %s", stream, error)
+        return events
 
     async def mark_published(self, event_ids: Sequence[str]) -> None:
         """See `Store.mark_published`."""
@@ -94,6 +136,26 @@ class Events(Connection):
             oldest = await self.collection(EVENTS).find_one(waiting, {"time": 1}, sort=[(n, ASCENDING) for n in _PLACE])
             count = await self.collection(EVENTS).count_documents(waiting) if oldest else 0
         return count, oldest["time"] if oldest and count else None
+
+
+def _stream_by_stream(limit: int, per_stream: int, skip: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each stream its first waiting event, by the index and without reading the others; of the streams that wait
+    longest some more events, as far as they are needed.
+    """
+    more = [{"$match": {"published": False}}, {"$sort": {"sequence": ASCENDING}}, {"$limit": per_stream}]
+    joined = {"from": EVENTS, "localField": "_id", "foreignField": "stream", "pipeline": more, "as": "event"}
+    return [
+        {"$match": {"published": False}},
+        {"$sort": {"stream": ASCENDING, "sequence": ASCENDING}},
+        {"$group": {"_id": "$stream", "time": {"$first": "$time"}}},
+        {"$match": {"_id": {"$nin": list(skip)}}},
+        {"$sort": {"time": ASCENDING, "_id": ASCENDING}},
+        {"$limit": limit},
+        {"$lookup": joined},
+        {"$unwind": "$event"},
+        {"$limit": limit},
+        {"$replaceRoot": {"newRoot": "$event"}},
+    ]
 
 
 def _event(draft: EventDraft, sequence: int, time: datetime) -> Event:

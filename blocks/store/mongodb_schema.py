@@ -64,6 +64,12 @@ _INDEXES: Final = (
         (("published", ASCENDING), ("time", ASCENDING), ("stream", ASCENDING), ("sequence", ASCENDING)),
         partial={"published": False},
     ),
+    _Index(
+        EVENTS,
+        "waiting",
+        (("published", ASCENDING), ("stream", ASCENDING), ("sequence", ASCENDING), ("time", ASCENDING)),
+        partial={"published": False},
+    ),
     _Index(EVENTS, "keep", (("time", ASCENDING),), partial={"published": True}, keep_days="events_keep_days"),
     _Index(WORK, "due", (("state", ASCENDING), ("due_at", ASCENDING))),
     _Index(WORK, "queue", (("state", ASCENDING), ("priority", ASCENDING), ("due_at", ASCENDING))),

@@ -49,7 +49,7 @@ class Transactions(Connection):
         async def patiently(session: AsyncClientSession) -> T:
             nonlocal patient_until
             if time.monotonic() > patient_until:
-                await self._end_abandoned()
+                await self.end_abandoned()
                 patient_until = time.monotonic() + PATIENCE_S
             return await write(session)
 
@@ -58,7 +58,7 @@ class Transactions(Connection):
                 patiently, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
             )
 
-    async def _end_abandoned(self) -> None:
+    async def end_abandoned(self) -> None:
         """End transactions of our own user that stand idle. Needs no privilege; where it is refused, they end by time."""
         idle = {
             "type": "idleSession",

@@ -7,24 +7,28 @@ Guarantees:
 - What `commit` returned without error survives the loss of any minority of servers.
 
 A call that ends in `DependencyUnavailableError` may still have been applied: read again before deciding again.
-Any call may end in `RecordError`: a record that cannot be stored, or a stored one that this version cannot read.
+Any call may end in `RecordError`: a record that cannot be stored, or a stored one that this version cannot read. Not so
+with many at once whose readers must go on: an unreadable work item is left alone by all but `drop_work`, and logged; an
+unreadable event holds up its own stream only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from blocks.models.action import ActionState
 from blocks.models.base import Fact
-from blocks.models.event import Event
+from blocks.models.event import Event, EventDraft
 from blocks.models.ids import ClusterRef
 from blocks.models.record import Change, Fence, Record, Seen
 from blocks.models.request import Ended, Priority, Request, WorkState
 from blocks.models.view import ClusterView
 
 R = TypeVar("R", bound=Record)
+Told = Callable[[Request], EventDraft]
+"""What to tell of a work item that has just become dead."""
 
 
 class Where(Fact):
@@ -51,12 +55,17 @@ class EventQuery(Fact):
 
 
 class RetryPolicy(Fact):
-    """How failed work is tried again."""
+    """How failed work is tried again: each time after twice the wait, half of it spread.
+
+    What is on the timetable never waits for longer than its interval (or `backoff_base_s`), and never dies of failures.
+    """
 
     attempts_max: int = 8
-    """After so many failures in a row a work item is dead."""
+    """After so many failures in a row, transient ones not counted, an item without interval is dead."""
     backoff_base_s: float = 1.0
     backoff_max_s: float = 300.0
+    transient_max_s: float = 10.0
+    """The longest wait after a transient failure: what was away is used again soon after it is back."""
 
 
 class WorkCounts(Fact):
@@ -120,8 +129,11 @@ class Store(Protocol):
     async def events(self, query: EventQuery) -> list[Event]:
         """History, oldest first."""
 
-    async def unpublished(self, limit: int) -> list[Event]:
-        """Events that wait for the bus; those of one stream in their order."""
+    async def unpublished(self, limit: int, *, per_stream: int = 100, skip: Collection[str] = ()) -> list[Event]:
+        """Events that wait for the bus, at most `limit` of them and `per_stream` of one stream: the oldest of each, in its
+        order, without a gap. Streams whose oldest event waits longest are served first, those in `skip` not at all.
+        However much waits in one stream, the call costs the same, and the others are not kept from it.
+        """
 
     async def mark_published(self, event_ids: Sequence[str]) -> None:
         """These are on the bus for good."""
@@ -142,12 +154,17 @@ class Store(Protocol):
 
     async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
         """Ask for work now: queues the item (makes it if there is none), or marks a claimed one to run once more.
-        A queued one becomes as urgent as asked. Only a person ends the waiting of a failed one and wakes a dead one.
-        Returns the item as it now is.
+        A queued one becomes as urgent as asked. Only a person ends the waiting of a failed one (also one that fails after
+        having been asked for) and wakes a dead one. Returns the item as it now is.
+
+        Raises:
+            RecordError: the item is there, and this version cannot read it.
         """
 
     async def queue_due(self, now: datetime, limit: int) -> int:
-        """Queue active idle items whose `next_at` has come, most overdue first. Returns how many."""
+        """Queue active idle items whose `next_at` has come, most overdue first; dead ones stay dead, periodic or not.
+        Returns how many.
+        """
 
     async def unsent(self, now: datetime, resend_after_s: float, limit: int) -> list[Request]:
         """Queued items that may be claimed now and whose pointer was never sent, or so long ago that it may be lost;
@@ -166,18 +183,29 @@ class Store(Protocol):
         """
 
     async def finish_work(
-        self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy
+        self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy, told: Told | None = None
     ) -> list[Request]:
         """End claimed items: success back to the timetable (`next_at` one interval after the last wanted start, in the
-        future), failure back to the queue with jittered backoff or, too often, dead. Items that `owner` no longer holds
-        are left alone. Returns those that became dead.
+        future), failure back to the queue with jittered backoff, or dead as `policy` says. Items that `owner` no longer
+        holds are left alone. Returns those that became dead; what is `told` of them is an event, written with them or not
+        at all.
         """
 
     async def release_work(self, owner: str, now: datetime) -> int:
         """Give back everything `owner` has claimed, unfinished, to be run at once by others. Returns how many."""
 
-    async def requeue_orphans(self, alive: Iterable[str], now: datetime) -> int:
-        """Queue again what is claimed by owners that are not alive. Returns how many."""
+    async def claimed_by(self) -> set[str]:
+        """The owners of all claimed items. To find out who of them is dead, ask for this first and then for who is alive:
+        a worker announces itself before it claims.
+        """
+
+    async def requeue_of(
+        self, owners: Collection[str], now: datetime, *, orphaned_max: int = 5, told: Told | None = None
+    ) -> int:
+        """Queue again what is claimed by `owners`, who are dead; what has so been taken from dead workers more than
+        `orphaned_max` times since its last success becomes dead, with what is `told` of it (see `finish_work`). Returns
+        how many were queued again or became dead.
+        """
 
     async def retry_work(self, keys: Sequence[str], now: datetime) -> int:
         """Queue dead items again, with a clean slate, by order of a person. Returns how many."""

@@ -7,8 +7,9 @@ keeps to its grid: first wanted start plus whole intervals. Being asked for in b
 from __future__ import annotations
 
 import hashlib
+import math
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -17,6 +18,16 @@ from blocks.models.request import Ended, Priority, Request, WorkState
 from blocks.store.protocol import RetryPolicy
 
 _UTC: Final[TypeAdapter[datetime]] = TypeAdapter(Utc)
+_FREE: Final[dict[str, Any]] = {
+    "owner": None,
+    "claimed_at": None,
+    "sent_at": None,
+    "again": False,
+    "again_by_person": False,
+}
+"""Nobody's any more."""
+_ORPHANS: Final = RetryPolicy()
+_CLEAN: Final[dict[str, Any]] = {"attempts": 0, "failures": 0, "orphaned": 0, "error": None, "not_before": None}
 
 
 def to_utc_ms(moment: datetime) -> datetime:
@@ -40,10 +51,10 @@ def next_turn(wanted: datetime, interval_s: float, now: datetime) -> datetime:
     return wanted + interval * max(0, (now - wanted) // interval + 1)
 
 
-def backoff_s(key: str, attempts: int, policy: RetryPolicy) -> float:
-    """Seconds until the next try after `attempts` failures: doubled each time, bounded, half of it spread."""
-    whole = min(policy.backoff_max_s, policy.backoff_base_s * 2.0 ** min(attempts - 1, 60))
-    return whole * (0.5 + 0.5 * fraction(f"{key}#{attempts}"))
+def backoff_s(key: str, failures: int, policy: RetryPolicy, longest_s: float = math.inf) -> float:
+    """Seconds until the next try after so many failures: doubled each time, bounded, half of it spread."""
+    whole = min(longest_s, policy.backoff_max_s, policy.backoff_base_s * 2.0 ** min(failures - 1, 60))
+    return whole * (0.5 + 0.5 * fraction(f"{key}#{failures}"))
 
 
 def claimable(item: Request, now: datetime) -> bool:
@@ -83,9 +94,11 @@ def asked(item: Request | None, kind: str, subject: str, priority: Priority, now
         case WorkState.QUEUED if priority < item.priority or (by_person and not claimable(item, now)):
             not_before = None if by_person else item.not_before
             return item.evolve(priority=min(priority, item.priority), not_before=not_before, sent_at=None)
-        case WorkState.CLAIMED if not item.again or priority < item.priority:
+        case WorkState.CLAIMED if (
+            not item.again or priority < item.priority or (by_person and not item.again_by_person)
+        ):
             kept = min(priority, item.priority) if item.again else priority
-            return item.evolve(again=True, priority=kept)
+            return item.evolve(again=True, priority=kept, again_by_person=by_person or item.again_by_person)
         case WorkState.DEAD if by_person:
             return retried(item, now)
     return None
@@ -110,44 +123,70 @@ def ended(item: Request, end: Ended, owner: str, now: datetime, policy: RetryPol
     """Finished by the worker that holds it: well, or to be tried again, or dead."""
     if item.state is not WorkState.CLAIMED or item.owner != owner:
         return None
-    free = {"owner": None, "claimed_at": None, "sent_at": None, "again": False, "finished_at": now}
     if end.error is not None:
-        attempts = item.attempts + 1
-        dead = attempts >= policy.attempts_max
-        return item.evolve(
-            **free,
-            state=WorkState.DEAD if dead else WorkState.QUEUED,
-            attempts=attempts,
-            error=end.error,
-            not_before=None if dead else now + timedelta(seconds=backoff_s(item.key, attempts, policy)),
-        )
+        return _failed(item, end, now, policy)
     clean = item.evolve(
-        **free,
+        **_FREE,
+        **_CLEAN,
         state=WorkState.IDLE,
         priority=Priority.ROUTINE,
         next_at=_next_at(item, end, now),
         wanted_at=None,
         queued_at=None,
-        not_before=None,
-        attempts=0,
-        error=None,
+        finished_at=now,
     )
     return _queued(clean, item.priority, now) if item.again else clean
+
+
+def _failed(item: Request, end: Ended, now: datetime, policy: RetryPolicy) -> Request:
+    """What is on the timetable goes on, however often it fails; the rest dies of failures of its own."""
+    attempts = item.attempts + (not end.transient)
+    failures = max(item.failures, item.attempts) + 1
+    by_person = item.again and item.again_by_person
+    dead = item.interval is None and not end.transient and not by_person and attempts >= policy.attempts_max
+    longest_s = math.inf if item.interval is None else max(item.interval, policy.backoff_base_s)
+    if end.transient:
+        longest_s = min(longest_s, policy.transient_max_s)
+    waits = not dead and not by_person
+    return item.evolve(
+        **_FREE,
+        state=WorkState.DEAD if dead else WorkState.QUEUED,
+        attempts=attempts,
+        failures=failures,
+        error=end.error,
+        not_before=now + timedelta(seconds=backoff_s(item.key, failures, policy, longest_s)) if waits else None,
+        finished_at=now,
+    )
 
 
 def given_back(item: Request, now: datetime) -> Request | None:
     """Claimed no more, to be run by whoever comes first."""
     if item.state is not WorkState.CLAIMED:
         return None
-    free = {"owner": None, "claimed_at": None, "sent_at": None, "not_before": None, "again": False}
-    return item.evolve(**free, state=WorkState.QUEUED, queued_at=now)
+    return item.evolve(**_FREE, state=WorkState.QUEUED, queued_at=now, not_before=None)
+
+
+def orphaned(item: Request, now: datetime, times_max: int) -> Request | None:
+    """Its worker died. It is run again at once; later if that goes on, so that what was in one batch with the item to
+    blame gets away from it; after more than `times_max` times in a row it is dead.
+    """
+    if item.state is not WorkState.CLAIMED:
+        return None
+    times = item.orphaned + 1
+    if times > times_max:
+        error = f"its worker died {times} times while running it"
+        return item.evolve(**_FREE, state=WorkState.DEAD, orphaned=times, error=error, not_before=None, finished_at=now)
+    waits = timedelta(seconds=backoff_s(item.key, times - 1, _ORPHANS))
+    return item.evolve(
+        **_FREE, state=WorkState.QUEUED, queued_at=now, orphaned=times, not_before=now + waits if times > 1 else None
+    )
 
 
 def retried(item: Request, now: datetime) -> Request | None:
     """A dead item, queued again with a clean slate by order of a person."""
     if item.state is not WorkState.DEAD:
         return None
-    return _queued(item.evolve(attempts=0, error=None, not_before=None), Priority.PERSON, now, wanted_at=now)
+    return _queued(item.evolve(**_CLEAN), Priority.PERSON, now, wanted_at=now)
 
 
 def _queued(item: Request, priority: Priority, now: datetime, wanted_at: datetime | None = None) -> Request:

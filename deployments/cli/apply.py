@@ -17,6 +17,7 @@ from blocks.errors import Fault, InvalidInputError
 from deployments.cli.output import Column, listing, show
 from deployments.cli.session import Cli
 from deployments.cli.words import coloured
+from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, parse
 
 STDIN = "-"
@@ -56,8 +57,6 @@ def gather(names: Sequence[str], *, recursive: bool) -> list[Manifest]:
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or "this is not UTF-8 text"
                 faults.append(Fault(str(path), reason))
-            except (yaml.YAMLError, ValueError, RecursionError) as error:
-                faults.append(Fault(str(path), f"this is not YAML: {' '.join(str(error).split())}"))
             except InvalidInputError as error:
                 faults.append(Fault(str(path), error.message))
     if faults:
@@ -88,7 +87,10 @@ def _read(name: str) -> Manifest:
         message = f"it is larger than {BYTES_MAX} bytes"
         raise InvalidInputError(message)
     text = raw.decode("utf-8-sig")
-    documents = tuple(document for document in yaml.safe_load_all(text) if document is not None)
+    documents = tuple(read_documents(text))
+    if not documents:
+        message = "there is no document in it"
+        raise InvalidInputError(message)
     return Manifest("stdin" if name == STDIN else name, text, documents)
 
 

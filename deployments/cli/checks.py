@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from blocks.coordinator.protocol import ClaimKind, Holder
 from blocks.errors import RecordError, ReplicoreError
-from blocks.store.protocol import WorkCounts
+from blocks.models.event import SYSTEM_STREAM, Event, EventType
+from blocks.store.protocol import EventQuery, WorkCounts
 from blocks.work_queue.protocol import QueueStatus
 from deployments.cli.words import seconds_since
 from deployments.cli.world import Parts, World
@@ -22,6 +24,7 @@ WITHIN_S = 3.0
 GRACE_S = 1.5
 """What an answer may take beyond the deadline of its calls: several calls, and closing."""
 STACK_STATUS = "REPLICORE_STACK_STATUS"
+EVENTS_MAX = 200
 DUTIES = ("enqueue", "relay", "sweep")
 MODES = {"zookeeper": "NO_COORDINATOR", "mongodb": "NO_STORE", "kafka": "NO_QUEUE", "prefect": "NO_PREFECT"}
 """By component, the degraded mode that its absence is."""
@@ -60,6 +63,8 @@ class Work:
     counts: WorkCounts
     waiting: int
     oldest: datetime | None
+    modes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By worker, the degraded modes that it has entered and not left, as its events tell."""
 
 
 async def check_all(world: World, fleet: str, within_s: float, grace_s: float = GRACE_S) -> dict[str, Check]:
@@ -114,8 +119,25 @@ async def _zookeeper(parts: Parts) -> tuple[str, Claims]:
 async def _mongodb(parts: Parts, now: datetime) -> tuple[str, Work]:
     store = await parts.store()
     await store.ready()
-    counts, (waiting, oldest) = await asyncio.gather(store.count_work(now), store.outbox_size())
-    return "takes writes", Work(counts, waiting, oldest)
+    told = EventQuery(stream=SYSTEM_STREAM, types=tuple(_ENTERED), newest=EVENTS_MAX)
+    counts, (waiting, oldest), events = await asyncio.gather(
+        store.count_work(now), store.outbox_size(), store.events(told)
+    )
+    return "takes writes", Work(counts, waiting, oldest, _modes(events))
+
+
+_ENTERED = {EventType.DEGRADED_ENTERED: True, EventType.DEGRADED_LEFT: False}
+
+
+def _modes(events: Iterable[Event]) -> dict[str, frozenset[str]]:
+    last: dict[tuple[str, str], bool] = {}
+    for event in events:
+        last[str(event.data.get("worker")), str(event.data.get("mode"))] = _ENTERED[EventType(event.type)]
+    found: dict[str, set[str]] = defaultdict(set)
+    for (worker, mode), entered in last.items():
+        if entered:
+            found[worker].add(mode)
+    return {worker: frozenset(modes) for worker, modes in found.items()}
 
 
 async def _kafka(parts: Parts) -> tuple[str, QueueStatus]:
@@ -130,14 +152,22 @@ async def _prefect(world: World, within_s: float) -> tuple[str, None]:
 
 
 def degraded(checks: Mapping[str, Check]) -> list[str]:
-    """Names of what is not as it should be: those of the degraded modes, and of duties that nobody does."""
+    """Names of what is not as it should be: degraded modes (seen from here, or by a living worker), duties that nobody
+    does, dead work.
+    """
     found = [name for component, name in MODES.items() if not checks[component].ok]
     claims: Claims | None = checks["zookeeper"].told
     if claims is not None:
         done = {holder.name for holder in claims.duties}
         found += ["NO_WORKER"] if not claims.workers else []
         found += [f"NO_DUTY_{duty.upper()}" for duty in DUTIES if duty not in done]
-    return found
+    work: Work | None = checks["mongodb"].told
+    if work is not None and claims is not None:
+        living = {holder.owner for holder in claims.workers}
+        found += sorted({mode for worker, modes in work.modes.items() if worker in living for mode in modes})
+    if work is not None and work.counts.dead:
+        found.append("DEAD_WORK")
+    return list(dict.fromkeys(found))
 
 
 def holder_row(holder: Holder, now: datetime) -> dict[str, Any]:

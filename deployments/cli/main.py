@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from blocks.errors import ReplicoreError
 from deployments.cli import (
     actions,
+    admin,
     apply,
     clusters,
     cycles,
@@ -96,6 +97,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(locks_work.work_app, name="work")
+app.add_typer(admin.admin_app, name="admin")
 
 
 def run(arguments: Sequence[str] | None = None, world: World | None = None) -> int:

@@ -115,6 +115,9 @@ def status(context: typer.Context, watch: Watch = None) -> None:
                 {"name": "stack", "state": "unreadable", "pid": None, "restarts": 0, "since": None, "error": str(error)}
             ]
         value = status_of(checks, stack, cli.world.clock())
+        value["degraded"] += [
+            f"PROCESS_{row['name']}" for row in stack or () if row["state"] not in {"ready", "stopped", "unreadable"}
+        ]
         return Answer(value, _page(value), code=1 if value["degraded"] else 0)
 
     cli.answer(read, watch)

@@ -1,5 +1,6 @@
 """``up``: from nothing to a fleet that is looked after; run again, it checks and adds what misses."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -13,6 +14,7 @@ from infra.stack.settings import StackSettings
 from infra.stack.status import Status
 
 _READY_WITHIN_S = 150.0
+_DISK_MIN_BYTES = 100_000_000
 _SLOWEST = "prefect"
 _EVERYTHING = ("servers", "fleet", "product")
 
@@ -43,6 +45,7 @@ def _start(settings: StackSettings, names: tuple[str, ...], progress: Progress) 
     product = tuple(name for name in names if name in compose.PRODUCT)
     rest = tuple(name for name in names if name not in product)
     control.check_ports(names, settings)
+    _check_disk(settings)
     context = Context(settings, progress.now, progress.line)
     endpoints.write(settings)
     with progress.waiting("preparing"):
@@ -51,15 +54,25 @@ def _start(settings: StackSettings, names: tuple[str, ...], progress: Progress) 
     if not product:
         _wait(rest, settings, progress)
         return
-    if not _serves_already(list(compose.services(context, product)), settings):
+    again = _serves_already(list(compose.services(context, product)), settings)
+    if not again:
         _wait([name for name in rest if name != _SLOWEST], settings, progress)
         with steps.started(steps.REGISTER, settings) as register:  # it waits for Prefect by itself
             _wait([_SLOWEST], settings, progress)
             _finish(register, steps.REGISTER, progress)
     control.add(compose.services(context, product), settings.layout)
-    _wait((*rest, *product), settings, progress)
+    _wait((*rest, *product) if again else product, settings, progress)
     with steps.started(steps.JOB, settings) as job:
         _finish(job, steps.JOB, progress)
+
+
+def _check_disk(settings: StackSettings) -> None:
+    settings.layout.root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.layout.root).free
+    if free < _DISK_MIN_BYTES:
+        wanted = f"the stack needs {_DISK_MIN_BYTES / 1e6:.0f} MB"
+        message = f"only {free / 1e6:.0f} MB are free where {settings.layout.root} is, {wanted}"
+        raise StackError(message)
 
 
 def _serves_already(product: Sequence[Service], settings: StackSettings) -> bool:

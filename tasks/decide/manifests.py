@@ -68,6 +68,7 @@ class _ClusterSpecSpec(_Strict):
     cluster: Id
     active: bool = True
     interval: Seconds | None = None
+    probe_interval: float = Field(default=5.0, ge=0, le=3_600)
     lag_limit_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)
 
 
@@ -190,6 +191,7 @@ def _cluster_spec(manifest: Manifest, _: Asked, __: int) -> ClusterSpec:
         cluster_id=spec.cluster,
         active=spec.active,
         interval=spec.interval,
+        probe_interval=spec.probe_interval,
         lag_limit_s=spec.lag_limit_s,
     )
 

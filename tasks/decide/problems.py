@@ -90,7 +90,7 @@ def _majority_lost(view: ClusterView) -> Iterator[Finding]:
 def _majority_at_risk(view: ClusterView) -> Iterator[Finding]:
     total, serving = len(view.nodes), _serving(view)
     if total >= MAJORITY_FROM and serving == total // 2 + 1:
-        yield Finding(evidence=f"{serving} of {total} nodes serve; one more loss takes the majority")
+        yield Finding(evidence=f"{serving} of {total} nodes serve")
 
 
 def _status_counts(view: ClusterView) -> str:

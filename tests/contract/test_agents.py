@@ -30,6 +30,39 @@ says_status = pytest.mark.parametrize("fleet", ["memory", "B"], indirect=True)
 """For what agents of protocol A have no word for: a status of their own."""
 
 
+class TestProbe:
+    async def test_is_the_same_while_nothing_changes(self, fleet: Fleet) -> None:
+        """A node and its shards have the same fingerprint until they differ; offsets that move are no difference."""
+        node = MemoryNode("n1", shards=(Shard(shard_id="a/0", role=ShardRole.PRIMARY),))
+        target = await fleet.put(node)
+        before = [await fleet.agents.probe(target, shards=shards) for shards in (False, True)]
+        node.shards = (Shard(shard_id="a/0", role=ShardRole.PRIMARY, lag=Offset(unit="seconds", value=9)),)
+        moved = [await fleet.agents.probe(target, shards=shards) for shards in (False, True)]
+        node.shards = (Shard(shard_id="a/0", role=ShardRole.SECONDARY),)
+        changed = await fleet.agents.probe(target, shards=True)
+
+        assert before == moved
+        assert not isinstance(before[1], Failure)
+        assert before[1] != changed
+
+    async def test_differs_when_the_store_goes_down(self, fleet: Fleet) -> None:
+        """A store that no longer answers shows in the next probe."""
+        node = MemoryNode("n1", shards=(Shard(shard_id="a/0", role=ShardRole.PRIMARY),))
+        target = await fleet.put(node)
+        before = await fleet.agents.probe(target, shards=True)
+        node.store_error = "no server"
+
+        assert before != await fleet.agents.probe(target, shards=True)
+
+    async def test_is_a_failure_when_nothing_listens(self, fleet: Fleet) -> None:
+        """A refused connection is a reason, not an exception."""
+        node = MemoryNode("n1")
+        target = await fleet.put(node)
+        await fleet.stop(node)
+
+        assert isinstance(await fleet.agents.probe(target, shards=False), Failure)
+
+
 class TestLook:
     async def test_brings_everything(self, fleet: Fleet) -> None:
         """A healthy node's answer has node, store, shards and actions."""

@@ -486,6 +486,15 @@ async def test_changes_of_other_kinds_wake_nobody(one: Coordinator, two: Coordin
 # --- what only the one in memory lets tests do ------------------------------------------------------------
 
 
+async def test_a_raised_generation_beats_every_token(one: Coordinator) -> None:
+    """After a person raised the generation, a new claim is of the new one; what is held stays of the old."""
+    before = await one.take(LOCK, "prod/orders", "")
+    raised = await one.raise_generation()
+    after = await one.take(LOCK, "prod/users", "")
+
+    assert (before.generation + 1, raised) == (raised, after.generation)
+
+
 @pytest.fixture
 async def memory() -> AsyncIterator[tuple[MemoryZooKeeper, MemoryCoordinator, MemoryCoordinator]]:
     """A server in memory and two processes."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -10,18 +12,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # no `__all__`
 
 from blocks.errors import DependencyUnavailableError
 from blocks.event_bus.kafka import KafkaEventBus
 from blocks.event_bus.protocol import EventBus
 from blocks.event_bus.settings import EventBusSettings
+from blocks.kafka.admin import Admin
 from blocks.kafka.producer import Sender
 from blocks.kafka.reader import Reader
-from blocks.kafka.records import Outgoing, Partition
+from blocks.kafka.records import Outgoing, Partition, Topic
 from blocks.kafka.settings import Kafka
-from blocks.models.event import Event
+from blocks.models.event import Event, EventDraft, EventType
+from blocks.models.record import Change
 from doubles import unique
 from doubles.event_bus import FakeEventBus
+from doubles.store import MemoryStore
+from tasks.duties import Relay, relay_events
 
 LONG_S = 15.0
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -218,6 +225,66 @@ async def test_data_too_big_for_the_bus_is_left_out(world: World) -> None:
 
     assert [huge.event_id, small.event_id] == ids
     assert travelled([huge.evolve(data={"omitted_bytes": 2_000_011}), small]) == found
+
+
+async def test_data_that_cannot_be_written_is_left_out(world: World) -> None:
+    """Integers beyond 64 bits, half characters and bottomless lists travel as data too big do; nothing else is touched."""
+    deep: object = 1
+    for _ in range(300):
+        deep = [deep]
+    odd = [
+        event(f"prod/{number}", 1).model_copy(update={"data": {"x": value}})
+        for number, value in enumerate((2**64, "\ud800", deep))
+    ]
+    sent = [*odd, event("prod/0", 2), event("prod/a", 1)]
+    ids = await world.bus.publish(sent)
+    async with aclosing(world.bus.follow(START)) as following:
+        found = travelled(await take(following, len(sent)))
+
+    assert [each.event_id for each in sent] == ids
+    assert [26, 9, 607] == [found[number].data.get("omitted_bytes") for number in (0, 2, 3)]
+    assert travelled(sent[3:]) == [found[1], found[4]]
+
+
+async def test_event_that_cannot_be_written_breaks_its_stream_only(world: World) -> None:
+    """A name with half a character in it fails from there on in its own stream; without others, nothing is published."""
+    bad = event("prod/a", 2).model_copy(update={"subject": "\ud800"})
+    sent = [event("prod/b", 1), bad, event("prod/a", 3), event("prod/b", 2)]
+
+    assert ["prod/b#1", "prod/b#2"] == [each for each in await world.bus.publish(sent) if "prod/b" in each]
+    assert [] == await world.bus.publish([bad])
+
+
+@pytest.mark.real
+async def test_a_copy_may_be_missing_and_no_more(kafka: str) -> None:
+    """The topics say themselves how many copies a stored event has, whatever the cluster's default."""
+    settings, connection = unique.event_bus(), Kafka(bootstrap=kafka)
+    async with KafkaEventBus(connection, settings) as bus:
+        await bus.prepare()
+    client = AdminClient({"bootstrap.servers": kafka})
+    asked = client.describe_configs([ConfigResource(ResourceType.TOPIC, settings.topic)])
+    (configs,) = [await asyncio.wrap_future(future) for future in asked.values()]
+
+    assert ("1", False) == (configs["min.insync.replicas"].value, configs["min.insync.replicas"].is_default)
+
+
+@pytest.mark.real
+async def test_refused_events_hold_up_their_stream_only(kafka: str) -> None:
+    """Of a stream whose record the brokers refuse nothing is sent; the relay gets everything else through."""
+    settings, connection = EventBusSettings(topic=unique.event_bus().topic, partitions=1), Kafka(bootstrap=kafka)
+    await Admin(connection).create([Topic(settings.topic, 1, 1, {"max.message.bytes": "3000"})])
+    noise = hashlib.shake_128(b"incompressible").hexdigest(8_000)
+    drafts = [EventDraft(type=EventType.NODE_CHANGED, stream="bad", subject="", data={"text": noise})]
+    drafts += [EventDraft(type=EventType.NODE_CHANGED, stream=f"good{n % 5}", subject="", data={}) for n in range(20)]
+    store, relay, now, turns = MemoryStore(), Relay(), START, 0
+    await store.commit(Change(drafts=tuple(drafts)), now=now)
+    async with KafkaEventBus(connection, settings) as bus:
+        while (await store.outbox_size())[0] > 1 and turns < 100:
+            now, turns = now + timedelta(seconds=12), turns + 1
+            with contextlib.suppress(DependencyUnavailableError):
+                await relay_events.fn(store, bus, relay, now)
+
+    assert ["bad"] == [each.stream for each in await store.unpublished(10)]
 
 
 async def test_preparing_twice_changes_nothing(world: World) -> None:

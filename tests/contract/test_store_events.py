@@ -6,9 +6,13 @@ import asyncio
 from collections import defaultdict
 from datetime import timedelta
 
+import pytest
+
 from blocks.models.event import Event, EventType
 from blocks.models.record import Change
+from blocks.store.mongodb import MongoStore
 from blocks.store.protocol import EventQuery, Store
+from doubles.store import MemoryStore
 from doubles.store_samples import KEY, NOW, draft, later
 
 
@@ -83,6 +87,49 @@ async def test_outbox_is_in_order_of_each_stream(store: Store) -> None:
     assert {"a": [1, 2, 3, 4, 5, 6], "b": [1, 2, 3, 4, 5, 6]} == places(waiting)
     assert waiting[3:8] == await store.unpublished(5)
     assert [] == await store.unpublished(0)
+
+
+async def test_one_stream_does_not_keep_others_from_the_bus(store: Store) -> None:
+    """However much waits in one stream, and for how long: a turn has its oldest few, then those of others."""
+    await store.commit(Change(drafts=tuple(draft(n, "stuck") for n in range(50))), now=NOW)
+    for second, name in ((3, "a"), (1, "b"), (2, "c")):
+        await store.commit(Change(drafts=(draft(0, name), draft(1, name), draft(2, name))), now=later(second))
+
+    assert {"stuck": [1, 2, 3, 4], "b": [1, 2, 3], "c": [1, 2, 3]} == places(await store.unpublished(10, per_stream=4))
+    assert {"stuck": [1], "a": [1], "b": [1], "c": [1]} == places(await store.unpublished(10, per_stream=1))
+
+
+async def test_skipped_streams_are_left_out(store: Store) -> None:
+    """Streams in `skip` take no room in a turn, be they few or all."""
+    await store.commit(Change(drafts=tuple(draft(n, f"stuck{n % 2}") for n in range(40))), now=NOW)
+    await store.commit(Change(drafts=(draft(0, "a"), draft(1, "$a"), draft(2, "a"))), now=later(1))
+
+    assert {"$a": [1], "a": [1, 2]} == places(await store.unpublished(10, skip={"stuck0", "stuck1"}))
+    assert {"stuck0": [1, 2]} == places(await store.unpublished(2, per_stream=5, skip=["stuck1", "a", "$a"]))
+    assert [] == await store.unpublished(10, skip=["stuck0", "stuck1", "a", "$a", "none"])
+
+
+async def test_unreadable_event_holds_up_its_stream_only(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """What stands before it goes to the bus, it and what is behind it wait; said once."""
+    events = await store.commit(Change(drafts=tuple(draft(n, "odd") for n in range(30))), now=NOW)
+    await store.commit(Change(drafts=(draft(0, "a"),)), now=later(1))
+    await spoil_event(store, events[1])
+    before = places(await store.unpublished(10, per_stream=4))
+    await store.mark_published([events[0].event_id])
+    after = [places(await store.unpublished(limit, per_stream=20)) for limit in (10, 100)]
+
+    assert {"odd": [1], "a": [1]} == before
+    assert [{"a": [1]}, {"a": [1]}] == after
+    assert len(caplog.messages) <= 1
+
+
+async def spoil_event(store: Store, event: Event) -> None:
+    """Make an event one that this version cannot read."""
+    if isinstance(store, MongoStore):
+        await store.collection("events").update_one({"_id": event.event_id}, {"$set": {"data": 7}})
+    else:
+        assert isinstance(store, MemoryStore)
+        store.unreadable_events.add(event.event_id)
 
 
 async def test_published_events_stay_in_history(store: Store) -> None:

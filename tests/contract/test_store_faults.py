@@ -16,14 +16,14 @@ from pymongo.errors import OperationFailure
 
 from blocks.errors import DependencyUnavailableError
 from blocks.models.cluster import ClusterSpec
-from blocks.models.event import Event
+from blocks.models.event import Event, EventDraft
 from blocks.models.record import Change
-from blocks.models.request import Ended, WorkState
+from blocks.models.request import Ended, Request, WorkState
 from blocks.store.mongodb import MongoStore
 from blocks.store.protocol import EventQuery, RetryPolicy
 from blocks.store.settings import MongoDb
 from doubles.proxy import Mode, Proxy
-from doubles.store_samples import NOW, REF, draft, fence, items, spec
+from doubles.store_samples import NOW, REF, draft, fence, item, items, spec
 from infra.stack.testing import TestStack, running
 
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
@@ -193,6 +193,50 @@ async def test_abandoned_transaction_does_not_block_the_successor(server: TestSt
         with pytest.raises(OperationFailure, match="has been aborted"):
             await session.commit_transaction()
         await session.end_session()
+
+
+async def test_abandoned_transaction_does_not_keep_work_from_others(server: TestStack, hurt: MongoStore) -> None:
+    """A worker that dies while it writes the death of an item: its work is queued again in seconds, not in a minute."""
+    await hurt.ensure_work(items(2), NOW)
+    await hurt.queue_due(NOW, 2)
+    keys = [got.key for got in await hurt.claim_any(["orchestrate"], "dying", NOW, 2)]
+    async with MongoStore(MongoDb(uri=server.mongodb_uri, database=hurt.database.name)) as dying:
+        session = dying.database.client.start_session()
+        await session.start_transaction()
+        await dying.collection("work").update_one({"_id": keys[0]}, {"$set": {"state": "dead"}}, session=session)
+        await asyncio.to_thread(time.sleep, 2.1)  # the session of a dead worker lives longer
+        started = time.monotonic()
+
+        assert 2 == await hurt.requeue_of({"dying"}, NOW)
+        assert time.monotonic() - started < 2.0
+        with pytest.raises(OperationFailure, match="has been aborted"):
+            await session.commit_transaction()
+        await session.end_session()
+
+
+async def test_lost_answer_leaves_nobody_dead_untold(proxy: Proxy, hurt: MongoStore) -> None:
+    """When the answer to an ending is lost, the item is dead and told of, or neither; ending it again makes it both."""
+    await hurt.ensure_work([item("prod/a", None)], NOW)
+    await hurt.queue_due(NOW, 1)
+    (got,) = await hurt.claim_any(["orchestrate"], "w", NOW, 1)
+    end, policy = [Ended(key=got.key, error="no")], RetryPolicy(attempts_max=1)
+
+    def told(dead: Request) -> EventDraft:
+        return draft(0, dead.key)
+
+    async with MongoStore(through(proxy, hurt, 0.5)) as store:
+        await store.ready()
+        proxy.mode = Mode.DROP_ANSWERS
+        with pytest.raises(DependencyUnavailableError):
+            await store.finish_work(end, "w", NOW, policy, told)
+        proxy.mode = Mode.PASS
+        proxy.reset()
+    dead = [len(await hurt.list_work([WorkState.DEAD])), len(await hurt.events(EventQuery()))]
+    await hurt.finish_work(end, "w", NOW, policy, told)
+    after = [len(await hurt.list_work([WorkState.DEAD])), len(await hurt.events(EventQuery()))]
+
+    assert dead in ([0, 0], [1, 1])
+    assert [1, 1] == after
 
 
 async def test_work_survives_a_kill(server: TestStack, hurt: MongoStore) -> None:

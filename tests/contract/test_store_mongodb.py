@@ -19,6 +19,7 @@ from blocks.models.cluster import ClusterSpec
 from blocks.models.record import Change
 from blocks.store.mapping import to_document
 from blocks.store.mongodb import MongoStore
+from blocks.store.mongodb_events import _stream_by_stream
 from blocks.store.protocol import EventQuery
 from blocks.store.settings import MongoDb
 from doubles.store_samples import NOW, action, draft, fence, spec
@@ -79,7 +80,7 @@ async def test_many_may_prepare_at_once(fresh: MongoStore) -> None:
 
     assert first == second
     assert {"events", "work", "fences", "streams", "meta", "namespaces", "nodes", "actions"} <= set(first)
-    assert {"_id_", "place", "history", "outbox", "keep"} == set(first["events"])
+    assert {"_id_", "place", "history", "outbox", "waiting", "keep"} == set(first["events"])
     assert {"_id": "schema", "version": 1} == await fresh.collection("meta").find_one()
 
 
@@ -164,6 +165,24 @@ async def test_plans_use_indexes(fresh: MongoStore) -> None:
 
         assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])
         assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+
+
+async def test_outbox_is_searched_stream_by_stream(fresh: MongoStore) -> None:
+    """However long the outbox, one place of the index is looked at for each stream, and no event."""
+    await fresh.prepare()
+    await fresh.commit(Change(drafts=tuple(draft(n, f"c{n % 3}") for n in range(60))), now=NOW)
+    found = await fresh.unpublished(50, per_stream=2, skip=["c1"])
+    pipeline = _stream_by_stream(50, 2, ["c1"])
+    command = {"aggregate": "events", "pipeline": pipeline, "cursor": {}}
+    plan = await fresh.database.command("explain", command, verbosity="executionStats")
+    first = plan["stages"][0]["$cursor"]
+
+    assert [("c0", 1), ("c0", 2), ("c2", 1), ("c2", 2)] == [(event.stream, event.sequence) for event in found]
+    assert "DISTINCT_SCAN" in str(first["queryPlanner"]["winningPlan"])
+    assert (0, True) == (
+        first["executionStats"]["totalDocsExamined"],
+        first["executionStats"]["totalKeysExamined"] < 10,
+    )
 
 
 # -- TLS and users ----------------------------------------------------------------------------------------------------

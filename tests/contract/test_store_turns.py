@@ -70,8 +70,8 @@ async def test_worker_may_wish_for_a_sooner_turn(store: Store) -> None:
 
 
 async def test_failure_waits_longer_each_time_and_dies(store: Store) -> None:
-    """Failed work is queued with doubled, bounded, jittered backoff; after `attempts_max` failures it is dead."""
-    await claimed(store)
+    """Failed work is queued with doubled, bounded, jittered backoff; without interval it dies of `attempts_max` failures."""
+    await claimed(store, interval=None)
     at = 0.0
     for attempts, longest in ((1, 10.0), (2, 15.0)):
         assert [] == await store.finish_work([Ended(key=A, error="no")], "w", later(at), POLICY)
@@ -175,7 +175,7 @@ async def test_again_does_not_shorten_the_backoff(store: Store) -> None:
 @pytest.mark.parametrize("by", ["retry", "ask"])
 async def test_a_person_wakes_the_dead(store: Store, by: str) -> None:
     """Dead work stays dead for everybody but a person, who queues it with a clean slate."""
-    await claimed(store)
+    await claimed(store, interval=None)
     await store.finish_work([Ended(key=A, error="no")], "w", NOW, RetryPolicy(attempts_max=1))
     assert WorkState.DEAD is (await store.ask(KIND, "prod/a", Priority.URGENT, later(1))).state
     if by == "retry":
@@ -201,12 +201,15 @@ async def test_release_gives_back_what_an_owner_has(store: Store) -> None:
 
 
 async def test_orphans_are_queued_again(store: Store) -> None:
-    """What is claimed by owners that are gone is queued again; the gone owner can no longer end it."""
+    """What is claimed by owners that are gone is queued again at once; the gone owner can no longer end it."""
     keys = await queued(store, 4)
     await store.claim_work(keys[:2], "gone", NOW)
     await store.claim_work(keys[2:], "alive", NOW)
 
-    assert 2 == await store.requeue_orphans(iter(["alive", "idle"]), later(1))
+    assert {"gone", "alive"} == await store.claimed_by()
+    assert 2 == await store.requeue_of({"gone", "idle"}, later(1))
+    assert 0 == await store.requeue_of(set(), later(1))
     assert [] == await store.finish_work([Ended(key=keys[0], error="x")], "gone", later(1), RetryPolicy(attempts_max=1))
     assert keys[:2] == [got.key for got in await store.claim_any([KIND], "w", later(1), 10)]
-    assert 4 == await store.requeue_orphans([], later(1))
+    assert 4 == await store.requeue_of(await store.claimed_by(), later(1))
+    assert set() == await store.claimed_by()

@@ -198,7 +198,7 @@ async def test_work_is_counted(store: Store) -> None:
     """Counts by state, how many of the queued ones wait, and how late the latest of them is."""
     assert WorkCounts() == await store.count_work(NOW)
     keys = await queued(store, 5)
-    await store.ensure_work([item("prod/idle", next_at=later(99))], NOW)
+    await store.ensure_work([item("prod/c0000", None), item("prod/idle", next_at=later(99))], NOW)
     await store.claim_work(keys[:3], "w", NOW)
     await store.finish_work([Ended(key=keys[0], error="x")], "w", NOW, RetryPolicy(attempts_max=1))
     await store.finish_work([Ended(key=keys[1], error="x")], "w", later(3), RetryPolicy(backoff_base_s=100.0))

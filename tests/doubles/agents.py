@@ -16,7 +16,7 @@ from typing import Self
 from blocks.agents.protocol import Proof, Target
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Json
-from blocks.models.look import ActionsInfo, AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.look import ActionsInfo, AgentAction, Failure, Glimpse, Look, NodeInfo, ShardsInfo, StoreInfo
 from blocks.models.node import Attribute, NodeStatus, Protocol, Shard, Version
 from blocks.models.sent import Sent
 
@@ -177,6 +177,16 @@ class MemoryAgents:
             actions=_actions(node),
             details={wanted_id: node.actions.get(wanted_id) if node.actions_on else off for wanted_id in wanted},
         )
+
+    async def probe(self, target: Target, *, shards: bool) -> Glimpse | Failure:
+        """What the node is like at this moment."""
+        node = await self._reached(target, target.timeout_s)
+        if isinstance(node, Failure):
+            return node
+        seen: object = sorted((s.shard_id, s.role, s.role_text) for s in node.shards) if shards else _info(node)
+        if shards and node.store_error is not None:
+            seen = "500"
+        return Glimpse(protocol=Protocol.B, fingerprint=repr(seen))
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
         """The node's action, if it has it."""

@@ -315,6 +315,12 @@ class MemoryCoordinator:
                     await self.zookeeper._woken.wait()
         return False
 
+    async def raise_generation(self) -> int:
+        """Count one more start from nothing."""
+        await self.ready()
+        self.zookeeper.generation += 1
+        return self.zookeeper.generation
+
     async def force_release(self, kind: ClaimKind, name: str) -> bool:
         """Remove somebody else's claim."""
         await self.ready()

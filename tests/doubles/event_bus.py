@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 
-import orjson
-
 from blocks.errors import DependencyUnavailableError
+from blocks.event_bus.cloudevent import travelling
 from blocks.models.event import Event
 
 
@@ -18,6 +17,8 @@ class FakeEventBus:
     def __init__(self, data_bytes_max: int = 524_288) -> None:
         self.refused: set[str] = set()
         self.prepared = 0
+        self.published: list[float | None] = []
+        """The deadlines asked for, one for each call of `publish`."""
         self.log: list[Event | bytes] = []
         """Everything ever sent, in order; bytes are records that are not our events."""
         self._down = False
@@ -49,11 +50,13 @@ class FakeEventBus:
         await self.ready()
         self.prepared += 1
 
-    async def publish(self, events: Sequence[Event]) -> list[str]:
+    async def publish(self, events: Sequence[Event], *, within_s: float | None = None) -> list[str]:
         """See `EventBus.publish`."""
+        self.published.append(within_s)
         await self.ready()
-        good = [event for event in events if event.stream not in self.refused]
-        if events and not good:
+        broken = {event.stream for event in events if not _writable(event)}
+        good = [event for event in events if event.stream not in self.refused and event.stream not in broken]
+        if not good and any(event.stream in self.refused for event in events):
             raise _unavailable()
         self.put([self._travelling(event) for event in good])
         return [event.event_id for event in good]
@@ -68,8 +71,7 @@ class FakeEventBus:
         changed.set()
 
     def _travelling(self, event: Event) -> Event:
-        size = len(orjson.dumps(event.data))
-        data = event.data if size <= self._data_bytes_max else {"omitted_bytes": size}
+        data, _ = travelling(event.data, self._data_bytes_max)
         return event.evolve(data=data, published=True)
 
     async def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:
@@ -84,6 +86,14 @@ class FakeEventBus:
                     if isinstance(record, Event) and (since is None or record.time >= since):
                         yield record
             await changed.wait()
+
+
+def _writable(event: Event) -> bool:
+    try:
+        f"{event.stream}{event.subject}{event.type}".encode()
+    except ValueError:
+        return False
+    return True
 
 
 def _unavailable() -> DependencyUnavailableError:

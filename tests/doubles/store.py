@@ -8,7 +8,7 @@ fail after it has done everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -36,6 +36,8 @@ class MemoryStore(MemoryWork, Store):
 
     def __init__(self) -> None:
         super().__init__()
+        self.unreadable_events: set[str] = set()
+        """Ids of events that cannot be read, as if a newer version had written them."""
         self.records: dict[type[Any], dict[str, Any]] = {}
         self.fences: dict[str, tuple[int, int]] = {}
         self.log: list[Event] = []
@@ -120,7 +122,10 @@ class MemoryStore(MemoryWork, Store):
             self.records.setdefault(type(record), {})[record.key] = record
         for one in change.deletes:
             self.records.get(one.record_type, {}).pop(one.key, None)
-        events = [self._event(draft, now) for draft in change.drafts]
+        return self._append(change.drafts, now)
+
+    def _append(self, drafts: Sequence[EventDraft], now: datetime) -> tuple[Event, ...]:
+        events = [self._event(draft, now) for draft in drafts]
         self.log += events
         return tuple(events)
 
@@ -169,8 +174,17 @@ class MemoryStore(MemoryWork, Store):
         waiting = (event for event in self.log if not event.published)
         return sorted(waiting, key=lambda event: (event.time, event.stream, event.sequence))
 
-    async def unpublished(self, limit: int) -> list[Event]:
-        return await self._call("unpublished", lambda: self._unpublished()[: max(0, limit)])
+    async def unpublished(self, limit: int, *, per_stream: int = 100, skip: Collection[str] = ()) -> list[Event]:
+        return await self._call("unpublished", lambda: self._turn(per_stream, set(skip))[: max(0, limit)])
+
+    def _turn(self, per_stream: int, stuck: set[str]) -> list[Event]:
+        turn: dict[str, list[Event]] = {}
+        for event in self._unpublished():
+            if event.event_id in self.unreadable_events:
+                stuck.add(event.stream)
+            if event.stream not in stuck and len(turn.setdefault(event.stream, [])) < per_stream:
+                turn[event.stream].append(event)
+        return [event for events in turn.values() for event in events]
 
     async def mark_published(self, event_ids: Sequence[str]) -> None:
         await self._call("mark_published", lambda: self._mark_published(set(event_ids)))

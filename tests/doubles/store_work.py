@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from blocks.errors import DependencyUnavailableError
+from blocks.errors import DependencyUnavailableError, RecordError
+from blocks.models.event import Event, EventDraft
 from blocks.models.request import Ended, Priority, Request, WorkState, work_key
 from blocks.store import timetable
 from blocks.store.mapping import NEVER
-from blocks.store.protocol import RetryPolicy, WorkCounts
+from blocks.store.protocol import RetryPolicy, Told, WorkCounts
 from blocks.store.timetable import to_utc_ms
 
 T = TypeVar("T")
@@ -43,21 +44,38 @@ class MemoryWork(Faulty):
     def __init__(self) -> None:
         super().__init__()
         self.work: dict[str, Request] = {}
+        self.unreadable: set[str] = set()
+        """Keys of items that cannot be read, as if a newer version had written them."""
+
+    def _append(self, drafts: Sequence[EventDraft], now: datetime) -> tuple[Event, ...]:
+        raise NotImplementedError
 
     def _change(self, keys: Iterable[str], rule: Callable[[str, Request | None], Request | None]) -> list[Request]:
         changed = []
         for key in dict.fromkeys(keys):
-            item = rule(key, self.work.get(key))
+            item = None if key in self.unreadable else rule(key, self.work.get(key))
             if item is not None:
                 self.work[key] = item.evolve(version=item.version + 1)
                 changed.append(self.work[key])
         return changed
 
+    def _tell(self, changed: Sequence[Request], before: dict[str, Request], now: datetime, told: Told | None) -> None:
+        """Tell of what became dead, or undo it."""
+        if told is None:
+            return
+        try:
+            self._append([told(item) for item in changed if item.state is WorkState.DEAD], now)
+        except BaseException:
+            self.work = before
+            raise
+
     def _matching(self, fits: Callable[[Request], bool], *, by_priority: bool = False) -> list[Request]:
         def order(item: Request) -> tuple[int, datetime, str]:
             return (item.priority if by_priority else 0, item.wanted_at or item.next_at or NEVER, item.key)
 
-        return sorted(filter(fits, self.work.values()), key=order)
+        return sorted(
+            (item for item in self.work.values() if item.key not in self.unreadable and fits(item)), key=order
+        )
 
     async def ensure_work(self, items: Sequence[Request], now: datetime) -> int:
         given, moment = {item.key: item for item in items}, to_utc_ms(now)
@@ -71,13 +89,14 @@ class MemoryWork(Faulty):
 
     async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
         key, moment = work_key(kind, subject), to_utc_ms(now)
-        return await self._call(
-            "ask",
-            lambda: [
-                *self._change([key], lambda _, item: timetable.asked(item, kind, subject, priority, moment)),
-                self.work[key],
-            ][-1],
-        )
+        return await self._call("ask", lambda: self._ask(key, kind, subject, priority, moment))
+
+    def _ask(self, key: str, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
+        if key in self.unreadable:
+            message = f"the work item {key!r} cannot be asked for: this version cannot read it"
+            raise RecordError(message)
+        self._change([key], lambda _, item: timetable.asked(item, kind, subject, priority, now))
+        return self.work[key]
 
     async def queue_due(self, now: datetime, limit: int) -> int:
         moment = to_utc_ms(now)
@@ -122,31 +141,42 @@ class MemoryWork(Faulty):
         return self._claim([item.key for item in ripe[: max(0, limit)]], owner, now)
 
     async def finish_work(
-        self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy
+        self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy, told: Told | None = None
     ) -> list[Request]:
         ends, moment = {end.key: end for end in ended}, to_utc_ms(now)
-        changed = await self._call(
-            "finish_work",
-            lambda: self._change(
-                ends, lambda key, item: item and timetable.ended(item, ends[key], owner, moment, policy)
-            ),
-        )
+        return await self._call("finish_work", lambda: self._finish(ends, owner, moment, policy, told))
+
+    def _finish(
+        self, ends: dict[str, Ended], owner: str, now: datetime, policy: RetryPolicy, told: Told | None
+    ) -> list[Request]:
+        before = dict(self.work)
+        changed = self._change(ends, lambda key, item: item and timetable.ended(item, ends[key], owner, now, policy))
+        self._tell(changed, before, now, told)
         return [item for item in changed if item.state is WorkState.DEAD]
 
     async def release_work(self, owner: str, now: datetime) -> int:
         moment = to_utc_ms(now)
-        return await self._call("release_work", lambda: self._give_back(lambda item: item.owner == owner, moment))
-
-    async def requeue_orphans(self, alive: Iterable[str], now: datetime) -> int:
-        living, moment = set(alive), to_utc_ms(now)
-        return await self._call("requeue_orphans", lambda: self._give_back(lambda i: i.owner not in living, moment))
-
-    def _give_back(self, mine: Callable[[Request], bool], now: datetime) -> int:
-        return len(
-            self._change(
-                list(self.work), lambda _, item: timetable.given_back(item, now) if item and mine(item) else None
-            )
+        return await self._call(
+            "release_work", lambda: len(self._take_back({owner}, lambda item: timetable.given_back(item, moment)))
         )
+
+    async def claimed_by(self) -> set[str]:
+        return await self._call("claimed_by", lambda: {i.owner for i in self.work.values() if i.owner is not None})
+
+    async def requeue_of(
+        self, owners: Collection[str], now: datetime, *, orphaned_max: int = 5, told: Told | None = None
+    ) -> int:
+        moment = to_utc_ms(now)
+        return await self._call("requeue_of", lambda: self._requeue_of(set(owners), moment, orphaned_max, told))
+
+    def _requeue_of(self, owners: set[str], now: datetime, orphaned_max: int, told: Told | None) -> int:
+        before = dict(self.work)
+        changed = self._take_back(owners, lambda item: timetable.orphaned(item, now, orphaned_max))
+        self._tell(changed, before, now, told)
+        return len(changed)
+
+    def _take_back(self, owners: set[str], back: Callable[[Request], Request | None]) -> list[Request]:
+        return self._change(list(self.work), lambda _, item: back(item) if item and item.owner in owners else None)
 
     async def retry_work(self, keys: Sequence[str], now: datetime) -> int:
         return await self._call(

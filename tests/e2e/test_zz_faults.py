@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,8 +18,11 @@ from infra.stack.testing import TestStack
 
 pytestmark = pytest.mark.real
 
-EVENT_WITHIN_S = 15
+EVENT_WITHIN_S = 10
 TAKE_OVER_WITHIN_S = 20
+"""The session timeout of 10 s, the other's turn, and the time that asking takes."""
+RECOVER_WITHIN_S = 20
+"""15 s are promised; asking takes a command of two seconds on a busy machine."""
 
 
 def orders(product: Product) -> dict[str, Any]:
@@ -53,7 +58,7 @@ def _down(product: Product, since: float) -> Any:
 
 
 def test_killed_worker_is_replaced(product: Product) -> None:
-    """A kill -9 of the process of a shift: its duties and its work go on in another within the session timeout."""
+    """A kill -9 of the process of a shift: its duties and its work go on in another soon after its session ends."""
     before = {duty["duty"]: duty["owner"] for duty in product.rows("status")["duties"]}
     victim = next(worker for worker in product.rows("status")["workers"] if worker["owner"] == before["enqueue"])
     os.kill(victim["pid"], signal.SIGKILL)
@@ -70,19 +75,21 @@ def test_killed_worker_is_replaced(product: Product) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "component"), [("kafka", "kafka"), ("zookeeper", "zookeeper"), ("mongodb", "mongodb")]
+    ("name", "mode"),
+    [("kafka", "NO_QUEUE"), ("zookeeper", "NO_COORDINATOR"), ("mongodb", "NO_STORE"), ("prefect", "NO_PREFECT")],
 )
-def test_dependency_away_and_back(product: Product, name: str, component: str) -> None:
-    """A server that is away is named by `replictl status`; when it is back, all recovers without a person."""
+def test_dependency_away_and_back(product: Product, name: str, mode: str) -> None:
+    """A server that is away is named by `replictl status`; when it is back, all recovers without a person, in seconds."""
     product.stack.stop(name)
-    status = product.replictl("status", "--output", "json")
+    done = product.replictl("status", "--output", "json")
+    status = json.loads(done.stdout)
     product.stack.start(name)
-    until(lambda: product.replictl("status").returncode == 0, within_s=45, what="status all well")
-    seen = orders(product)["observed_at"]
-    until(lambda: orders(product)["observed_at"] > seen, within_s=30, what="orders looked at again")
+    back = datetime.now(UTC).isoformat()
+    until(lambda: orders(product)["observed_at"] > back, within_s=RECOVER_WITHIN_S, what="orders looked at again")
+    until(lambda: product.replictl("status").returncode == 0, within_s=RECOVER_WITHIN_S, what="status all well")
 
-    assert 1 == status.returncode
-    assert f'"{component}"' in status.stdout
+    assert (1, False) == (done.returncode, status["components"][name]["ok"])
+    assert mode in status["degraded"]
 
 
 def test_planned_stop_hands_over(product: Product) -> None:

@@ -12,8 +12,8 @@ from blocks.models.namespace import Namespace
 from blocks.models.request import WorkKind
 from blocks.models.source import Source
 from doubles.world import World
-from flows.apply import read_documents
 from tasks.apply import Applied, Effect, apply_wanted
+from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, parse
 
 FLEET = """

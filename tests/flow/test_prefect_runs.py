@@ -85,7 +85,7 @@ async def test_a_report_is_shown_as_artifacts(world: World) -> None:
 
 def test_a_bad_manifest_fails_the_run_before_anything_is_connected() -> None:
     """`apply` from Python: every fault in the error, no server asked."""
-    with pytest.raises(InvalidInputError, match="document 1: metadata.name"):
+    with pytest.raises(InvalidInputError, match=r"document 1: metadata\.name"):
         apply("{apiVersion: replicante.io/v0, kind: Namespace}")
 
 

@@ -14,7 +14,7 @@ from blocks.models.cluster import Health
 from blocks.models.event import EventType
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
-from blocks.models.request import Request, WorkKind, WorkState
+from blocks.models.request import Pointer, Request, WorkKind, WorkState
 from doubles.actions import make_action
 from doubles.agents import MemoryNode
 from doubles.coordinator import MemoryCoordinator
@@ -23,7 +23,6 @@ from doubles.views import address
 from doubles.work_queue import FakeWorkQueue
 from doubles.world import SOURCE, World
 from flows.shift import Shift, ShiftReport
-from blocks.models.request import Pointer
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 NOTHING = Pointer(key="nothing:x", kind="nothing", subject="x")

@@ -49,9 +49,9 @@ class Books:
 class Fleet(RuleBasedStateMachine):
     """Rules are what people, workers, agents and servers may do at any moment; invariants hold after each."""
 
-    @initialize()
-    def start(self) -> None:
-        """A declared cluster of two nodes and three workers."""
+    @initialize(mishaps=st.lists(st.sampled_from(Mishap), max_size=3))
+    def start(self, mishaps: list[Mishap]) -> None:
+        """A declared cluster of two nodes, three workers, some approved actions, and what happens to the first requests."""
         self.loop = asyncio.new_event_loop()
         self.world = World()
         self.books = Books()
@@ -62,6 +62,7 @@ class Fleet(RuleBasedStateMachine):
         self.workers = [self.do(self.hire()) for _ in range(WORKERS_MAX)]
         for number, node_id in enumerate(("n1", "n2", "n1"), start=1):
             self.ordered(number, node_id, granted=True)
+        self.world.node("n1").mishaps.extend(mishaps)
 
     def do(self, call: Coroutine[Any, Any, T]) -> T:
         """Carry something out at once, then let all workers come to their next gate."""
@@ -127,7 +128,7 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(slot=SLOTS)
     def crash(self, slot: int) -> None:
-        """kill -9: it never goes on; its claims go when the server misses it; another takes its place."""
+        """Kill -9: it never goes on; its claims go when the server misses it; another takes its place."""
         worker = self.workers[slot]
         worker.coordinator.pause()
         self.ghosts.append(worker)

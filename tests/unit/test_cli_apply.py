@@ -87,11 +87,11 @@ def test_every_fault_has_file_document_and_path(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a: [", "this is not YAML"),
+        (b"a: [", "is not YAML"),
         (b"\xff\xfe\xff", "not UTF-8"),
         (b"", "there is no document"),
         (b"- 1", "a manifest is a mapping"),
-        (b"a: \x00", "this is not YAML"),
+        (b"a: \x00", "is not YAML"),
         (b"x" * (4 * 1024 * 1024 + 1), "larger than"),
     ],
 )

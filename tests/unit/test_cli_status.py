@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from blocks.coordinator.protocol import ClaimKind
+from blocks.errors import DependencyUnavailableError
 from blocks.models.record import Change
 from blocks.models.request import Pointer
 from blocks.runs.prefect import PrefectRuns
@@ -176,3 +177,17 @@ async def test_names_are_those_of_the_product() -> None:
 
     assert checks.DUTIES == tuple(duty.name for duty in made)
     assert set(checks.MODES.values()) == set(DegradedMode.__members__)
+
+
+async def test_modes_of_living_workers_and_dead_work_are_named(outside: Outside) -> None:
+    """A mode that a living worker has entered and not left, and work that waits for a person, are named in the status."""
+    away = DependencyUnavailableError("Kafka", "h:1", "gone", "Check.")
+    mine = Degraded(outside.store_, outside.world().clock, outside.coordinator_.worker)
+    for worker in (mine, Degraded(outside.store_, outside.world().clock, "long dead")):
+        await worker.enter(DegradedMode.NO_QUEUE, away)
+    await Degraded(outside.store_, outside.world().clock, "long dead").enter(DegradedMode.NO_STORE, away)
+    entered = (await status(outside))["degraded"]
+    await mine.leave(DegradedMode.NO_QUEUE)
+    left = (await status(outside))["degraded"]
+
+    assert (["NO_QUEUE"], []) == (entered, left)

@@ -38,7 +38,7 @@ async def test_locks(capsys: pytest.CaptureFixture[str]) -> None:
 
 async def _with_dead_work(outside: Outside, *subjects: str) -> None:
     """Work that has failed too often, and one item that has not."""
-    await outside.store_.ensure_work([item(subject) for subject in (*subjects, "prod/well")], NOW)
+    await outside.store_.ensure_work([item(subject, None) for subject in (*subjects, "prod/well")], NOW)
     await outside.store_.queue_due(NOW, 10)
     keys = [item(subject).key for subject in subjects]
     await outside.store_.claim_work(keys, "w", NOW)

@@ -14,7 +14,7 @@ from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.source import Source
 from doubles.views import NOW, later
-from flows.apply import read_documents
+from tasks.decide.documents import read_documents
 from tasks.decide.manifests import API_VERSION, DOCUMENTS_MAX, RENAMED, Asked, Wanted, parse
 
 ID = UUID(int=42)
@@ -317,3 +317,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             read_documents(text)
     else:
         assert documents == read_documents(text)
+
+
+def test_a_key_that_is_given_twice_is_refused() -> None:
+    """YAML would keep the last of two in silence; in what acts on databases that is a fault."""
+    with pytest.raises(InvalidInputError, match=r"document 2 is not YAML.*'spec' is given twice"):
+        read_documents("a: 1\n---\nspec: {action: one}\nspec: {action: two}\n")
+
+
+def test_nesting_without_end_is_refused_by_the_reader() -> None:
+    """A text that would exhaust the parser is a fault of its document."""
+    with pytest.raises(InvalidInputError, match="document 1 is nested too deeply"):
+        read_documents("[" * 100_000)

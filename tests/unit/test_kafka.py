@@ -14,7 +14,7 @@ from blocks.errors import InvalidInputError
 from blocks.kafka.admin import Admin
 from blocks.kafka.group import Buffer
 from blocks.kafka.health import Health
-from blocks.kafka.records import Incoming, Partition, worth_a_line
+from blocks.kafka.records import Incoming, Partition, Topic, worth_a_line
 from blocks.kafka.settings import Kafka
 
 ROUTINE, OTHER, URGENT = Partition("routine", 0), Partition("routine", 1), Partition("urgent", 0)
@@ -45,6 +45,19 @@ def test_what_was_handed_out_is_done_by_the_next_call_only() -> None:
     buffer.take(1)
     assert buffer.done() == {ROUTINE: 2, OTHER: 6}
     assert buffer.done() == {}
+
+
+@pytest.mark.parametrize(("copies", "wanted"), [(1, "1"), (2, "1"), (3, "2"), (5, "4")])
+def test_one_copy_may_be_missing(copies: int, wanted: str) -> None:
+    """A record counts as stored when all copies but one exist, unless the topic says otherwise."""
+    assert {"min.insync.replicas": wanted, "a": "b"} == Topic("t", 1, copies, {"a": "b"}).full_config
+    assert "9" == Topic("t", 1, copies, {"min.insync.replicas": "9"}).full_config["min.insync.replicas"]
+
+
+@pytest.mark.parametrize(("copies", "brokers", "danger"), [(1, 1, False), (1, 3, True), (2, 3, False), (1, 0, False)])
+def test_a_single_copy_among_several_brokers_is_in_danger(copies: int, brokers: int, danger: bool) -> None:
+    """Where more copies are possible, having one is said to be dangerous."""
+    assert danger == Topic("t", 1, copies).in_danger(brokers)
 
 
 def test_lost_partitions_are_forgotten() -> None:

@@ -27,6 +27,10 @@ RULES: dict[str, Rule] = {
     "claim": lambda i, now: i and timetable.claimed(i, "w", now),
     "succeed": lambda i, now: i and timetable.ended(i, Ended(key=i.key), "w", now, POLICY),
     "fail": lambda i, now: i and timetable.ended(i, Ended(key=i.key, error="no"), "w", now, POLICY),
+    "fail for others": lambda i, now: (
+        i and timetable.ended(i, Ended(key=i.key, error="no", transient=True), "w", now, POLICY)
+    ),
+    "orphan": lambda i, now: i and timetable.orphaned(i, now, 2),
     "give back": lambda i, now: i and timetable.given_back(i, now),
     "retry": lambda i, now: i and timetable.retried(i, now),
 }
@@ -51,7 +55,33 @@ def test_item_makes_sense_after_any_steps(path: list[tuple[str, float]]) -> None
         assert idle == (current.wanted_at is None)
         assert not (idle and current.interval is not None and current.next_at is None)
         assert current.wanted_at is None or current.wanted_at <= now
-        assert current.state is not WorkState.DEAD or current.attempts >= POLICY.attempts_max
+        assert current.again or not current.again_by_person
+        assert current.failures >= current.attempts
+        assert current.state is not WorkState.DEAD or current.orphaned > 2 or current.attempts >= POLICY.attempts_max
+        assert current.state is not WorkState.DEAD or current.error
+
+
+@given(st.floats(0.1, 10**6) | st.none(), st.integers(0, 100), st.booleans())
+def test_wait_after_a_failure_is_bounded(interval_s: float | None, before: int, transient: bool) -> None:
+    """No longer than the policy says, than the interval of what is on the timetable, and than transient failures may."""
+    policy = RetryPolicy(attempts_max=1_000, backoff_base_s=2.0, backoff_max_s=300.0, transient_max_s=10.0)
+    started = item("a", interval_s).evolve(state=WorkState.CLAIMED, owner="w", failures=before)
+    failed = timetable.ended(started, Ended(key=started.key, error="no", transient=transient), "w", NOW, policy)
+    assert failed is not None
+    assert failed.not_before is not None
+    wait_s = (failed.not_before - NOW).total_seconds()
+
+    assert 0.99 <= wait_s <= 300.0
+    assert interval_s is None or wait_s <= max(interval_s, 2.0)
+    assert not transient or wait_s <= 10.0
+
+
+def test_items_of_older_versions_keep_their_wait() -> None:
+    """What an older version counted as attempts only goes on from there."""
+    old = item("a", None).evolve(state=WorkState.CLAIMED, owner="w", attempts=5)
+    failed = timetable.ended(old, Ended(key=old.key, error="no", transient=True), "w", NOW, POLICY)
+
+    assert (5, 6) == (failed and failed.attempts, failed and failed.failures)
 
 
 @given(st.integers(-(10**6), 10**9), st.floats(0.1, 10**6))

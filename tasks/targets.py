@@ -1,0 +1,52 @@
+"""Which nodes are watched, where their agents are, and how often: from what discovery and people say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from blocks.agents.protocol import Target
+from blocks.models.cluster import ClusterSpec, Discovery
+from blocks.models.ids import NodeRef
+from blocks.models.namespace import Namespace
+from blocks.store.protocol import Store
+
+CLUSTERS_MAX = 100_000
+PROBE_TIMEOUT_S = 1.0
+"""Deadline of a probe, in seconds; a namespace's shorter agent timeout wins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watchable:
+    """A node that is watched."""
+
+    cluster: str
+    """Key of its cluster."""
+    target: Target
+    interval_s: float
+    """Seconds between two probes; 0 means that it is not watched."""
+
+
+@task(name="load targets", cache_policy=NO_CACHE)
+async def load_targets(store: Store) -> dict[str, Watchable]:
+    """By node key, every node of every active cluster in a namespace that may be looked at."""
+    namespaces = {namespace.name: namespace for namespace in await store.find(Namespace)}
+    specs = {spec.key: spec for spec in await store.find(ClusterSpec, limit=CLUSTERS_MAX)}
+    found: dict[str, Watchable] = {}
+    for discovery in await store.find(Discovery, limit=CLUSTERS_MAX):
+        spec, namespace = specs.get(discovery.key), namespaces.get(discovery.namespace)
+        if spec is None or namespace is None or not spec.active or not namespace.may_look or spec.probe_interval <= 0:
+            continue
+        for node in discovery.nodes:
+            ref = NodeRef(namespace=discovery.namespace, cluster_id=discovery.cluster_id, node_id=node.node_id)
+            target = Target(
+                node_id=node.node_id,
+                agent_address=node.agent_address,
+                only=namespace.settings.agent_protocol,
+                tls=namespace.tls,
+                timeout_s=min(PROBE_TIMEOUT_S, namespace.settings.agent_timeout),
+            )
+            found[ref.key] = Watchable(discovery.key, target, spec.probe_interval)
+    return found

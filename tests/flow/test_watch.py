@@ -1,0 +1,135 @@
+"""The watch: what a probe sees is looked at under the lock, by whoever owns the node, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from blocks.coordinator.protocol import ClaimKind
+from blocks.models.cluster import ClusterSpec
+from blocks.models.ids import ClusterRef
+from blocks.models.node import ShardRole
+from blocks.models.request import Priority, Request, WorkKind, WorkState, work_key
+from doubles.coordinator import MemoryCoordinator
+from doubles.eventually import until
+from doubles.views import NODES, address, discovery, shard
+from doubles.world import World
+from flows.watch import Watch
+from tasks.decide.share import owner
+
+FAST_S = 0.05
+
+
+async def _declared(world: World, interval_s: float = FAST_S) -> ClusterRef:
+    ref = await world.declare()
+    await world.save(ClusterSpec(namespace="prod", cluster_id="orders", probe_interval=interval_s, version=2))
+    return ref
+
+
+@asynccontextmanager
+async def _watching(world: World, name: str = "worker-1") -> AsyncIterator[Watch]:
+    coordinator: MemoryCoordinator = await world.worker(name)
+    await coordinator.take(ClaimKind.WORKER, name, "works")
+    watch = Watch(coordinator, world.store, world.queue, world.agents, world.clock)
+    over = asyncio.Event()
+    task = asyncio.create_task(watch.run(over))
+    try:
+        yield watch
+    finally:
+        over.set()
+        await task
+
+
+def _asked(world: World, ref: ClusterRef) -> Request | None:
+    item = world.store.work.get(work_key(WorkKind.ORCHESTRATE, ref.key))
+    return item if item is not None and item.state is WorkState.QUEUED else None
+
+
+async def _settled(watch: Watch, probes: int = 12) -> None:
+    seen = watch.probes
+    await until(lambda: watch.probes >= seen + probes)
+
+
+async def test_unchanged_fleet_is_only_probed(world: World) -> None:
+    """Probes that bring nothing new write nothing and ask for nothing."""
+    ref = await _declared(world)
+    events = len(world.events)
+    async with _watching(world) as watch:
+        await _settled(watch, 30)
+
+    assert None is _asked(world, ref)
+    assert events == len(world.events)
+
+
+async def test_silent_node_is_looked_at_at_once(world: World) -> None:
+    """Two misses in a row ask for an urgent cycle of the node's cluster."""
+    ref = await _declared(world)
+    async with _watching(world) as watch:
+        await _settled(watch)
+        world.node("n2").down = True
+        await until(lambda: _asked(world, ref) is not None)
+
+    asked = _asked(world, ref)
+    assert asked is not None
+    assert Priority.URGENT is asked.priority
+
+
+async def test_lost_primary_is_looked_at_at_once(world: World) -> None:
+    """A role that changed is seen by the probe of shards, without waiting for the cluster's turn."""
+    ref = await _declared(world)
+    async with _watching(world) as watch:
+        await _settled(watch, 30)
+        world.node("n1").shards = (shard(ShardRole.SECONDARY),)
+        await until(lambda: _asked(world, ref) is not None)
+
+    assert None is not _asked(world, ref)
+
+
+async def test_every_node_is_probed_by_one_worker(world: World) -> None:
+    """Two workers share the fleet: each probes what it owns, and takes over the rest when the other is gone."""
+    await _declared(world)
+    keys = [f"prod/orders/{node_id}" for node_id in NODES]
+    async with _watching(world, "worker-1") as one:
+        async with _watching(world, "worker-2") as two:
+            shared = {key for key in keys if owner(key, ["worker-1", "worker-2"]) == "worker-1"}
+            await until(lambda: set(one._nodes) == shared and set(two._nodes) == set(keys) - shared)
+            assert isinstance(two.coordinator, MemoryCoordinator)
+            await two.coordinator.close()
+        await until(lambda: set(one._nodes) == set(keys))
+
+    assert set(keys) == set(one._nodes)
+
+
+async def test_starved_worker_declares_nobody_dead(world: World) -> None:
+    """A loop that stood still counts no miss of that time: healthy nodes are not looked at because we slept."""
+    ref = await _declared(world)
+    async with _watching(world) as watch:
+        await _settled(watch)
+        world.node("n1").hangs = True
+        for _ in range(3):
+            await until(lambda: bool(watch._running))
+            time.sleep(1.2)  # noqa: ASYNC251 - the loop stands still, on purpose
+            await _settled(watch, 2)
+        world.node("n1").hangs = False
+        await _settled(watch)
+
+    assert None is _asked(world, ref)
+
+
+async def test_switched_off(world: World) -> None:
+    """A cluster with an interval of 0 is not watched, one that is gone no longer is."""
+    await _declared(world, 0.0)
+    async with _watching(world) as watch:
+        await asyncio.sleep(0.3)
+        none = watch.probes
+        await world.save(ClusterSpec(namespace="prod", cluster_id="orders", probe_interval=FAST_S, version=3))
+        watch.refresh()
+        await until(lambda: watch.probes > 0)
+        await world.save(discovery(["n3"]))
+        watch.refresh()
+        await until(lambda: set(watch._nodes) == {"prod/orders/n3"})
+
+    assert 0 == none
+    assert address("n3") == watch._nodes["prod/orders/n3"].target.agent_address

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from blocks.coordinator.protocol import ClaimKind
+from blocks.models.event import EventType
+from blocks.store.protocol import EventQuery
+from doubles.cli import Outside
+
+
+async def test_coordinator_reset_raises_the_generation_and_is_told() -> None:
+    """A reset raises the generation, and is an event that says who and why."""
+    outside = Outside()
+    code = await asyncio.to_thread(outside.replictl, "admin", "coordinator-reset", "--reason", "rebuilt")
+    claim = await outside.coordinator_.take(ClaimKind.LOCK, "prod/orders", "")
+    (event,) = await outside.store_.events(EventQuery())
+
+    assert (0, 2) == (code, claim.generation)
+    assert (EventType.COORDINATOR_RESET, "rebuilt", 2) == (event.type, event.data["why"], event.data["generation"])
+
+
+async def test_coordinator_reset_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a reason nothing is raised, and that is wrong usage."""
+    outside = Outside()
+    code = await asyncio.to_thread(outside.replictl, "admin", "coordinator-reset")
+
+    assert 2 == code
+    assert "--reason" in capsys.readouterr().err

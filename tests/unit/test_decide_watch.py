@@ -1,0 +1,110 @@
+"""What probes mean, and who probes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.decide.share import owner, spread
+from tasks.decide.watch import MISSES_MAX, QUIET_MAX_S, Part, Watched, answered, missed
+
+
+def test_first_answer_says_nothing() -> None:
+    """The first fingerprint is only remembered."""
+    verdict = answered(Watched(), Part.NODE, "a", now_s=0.0)
+
+    assert None is verdict.escalate
+    assert ("a", None) == verdict.watched.fingerprints
+
+
+def test_another_fingerprint_escalates() -> None:
+    """A fingerprint that differs from the last of its part escalates; the same one does not."""
+    known = Watched(fingerprints=("a", "s"))
+
+    assert "its node changed" == answered(known, Part.NODE, "b", now_s=0.0).escalate
+    assert "its shards changed" == answered(known, Part.SHARDS, "t", now_s=0.0).escalate
+    assert None is answered(known, Part.NODE, "a", now_s=0.0).escalate
+
+
+def test_second_miss_escalates_once() -> None:
+    """One miss is nothing, the second escalates, later ones are silent."""
+    watched, told = Watched(), []
+    for _ in range(5):
+        verdict = missed(watched, "refused", on_time=True)
+        watched = verdict.watched
+        told.append(verdict.escalate)
+
+    assert [None, "it does not answer: refused", None, None, None] == told
+
+
+def test_miss_of_a_late_loop_does_not_count() -> None:
+    """A worker that was paused or starved never counts a miss of that time."""
+    watched = Watched(misses=MISSES_MAX - 1)
+    verdict = missed(watched, "timeout", on_time=False)
+
+    assert None is verdict.escalate
+    assert watched == verdict.watched
+
+
+def test_answer_after_misses_escalates() -> None:
+    """A node that was told of as silent and answers again is told of."""
+    verdict = answered(Watched(fingerprints=("a", None), misses=MISSES_MAX), Part.NODE, "a", now_s=0.0)
+
+    assert "it answers again" == verdict.escalate
+    assert 0 == verdict.watched.misses
+
+
+def test_node_that_always_differs_is_told_of_ever_more_seldom() -> None:
+    """A body with something volatile in it does not make a storm."""
+    watched, told = Watched(fingerprints=("", None)), 0
+    for second in range(0, 3_600, 5):
+        verdict = answered(watched, Part.NODE, str(second), now_s=float(second))
+        watched = verdict.watched
+        told += verdict.escalate is not None
+
+    assert 3_600 / QUIET_MAX_S <= told <= 20
+
+
+def test_every_other_probe_asks_for_shards() -> None:
+    """Every k-th probe asks for the shards; a silent node is asked only for itself."""
+    parts = [Watched(probes=number).part(2) for number in range(4)]
+
+    assert [Part.NODE, Part.SHARDS, Part.NODE, Part.SHARDS] == parts
+    assert Part.NODE is Watched(probes=1, misses=1).part(2)
+    assert Part.NODE is Watched(probes=1).part(0)
+
+
+WORKERS = st.sets(st.text(min_size=1, max_size=8), min_size=1, max_size=8)
+
+
+@given(st.text(max_size=20), WORKERS)
+def test_every_node_has_one_owner(key: str, workers: set[str]) -> None:
+    """Every key belongs to one of the workers, whatever their order."""
+    assert owner(key, sorted(workers)) == owner(key, sorted(workers, reverse=True))
+    assert owner(key, workers) in workers
+
+
+@given(st.text(max_size=20), WORKERS, st.text(min_size=1, max_size=8))
+def test_leaving_worker_moves_only_its_own(key: str, workers: set[str], leaver: str) -> None:
+    """When a worker leaves, only what it owned changes hands."""
+    before = owner(key, workers | {leaver})
+
+    assert leaver == before or before == owner(key, workers | {leaver}) == owner(key, (workers | {leaver}) - {leaver})
+
+
+def test_shares_are_even() -> None:
+    """Ten thousand keys over four workers are spread within a few per cent, and so are their turns."""
+    keys = [f"ns/c{number // 3}/n{number % 3}" for number in range(10_000)]
+    shares = Counter(owner(key, ["w1", "w2", "w3", "w4"]) for key in keys)
+    tenths = Counter(int(spread(key) * 10) for key in keys)
+
+    assert all(2_500 == pytest.approx(count, rel=0.08) for count in shares.values())
+    assert all(1_000 == pytest.approx(count, rel=0.15) for count in tenths.values())
+
+
+def test_nobody_owns_without_workers() -> None:
+    """Without workers there is no owner."""
+    assert None is owner("key", [])
