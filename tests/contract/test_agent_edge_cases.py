@@ -282,7 +282,7 @@ async def test_row_14_one_that_wants_a_long_rest_is_left_alone(one: Wired) -> No
     sent = await one.agents.send(one.target, make_action(), FENCE, 5.0)
 
     assert Failure(reason="HTTP 503: full", status=503) == look.info
-    assert (False, "HTTP 503: full", False) == (sent.accepted, sent.failed, sent.maybe_sent)
+    assert (False, "HTTP 503: full", True) == (sent.accepted, sent.failed, sent.maybe_sent)
     assert [one.path.info, one.path.post] == one.agent.paths()
 
 

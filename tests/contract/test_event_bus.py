@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # no `__all__`
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # no `__all__`
+    AdminClient,
+    ConfigResource,
+    ConfigSource,
+    ResourceType,
+)
 
 from blocks.errors import DependencyUnavailableError
 from blocks.event_bus.kafka import KafkaEventBus
@@ -261,11 +266,14 @@ async def test_a_copy_may_be_missing_and_no_more(kafka: str) -> None:
     settings, connection = unique.event_bus(), Kafka(bootstrap=kafka)
     async with KafkaEventBus(connection, settings) as bus:
         await bus.prepare()
-    client = AdminClient({"bootstrap.servers": kafka})
-    asked = client.describe_configs([ConfigResource(ResourceType.TOPIC, settings.topic)])
-    (configs,) = [await asyncio.wrap_future(future) for future in asked.values()]
+    with AdminClient({"bootstrap.servers": kafka}) as client:
+        asked = client.describe_configs([ConfigResource(ResourceType.TOPIC, settings.topic)])
+        (configs,) = [await asyncio.wrap_future(future) for future in asked.values()]
 
-    assert ("1", False) == (configs["min.insync.replicas"].value, configs["min.insync.replicas"].is_default)
+    assert ("1", ConfigSource.DYNAMIC_TOPIC_CONFIG.value) == (
+        configs["min.insync.replicas"].value,
+        configs["min.insync.replicas"].source,
+    )
 
 
 @pytest.mark.real

@@ -145,13 +145,13 @@ class _GatedAgents(_Gated):
         self, target: Any, action: Any, fence: str, budget_s: float, *, proof: Callable[[], float] | None = None
     ) -> Sent:
         """Ask for the proof, write, and be on the way."""
+        clock = self._process.world.clock
+        ends = clock() + timedelta(seconds=budget_s)
         await self._process.passes("write")
-        left_s = budget_s if proof is None else min(budget_s, proof())
-        if left_s <= 0:
+        if clock() >= ends or (proof is not None and proof() <= 0):
             return Sent(accepted=False, failed="not sent: no time was left")
-        ends = self._process.world.clock() + timedelta(seconds=left_s)
         await self._process.passes("send")
-        if self._process.world.clock() > ends:
+        if clock() > ends:
             return Sent(accepted=False, failed="no answer in time", maybe_sent=True)
         sent: Sent = await self._inner.send(target, action, fence, budget_s)
         return sent

@@ -329,3 +329,30 @@ def test_nesting_without_end_is_refused_by_the_reader() -> None:
     """A text that would exhaust the parser is a fault of its document."""
     with pytest.raises(InvalidInputError, match="document 1 is nested too deeply"):
         read_documents("[" * 100_000)
+
+
+def test_credentials_in_a_url_are_refused() -> None:
+    """A source's URL is shown in listings: a password in it is a fault, and is not repeated."""
+    document = {
+        "apiVersion": "replicante.io/v0",
+        "kind": "DiscoverySettings",
+        "metadata": {"namespace": "prod", "name": "dc1"},
+        "spec": {"interval": 5, "url": "http://ann:secret@host/discover"},
+    }
+    ((where, reason),) = _faults(document)
+
+    assert ("document 1: spec.url", True) == (where, "no user and password" in reason)
+    assert "secret" not in reason
+
+
+def test_numbers_beyond_64_bits_are_refused() -> None:
+    """What neither MongoDB nor JSON readers can hold is a fault, not a poison."""
+    document = {
+        "apiVersion": "replicante.io/v0",
+        "kind": "NodeAction",
+        "metadata": {"namespace": "prod", "cluster": "orders", "node": "n1"},
+        "spec": {"action": "a/b", "args": {"n": 2**64}},
+    }
+    ((where, reason),) = _faults(document)
+
+    assert ("document 1", True) == (where, "64 bits" in reason)
