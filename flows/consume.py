@@ -19,10 +19,7 @@ from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError, TransientError
 from blocks.fleet import Workers
-from blocks.models.base import Json
-from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.ids import ClusterRef, SourceRef
-from blocks.models.record import Change
 from blocks.models.report import CycleOutcome
 from blocks.models.request import Ended, Pointer, Request, WorkKind
 from blocks.sources.protocol import Sources
@@ -32,6 +29,7 @@ from flows.cycle import Mode, cycle
 from flows.degraded import Degraded, DegradedMode
 from flows.discover import discover_source
 from flows.steps import Steps, Turn
+from tasks.duties import told_dead
 
 RECEIVE_S = 1.0
 """How long one call waits for the first pointer; also how soon the end of a shift is noticed."""
@@ -185,11 +183,8 @@ class Consumer:
             return [Ended(key=item.key, error=f"{type(error).__name__}: {error}") for item in items]
 
     async def _finish(self, ended: Sequence[Ended]) -> None:
-        now = self.clock()
         policy = RetryPolicy(attempts_max=self.settings.attempts_max)
-        dead = await self.store.finish_work(ended, self.coordinator.worker, now, policy)
-        if dead:
-            await self.store.commit(Change(drafts=tuple(_dead(item) for item in dead)), now=now)
+        await self.store.finish_work(ended, self.coordinator.worker, self.clock(), policy, told=told_dead)
 
 
 def _run_name() -> str:
@@ -236,11 +231,6 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[En
         return Ended(key=key)
 
     return list(await asyncio.gather(*(one(subject) for subject in subjects)))
-
-
-def _dead(item: Request) -> EventDraft:
-    data: dict[str, Json] = {"kind": item.kind, "subject": item.subject, "attempts": item.attempts, "error": item.error}
-    return EventDraft(type=EventType.WORK_DEAD, stream=SYSTEM_STREAM, subject=item.key, data=data)
 
 
 async def _pause(over: asyncio.Event, seconds: float) -> None:

@@ -151,7 +151,7 @@ async def test_work_that_keeps_failing_ends_dead_and_is_told_of(world: World) ->
     await _ask(world, bad)
     await _ask(world, good)
     async with _consuming(world, await world.consumer(attempts_max=2)) as consumer:
-        await until(lambda: consumer.items == 2)
+        await until(lambda: consumer.items == 2 and _work(world, bad).state is WorkState.QUEUED)
         waiting = _work(world, bad)
         world.advance(60)
         await enqueue_due.fn(world.store, world.queue, world.clock())
