@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
-from blocks.fleet import Connections
-from blocks.models.ids import ClusterRef
 from blocks.models.report import Report
-from flows.artifacts import show_cluster
-from flows.cycle import Mode, cycle_one
-from flows.entry import FLEET, run
-from flows.turn import watched_turn
+from flows.cycle import Mode
+from flows.entry import FLEET
+from flows.turn import cycle_by_hand
 
 
 @flow(name="act", flow_run_name="act {cluster}")
@@ -22,11 +19,4 @@ def act(cluster: str, wait_s: float = 30.0, fleet: str = FLEET) -> Report:
         wait_s: how many seconds to wait for the cluster's lock.
         fleet: name of the Fleet block.
     """
-
-    async def sentence(connections: Connections) -> Report:
-        ref = ClusterRef.parse(cluster)
-        report = await cycle_one(await watched_turn(connections), ref, Mode.ACT, wait_s=wait_s)
-        await show_cluster(await connections.store(), ref, report)
-        return report
-
-    return run(sentence, fleet)
+    return cycle_by_hand(cluster, Mode.ACT, wait_s, fleet)

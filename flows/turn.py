@@ -1,9 +1,13 @@
-"""Connect what a turn of the cycle needs."""
+"""One cluster's cycle by order of a person: connected, watched step by step, shown in the Prefect UI."""
 
 from __future__ import annotations
 
 from blocks.fleet import Connections
-from flows.entry import utc_now
+from blocks.models.ids import ClusterRef
+from blocks.models.report import Report
+from flows.artifacts import show_cluster
+from flows.cycle import Mode, cycle_one
+from flows.entry import run, utc_now
 from flows.steps import Steps, Turn
 
 
@@ -16,3 +20,22 @@ async def watched_turn(connections: Connections) -> Turn:
         clock=utc_now,
         steps=Steps(watched=True),
     )
+
+
+def cycle_by_hand(cluster: str, mode: Mode, wait_s: float, fleet: str) -> Report:
+    """What `observe`, `act` and `orchestrate` do when a person starts them.
+
+    Raises:
+        InvalidInputError: `cluster` is not the name of a cluster.
+        NotFoundError: there is no such cluster.
+        BusyError: its lock did not become free in time.
+        DependencyUnavailableError: a server does not answer.
+    """
+
+    async def sentence(connections: Connections) -> Report:
+        ref = ClusterRef.parse(cluster)
+        report = await cycle_one(await watched_turn(connections), ref, mode, wait_s=wait_s)
+        await show_cluster(await connections.store(), ref, report)
+        return report
+
+    return run(sentence, fleet)
