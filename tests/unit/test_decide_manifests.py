@@ -4,18 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from blocks.errors import Fault, InvalidInputError
+from blocks.errors import InvalidInputError
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.source import Source
 from doubles.views import NOW, later
 from tasks.decide.documents import read_documents
-from tasks.decide.manifests import API_VERSION, DOCUMENTS_MAX, RENAMED, Asked, Wanted, parse
+from tasks.decide.manifests import API_VERSION, DOCUMENTS_MAX, Asked, Wanted, parse
 
 ID = UUID(int=42)
 ASKED = Asked(who="ann", now=NOW, new_id=lambda: ID)
@@ -256,103 +253,3 @@ def test_what_is_not_yaml_is_said_to_be_none(text: str) -> None:
 def test_documents_are_yaml_or_json_and_empty_ones_are_left_out() -> None:
     """Many in one text, separated by `---`."""
     assert [{"a": 1}, {"b": 2}] == read_documents('---\na: 1\n---\n---\n{"b": 2}\n')
-
-
-HOSTILE = st.text(st.characters(exclude_categories=())) | st.sampled_from(
-    ["..", "", " a", "a\u202eb", "a\x00", "A" * 999]
-)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | HOSTILE | st.binary() | st.dates(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(HOSTILE | st.integers(), inner, max_size=3),
-    max_leaves=8,
-)
-FIELDS = [
-    "namespace",
-    "name",
-    "cluster",
-    "node",
-    "id",
-    "ns_id",
-    "action",
-    "args",
-    "interval",
-    "tls",
-    "http",
-    "url",
-    "metadata",
-    "body",
-    "headers",
-]
-
-
-@given(
-    kind=st.sampled_from([*RENAMED, "Nonsense"]) | VALUES,
-    metadata=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES,
-    spec=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES,
-)
-def test_hostile_documents_end_in_faults_or_in_records(kind: object, metadata: object, spec: object) -> None:
-    """Whatever is in a document: either records that can be told as JSON, or faults with a place each."""
-    document = {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
-    records, faults = _judged(document)
-
-    assert bool(records) is not bool(faults)
-    assert all(record.model_dump_json() for record in records)
-    assert all(fault.where.startswith("document 1") and fault.reason for fault in faults)
-
-
-def _judged(document: object) -> tuple[tuple[Wanted, ...], tuple[Fault, ...]]:
-    try:
-        return parse([document], ASKED), ()
-    except InvalidInputError as error:
-        return (), error.faults
-
-
-@given(st.text(alphabet="ab:-[]{}&*!|>'\"%@`#\n\t ?,0", max_size=60))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text brings the reader out of step."""
-    try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError:
-        with pytest.raises(InvalidInputError, match="nothing was applied"):
-            read_documents(text)
-    else:
-        assert documents == read_documents(text)
-
-
-def test_a_key_that_is_given_twice_is_refused() -> None:
-    """YAML would keep the last of two in silence; in what acts on databases that is a fault."""
-    with pytest.raises(InvalidInputError, match=r"document 2 is not YAML.*'spec' is given twice"):
-        read_documents("a: 1\n---\nspec: {action: one}\nspec: {action: two}\n")
-
-
-def test_nesting_without_end_is_refused_by_the_reader() -> None:
-    """A text that would exhaust the parser is a fault of its document."""
-    with pytest.raises(InvalidInputError, match="document 1 is nested too deeply"):
-        read_documents("[" * 100_000)
-
-
-def test_credentials_in_a_url_are_refused() -> None:
-    """A source's URL is shown in listings: a password in it is a fault, and is not repeated."""
-    document = {
-        "apiVersion": "replicante.io/v0",
-        "kind": "DiscoverySettings",
-        "metadata": {"namespace": "prod", "name": "dc1"},
-        "spec": {"interval": 5, "url": "http://ann:secret@host/discover"},
-    }
-    ((where, reason),) = _faults(document)
-
-    assert ("document 1: spec.url", True) == (where, "no user and password" in reason)
-    assert "secret" not in reason
-
-
-def test_numbers_beyond_64_bits_are_refused() -> None:
-    """What neither MongoDB nor JSON readers can hold is a fault, not a poison."""
-    document = {
-        "apiVersion": "replicante.io/v0",
-        "kind": "NodeAction",
-        "metadata": {"namespace": "prod", "cluster": "orders", "node": "n1"},
-        "spec": {"action": "a/b", "args": {"n": 2**64}},
-    }
-    ((where, reason),) = _faults(document)
-
-    assert ("document 1", True) == (where, "64 bits" in reason)
