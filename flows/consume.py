@@ -28,6 +28,7 @@ from blocks.work_queue.protocol import WorkQueue, WorkReceiver
 from flows.cycle import Mode, cycle
 from flows.degraded import Degraded, DegradedMode
 from flows.discover import discover_source
+from flows.pause import pause
 from flows.steps import Steps, Turn
 from tasks.duties import told_dead
 
@@ -94,7 +95,7 @@ class Consumer:
         if not self.coordinator.connected:
             error = DependencyUnavailableError("ZooKeeper", "its session", "is suspended", "It comes back by itself.")
             await self.degraded.enter(DegradedMode.NO_COORDINATOR, error)
-            await _pause(over, AGAIN_S)
+            await pause(over, AGAIN_S)
             return []
         if self._doubt and self._running:
             await asyncio.wait(self._running, timeout=RECEIVE_S)
@@ -108,17 +109,17 @@ class Consumer:
         except DependencyUnavailableError as error:
             self._doubt = True
             await self.degraded.enter(DegradedMode.NO_STORE, error)
-            await _pause(over, AGAIN_S)
+            await pause(over, AGAIN_S)
             return []
         except ReplicoreError as error:
             self._doubt = True
             _logger.warning("work could not be claimed: %s", error)
-            await _pause(over, AGAIN_S)
+            await pause(over, AGAIN_S)
             return []
         if requests:
             await self.degraded.leave(DegradedMode.NO_STORE)
         elif pointers is None:
-            await _pause(over, AGAIN_S)
+            await pause(over, AGAIN_S)
         return requests
 
     async def _pointers(self, receiver: WorkReceiver) -> list[Pointer] | None:
@@ -231,9 +232,3 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[En
         return Ended(key=key)
 
     return list(await asyncio.gather(*(one(subject) for subject in subjects)))
-
-
-async def _pause(over: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await over.wait()

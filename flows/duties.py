@@ -16,6 +16,7 @@ from blocks.runs.protocol import Runs
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.degraded import Degraded, DegradedMode
+from flows.pause import pause
 from flows.relay import DUTY as RELAY
 from flows.steps import Steps
 from flows.sweep import sweep_once
@@ -59,13 +60,13 @@ class Duty:
                 continue
             except DependencyUnavailableError as error:
                 await degraded.enter(DegradedMode.NO_COORDINATOR, error)
-                await _pause(over, AGAIN_S)
+                await pause(over, AGAIN_S)
                 continue
             try:
                 await self._do(over, claim, degraded)
             finally:
                 await self.coordinator.give_back([claim])
-            await _pause(over, AGAIN_S)
+            await pause(over, AGAIN_S)
 
     async def _until_free(self, over: asyncio.Event) -> None:
         gone = asyncio.ensure_future(self.coordinator.wait_gone(ClaimKind.DUTY, self.name, 10.0))
@@ -90,7 +91,7 @@ class Duty:
             except DependencyUnavailableError as error:
                 failures += 1
                 await degraded.enter(_mode_of(error), error)
-                await _pause(over, AGAIN_S)
+                await pause(over, AGAIN_S)
             except TransientError as error:
                 failures += 1
                 _logger.warning("%s: %s", self.name, error)
@@ -102,7 +103,7 @@ class Duty:
 
     async def _wait(self, over: asyncio.Event) -> None:
         if self.nudge is None:
-            await _pause(over, self.every_s)
+            await pause(over, self.every_s)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.every_s):
@@ -163,9 +164,3 @@ def _mode_of(error: DependencyUnavailableError) -> DegradedMode:
             return DegradedMode.NO_PREFECT
         case _:
             return DegradedMode.NO_QUEUE
-
-
-async def _pause(over: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await over.wait()

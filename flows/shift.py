@@ -23,6 +23,7 @@ from blocks.work_queue.protocol import WorkQueue
 from flows.consume import Consumer
 from flows.degraded import Degraded
 from flows.duties import Duty, duties
+from flows.pause import pause
 from flows.watch import Watch
 
 STANDBY = "standby"
@@ -92,7 +93,7 @@ class Shift:
                 except BusyError:
                     if time.monotonic() >= min(patient_until, deadline):
                         return "no free seat"
-                    await _pause(self.stop, AGAIN_S)
+                    await pause(self.stop, AGAIN_S)
                     continue
                 self._held[ClaimKind.STANDBY] = standby
                 continue
@@ -205,9 +206,3 @@ class Shift:
         claim = self._held.pop(kind, None)
         if claim is not None:
             await self.coordinator.give_back([claim])
-
-
-async def _pause(over: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await over.wait()

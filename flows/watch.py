@@ -8,7 +8,6 @@ the last known share is watched on; with MongoDB away what was found waits. A wo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import logging
 import time
@@ -24,6 +23,7 @@ from blocks.models.node import Protocol
 from blocks.models.request import Priority, WorkKind
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
+from flows.pause import pause
 from tasks.decide.share import owner, spread
 from tasks.decide.watch import Part, Watched, answered, missed
 from tasks.request import request_work
@@ -82,7 +82,7 @@ class Watch:
     async def _tick(self, over: asyncio.Event) -> None:
         last = time.monotonic()
         while not over.is_set():
-            await _pause(over, TICK_S)
+            await pause(over, TICK_S)
             now = time.monotonic()
             if now - last > TICK_S + STALL_S:
                 self._stalled_at = now
@@ -132,7 +132,7 @@ class Watch:
                 self._take(everything, workers | {self.coordinator.worker})
             except TransientError as error:
                 _logger.info("the watch goes on with the share it has: %s", error)
-            await _pause(over, SHARE_EVERY_S)
+            await pause(over, SHARE_EVERY_S)
 
     def _take(self, everything: dict[str, Watchable], workers: set[str]) -> None:
         """Make this worker's share what it should be; what stays keeps its turn and its memory."""
@@ -167,13 +167,7 @@ class Watch:
                     )
                 except TransientError:
                     self._found.setdefault(cluster, why)
-                    await _pause(over, STALL_S)
+                    await pause(over, STALL_S)
                 else:
                     _logger.info("%s is looked at: %s", cluster, why)
-            await _pause(over, TICK_S)
-
-
-async def _pause(over: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await over.wait()
+            await pause(over, TICK_S)
