@@ -100,3 +100,23 @@ class AgentError(TransientError):
 
 class SourceError(TransientError):
     """A discovery source gave no complete answer."""
+
+
+class PlatformError(TransientError):
+    """A platform could not be asked, failed, or gave an answer that means nothing."""
+
+    def __init__(self, reason: str, *, maybe_done: bool) -> None:
+        """Take one sentence, and whether the request may have had effect all the same."""
+        super().__init__(reason)
+        self.reason = reason
+        self.maybe_done = maybe_done
+
+
+class PlatformRefusedError(PermanentError):
+    """A platform understood a request and will not do it; nothing was changed."""
+
+    def __init__(self, reason: str, *, maybe_done: bool = False) -> None:
+        """Take one sentence; `maybe_done` is there so that both errors of platforms can be handled alike."""
+        super().__init__(reason)
+        self.reason = reason
+        self.maybe_done = maybe_done

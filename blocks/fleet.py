@@ -11,7 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from prefect.settings import get_current_settings
 from pydantic import Field, ValidationError
@@ -25,13 +25,18 @@ from blocks.event_bus.protocol import EventBus
 from blocks.event_bus.settings import EventBusSettings
 from blocks.kafka.settings import Kafka
 from blocks.runs.protocol import Runs
+from blocks.secrets.protocol import Secrets
 from blocks.settings import Settings
+from blocks.sources.platforms_protocol import Platforms
 from blocks.sources.protocol import Sources
 from blocks.sources.settings import SourcesSettings
 from blocks.store.protocol import Store
 from blocks.store.settings import MongoDb
 from blocks.work_queue.protocol import WorkQueue
 from blocks.work_queue.settings import WorkQueueSettings
+
+if TYPE_CHECKING:
+    from blocks.tls.contexts import TlsContexts
 
 DEFAULT_FLEET = "replicore"
 PREFECT_WITHIN_S = 15.0
@@ -177,19 +182,40 @@ class Connections:
         """The agents of the fleet."""
         from blocks.agents.client import HttpAgents  # noqa: PLC0415 - paid for when used
 
-        return await self._part("agents", lambda: HttpAgents(self.settings.agents))
+        contexts = await self._contexts()
+        return await self._part("agents", lambda: HttpAgents(self.settings.agents, contexts))
 
     async def sources(self) -> Sources:
         """The discovery sources."""
-        from blocks.sources.http import HttpSources  # noqa: PLC0415 - paid for when used
+        from blocks.sources.live import LiveSources  # noqa: PLC0415 - paid for when used
 
-        return await self._part("sources", lambda: HttpSources(self.settings.sources))
+        contexts = await self._contexts()
+        return await self._part("sources", lambda: LiveSources(self.settings.sources, contexts))
+
+    async def platforms(self) -> Platforms:
+        """The platforms among the sources."""
+        from blocks.sources.platforms import HttpPlatforms  # noqa: PLC0415 - paid for when used
+
+        contexts = await self._contexts()
+        return await self._part("platforms", lambda: HttpPlatforms(self.settings.sources, contexts))
+
+    async def secrets(self) -> Secrets:
+        """What must not be shown."""
+        from blocks.secrets.prefect import PrefectSecrets  # noqa: PLC0415 - paid for when used
+
+        return PrefectSecrets()
 
     async def runs(self) -> Runs:
         """Prefect's flow runs."""
         from blocks.runs.prefect import PrefectRuns  # noqa: PLC0415 - paid for when used
 
         return PrefectRuns()
+
+    async def _contexts(self) -> TlsContexts:
+        """Certificates and other sensitive texts, read once for all parts."""
+        from blocks.tls.contexts import TlsContexts  # noqa: PLC0415 - paid for when used
+
+        return await self._part("contexts", TlsContexts)
 
     async def _part(self, name: str, make: Callable[[], AbstractAsyncContextManager[T]]) -> T:
         async with self._locks[name]:

@@ -31,9 +31,9 @@ from blocks.agents.transport import Transport, base_url
 from blocks.errors import AgentError
 from blocks.models.action import Action
 from blocks.models.look import AgentAction, Failure, Glimpse, Look
-from blocks.models.namespace import Tls
 from blocks.models.node import Protocol
 from blocks.models.sent import Sent
+from blocks.models.tls import Tls
 from blocks.tls.contexts import TlsContexts
 
 DIALECTS: Mapping[Protocol, Dialect] = {

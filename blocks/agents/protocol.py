@@ -12,9 +12,9 @@ from typing import Protocol
 from blocks.models.action import Action
 from blocks.models.base import Fact
 from blocks.models.look import AgentAction, Failure, Glimpse, Look
-from blocks.models.namespace import Tls
 from blocks.models.node import Protocol as WireProtocol
 from blocks.models.sent import Sent
+from blocks.models.tls import Tls
 
 
 class Target(Fact):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from blocks.models.namespace import Tls
+from blocks.models.tls import Tls
 from blocks.settings import Settings
 
 

@@ -27,7 +27,7 @@ from blocks.agents.answers import Answer
 from blocks.agents.settings import AgentsSettings
 from blocks.errors import AgentError
 from blocks.models.base import clean_text
-from blocks.models.namespace import Tls
+from blocks.models.tls import Tls
 from blocks.tls.contexts import TlsContexts, TlsError
 from blocks.tls.diagnosis import hangup_reason
 from blocks.tls.reasons import tls_reason

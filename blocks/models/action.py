@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from blocks.models.base import Fact, Id, Json, Name, Text, Utc
+from blocks.models.base import Fact, Id, Json, Name, Seconds, Text, Utc
 from blocks.models.ids import ClusterRef, NodeRef
 
 HISTORY_MAX = 50
@@ -101,6 +101,8 @@ class Action(Fact):
     created_at: Utc
     created_by: Text
     requester: Requester = Requester.CORE_API
+    timeout_s: Seconds | None = None
+    """Of an action on a cluster: it is FAILED when it takes longer; None means its kind's default."""
     approved_by: Text | None = None
     scheduled_at: Utc | None = None
     finished_at: Utc | None = None

@@ -41,6 +41,13 @@ def _check_id(value: str) -> str:
     return value
 
 
+def _check_label(value: str) -> str:
+    if _CONTROL.search(value) or value.strip() != value:
+        msg = "a label's value has no control characters and no blanks at its ends"
+        raise ValueError(msg)
+    return value
+
+
 def _to_utc_ms(value: datetime) -> datetime:
     if value.tzinfo is None:
         msg = "a time needs a time zone"
@@ -57,3 +64,7 @@ Text = Annotated[str, AfterValidator(clean_text)]
 Utc = Annotated[datetime, AfterValidator(_to_utc_ms)]
 """An aware moment in UTC, cut to milliseconds: what MongoDB gives back is what was stored."""
 Seconds = Annotated[float, Field(ge=0.1, le=31 * 86_400)]
+LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$", max_length=128)]
+LabelValue = Annotated[str, Field(max_length=256), AfterValidator(_check_label)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
+"""Tags that people and sources give to clusters and nodes, to select by."""

@@ -7,8 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from blocks.models.base import Fact, Id, Name, Seconds, Text, Utc
+from blocks.models.base import Fact, Id, Labels, Name, Seconds, Text, Utc
+from blocks.models.declaration import Declaration
 from blocks.models.ids import ClusterRef
+from blocks.models.platform import PlatformRef
 from blocks.models.problem import Problem
 from blocks.models.source import DiscoveredNode
 
@@ -36,10 +38,17 @@ class ClusterSpec(_OfCluster):
     """Whether it is looked after at all."""
     interval: Seconds | None = None
     """Seconds between two cycles; None means the namespace's default."""
-    probe_interval: Annotated[float, Field(ge=0, le=3_600)] = 5.0
-    """Seconds between two cheap probes of each of its nodes; 0 switches the watch off."""
+    probe_interval: Annotated[float, Field(ge=0, le=3_600)] | None = None
+    """Seconds between two cheap probes of each of its nodes; 0 switches the watch off, None means the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0)] = 30.0
     """A secondary further behind than this is a problem (units of time only)."""
+    labels: Labels = Field(default_factory=dict)
+    """Tags of the cluster, beside (and before) those that its source gives it."""
+    node_labels: Annotated[dict[Id, Labels], Field(max_length=10_000)] = Field(default_factory=dict)
+    """By node id, tags of that node, beside (and before) those that its source gives it."""
+    platform: PlatformRef | None = None
+    """Where its nodes are made and removed."""
+    declaration: Declaration = Declaration()
     synthetic: bool = False
     """Made by us because discovery found the cluster and nobody had declared it."""
 
@@ -50,6 +59,7 @@ class Discovery(_OfCluster):
     source: Annotated[str, Field(max_length=200)]
     """The owning source, `namespace/name`: the first that told of the cluster."""
     display_name: str | None = None
+    labels: Labels = Field(default_factory=dict)
     nodes: tuple[DiscoveredNode, ...] = ()
     missing_since: Utc | None = None
     """Since when the source no longer tells of it; None while it does."""

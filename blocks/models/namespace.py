@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field
 
-from blocks.models.base import Fact, Name, Seconds
+from blocks.models.base import Fact, Labels, Name, Seconds
 from blocks.models.node import Protocol
+from blocks.models.tls import Tls
 
 
 class NamespaceStatus(StrEnum):
@@ -26,44 +27,6 @@ class NamespaceStatus(StrEnum):
     """All that was in it is gone."""
 
 
-class Pem(Fact):
-    """Where PEM text comes from: given in place, a file, or a Prefect Secret block; resolved where it is used."""
-
-    text: SecretStr | None = None
-    file: str | None = Field(default=None, max_length=4096)
-    secret: str | None = Field(default=None, max_length=200)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bare_text(cls, value: object) -> object:
-        return {"text": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if sum(part is not None for part in (self.text, self.file, self.secret)) != 1:
-            msg = "give PEM text, or exactly one of {file: PATH} and {secret: NAME}"
-            raise ValueError(msg)
-        return self
-
-
-class Tls(Fact):
-    """How we check, and show ourselves to, an HTTPS server."""
-
-    ca_bundle: Pem | None = None
-    """Certificates to trust; None means the system's."""
-    client_cert: Pem | None = None
-    client_key: Pem | None = None
-    insecure_skip_verify: bool = False
-    """Only for a laboratory: the other side is not checked at all."""
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if self.client_key is not None and self.client_cert is None:
-            msg = "client_key needs client_cert"
-            raise ValueError(msg)
-        return self
-
-
 class NamespaceSettings(Fact):
     """Limits and defaults for what is in the namespace."""
 
@@ -73,6 +36,10 @@ class NamespaceSettings(Fact):
     """Deadline of one request to an agent, in seconds."""
     orchestrate_interval: Seconds = 60.0
     """How often a cluster that says nothing else is looked after, in seconds."""
+    discovery_interval: Seconds = 300.0
+    """How often a source that says nothing else is asked, in seconds."""
+    probe_interval: Annotated[float, Field(ge=0, le=3_600)] = 5.0
+    """How often each node of a cluster that says nothing else is probed, in seconds; 0 switches the watch off."""
     agent_protocol: Protocol | None = None
     """The wire protocol that its agents must speak; None means that each is asked what it speaks."""
 
@@ -84,6 +51,7 @@ class Namespace(Fact):
     status: NamespaceStatus = NamespaceStatus.ACTIVE
     tls: Tls | None = None
     settings: NamespaceSettings = NamespaceSettings()
+    labels: Labels = Field(default_factory=dict)
     version: int = 0
 
     @property
@@ -100,3 +68,8 @@ class Namespace(Fact):
     def may_act(self) -> bool:
         """Whether actions are sent to its nodes."""
         return self.status is NamespaceStatus.ACTIVE
+
+    @property
+    def going(self) -> bool:
+        """Whether it is being deleted, or is deleted: nothing is added to it, and it never comes back."""
+        return self.status in {NamespaceStatus.DELETING, NamespaceStatus.DELETED}

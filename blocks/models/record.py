@@ -12,8 +12,11 @@ from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
 from blocks.models.source import Source, SourceReport
+from blocks.models.submission import Submission
 
-Record = Namespace | Source | SourceReport | ClusterSpec | Discovery | ClusterState | Node | Action | Report
+Record = (
+    Namespace | Source | SourceReport | ClusterSpec | Discovery | ClusterState | Node | Action | Report | Submission
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ class WorkKind(StrEnum):
     """Subject: a source's key."""
     ORCHESTRATE = "orchestrate"
     """Subject: a cluster's key."""
+    APPLY = "apply"
+    """Subject: a submission's id."""
 
 
 class WorkState(StrEnum):
@@ -67,6 +69,8 @@ class Request(Fact):
     """Asked for once more while claimed: queued again when finished."""
     again_by_person: bool = False
     """A person asked for that: it does not wait, even if the running turn fails."""
+    by_person: bool = False
+    """A person asked for the present turn: a pause does not take it away."""
     attempts: int = 0
     """Failures since the last success that say something about the item; an item without interval dies of them."""
     failures: int = 0
@@ -75,8 +79,14 @@ class Request(Fact):
     """How often its worker died while running it, since the last success."""
     error: Text | None = None
     finished_at: Utc | None = None
+    started_at: Utc | None = None
+    """When the last turn (or the present one) really started."""
     late_s: Annotated[float, Field(ge=0)] = 0.0
-    """By how much the last turn started after its wanted start."""
+    """By how much that was after its wanted start."""
+    paused_until: Utc | None = None
+    """The timetable leaves it alone until then; who asks for it by name is served all the same."""
+    paused_by: Text | None = None
+    paused_why: Text | None = None
     version: int = 0
 
     @property

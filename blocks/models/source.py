@@ -1,15 +1,15 @@
-"""A discovery source: an endpoint that tells which clusters exist and which nodes they have."""
+"""A discovery source: an endpoint, a platform or a file that tells which clusters exist and which nodes they have."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AnyHttpUrl, Field, SecretStr, field_validator
+from pydantic import AfterValidator, AnyHttpUrl, Field, model_validator
 
-from blocks.models.base import Fact, Id, Json, Name, Seconds, Text, Utc
+from blocks.models.base import Fact, Id, Json, Labels, Name, Seconds, Text, Utc
 from blocks.models.ids import SourceRef
-from blocks.models.namespace import Tls
+from blocks.models.tls import Sensitive, Tls
 
 
 class HttpMethod(StrEnum):
@@ -19,35 +19,81 @@ class HttpMethod(StrEnum):
     POST = "POST"
 
 
+def _without_credentials(value: AnyHttpUrl) -> AnyHttpUrl:
+    if value.username or value.password:
+        msg = "no user and password in the URL: it is shown in listings; use a header"
+        raise ValueError(msg)
+    return value
+
+
+Url = Annotated[AnyHttpUrl, AfterValidator(_without_credentials)]
+Headers = Annotated[dict[str, Sensitive], Field(max_length=50)]
+
+
 class HttpDiscovery(Fact):
     """The HTTP discovery protocol: JSON with `clusters` and a `cursor`, repeated until the cursor is null."""
 
-    url: AnyHttpUrl
+    url: Url
     method: HttpMethod = HttpMethod.POST
     body: dict[str, Json] = Field(default_factory=dict)
-    headers: dict[str, SecretStr] = Field(default_factory=dict, max_length=50)
+    headers: Headers = Field(default_factory=dict)
     timeout: Annotated[int, Field(ge=10, le=120_000)] = 3_000
     """Deadline of one page, in milliseconds."""
     tls: Tls | None = None
 
-    @field_validator("url")
-    @classmethod
-    def _no_credentials(cls, value: AnyHttpUrl) -> AnyHttpUrl:
-        if value.username or value.password:
-            msg = "no user and password in the URL: it is shown in listings; use a header"
-            raise ValueError(msg)
-        return value
+
+class FileDiscovery(Fact):
+    """Clusters that are written down: a YAML or JSON file, or a folder of such files, on every machine that runs a worker."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4_096, pattern=r"^/[^\x00]*$")]
+    """Absolute path."""
+
+
+class PlatformApi(Fact):
+    """Where the API of a platform is: `GET discover`, `POST provision`, `POST deprovision` below a base URL."""
+
+    base_url: Url
+    headers: Headers = Field(default_factory=dict)
+    timeout: Annotated[int, Field(ge=10, le=600_000)] = 30_000
+    """Deadline of one call, in milliseconds."""
+    tls: Tls | None = None
 
 
 class Source(Fact):
-    """A discovery source as a person declared it (manifest kind `DiscoverySettings`)."""
+    """A discovery source as a person declared it: manifest kind `DiscoverySettings` (HTTP or file) or `Platform`.
+
+    Both share their names: one namespace has no source and platform of the same name.
+    """
 
     namespace: Name
     name: Name
     enabled: bool = True
-    interval: Seconds = 300.0
-    http: HttpDiscovery
+    """A platform's `active`."""
+    interval: Seconds | None = None
+    """Seconds between two questions; None means the namespace's default."""
+    http: HttpDiscovery | None = None
+    file: FileDiscovery | None = None
+    platform: PlatformApi | None = None
+    labels: Labels = Field(default_factory=dict)
     version: int = 0
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(part is not None for part in (self.http, self.file, self.platform)) != 1:
+            msg = "a source is exactly one of http, file and platform"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people: a URL without its query, which may hold a secret, or a path."""
+        if self.file is not None:
+            return self.file.path
+        url = self.http.url if self.http is not None else self.platform.base_url if self.platform is not None else None
+        if url is None:
+            return ""
+        port = f":{url.port}" if url.port is not None else ""
+        return f"{url.scheme}://{url.host}{port}{url.path or ''}"
 
     @property
     def ref(self) -> SourceRef:
@@ -69,6 +115,8 @@ class Rejected(Fact):
     """The cluster it is, or belongs to, where that can be told."""
     node_id: Id | None = None
     """The node it is, where that can be told."""
+    partial: bool = False
+    """The record itself was used: only a part of it, such as a label, was not."""
 
 
 class SourceReport(Fact):
@@ -85,7 +133,14 @@ class SourceReport(Fact):
     new: int = 0
     changed: int = 0
     missing: int = 0
+    """How many went missing in this run."""
+    new_clusters: tuple[Id, ...] = ()
+    changed_clusters: tuple[Id, ...] = ()
+    missing_clusters: tuple[Id, ...] = ()
+    """Their ids, the first hundred each."""
     rejected: tuple[Rejected, ...] = ()
+    """The first hundred records that could not be used."""
+    rejected_total: int = 0
     version: int = 0
 
     @property
@@ -102,6 +157,7 @@ class DiscoveredNode(Fact):
     """URL of its agent, such as `http://10.0.0.7:8000`."""
     node_class: Annotated[str, Field(max_length=256)] | None = None
     node_group: Annotated[str, Field(max_length=256)] | None = None
+    labels: Labels = Field(default_factory=dict)
 
 
 class DiscoveredCluster(Fact):
@@ -109,4 +165,5 @@ class DiscoveredCluster(Fact):
 
     cluster_id: Id
     display_name: Annotated[str, Field(max_length=256)] | None = None
+    labels: Labels = Field(default_factory=dict)
     nodes: Annotated[tuple[DiscoveredNode, ...], Field(max_length=10_000)] = ()

@@ -1,12 +1,13 @@
 """Pages of the discovery protocol as clusters and nodes: pure functions and one collector; records fail one by one.
 
 Two shapes of node are told apart as they come: a URL (the original's `DiscoverySettings`; the URL is the node's id) and an
-object with `agent_address`, `node_id`, `node_class`, `node_group` (a Platform).
+object with `agent_address`, `node_id`, `node_class`, `node_group` (a Platform). Both a cluster and a node that is an object
+may have `labels`; a label that does not fit is left out and told of as a partial rejection.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import orjson
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from blocks.errors import SourceError
 from blocks.models.base import ID_CHARS_MAX, clean_text
 from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected
+from blocks.sources.labels import merged_labels, read_labels
 from blocks.sources.protocol import Found
 from blocks.sources.settings import SourcesSettings
 
@@ -30,6 +32,8 @@ class Page:
     clusters: list[object]
     cursor: str | None
     """What to ask with for the next page; None on the last."""
+    file: str | None = None
+    """The file that it is, which is named with each record; of a record that is none, nothing is shown then."""
 
 
 def read_page(body: bytes) -> Page:
@@ -43,11 +47,21 @@ def read_page(body: bytes) -> Page:
     except ValueError as error:
         message = "the answer is not JSON"
         raise SourceError(message) from error
-    clusters = value.get("clusters") if isinstance(value, dict) else None
+    return page_of(value)
+
+
+def page_of(value: object) -> Page:
+    """Read one answer that is JSON.
+
+    Raises:
+        SourceError: it is not of the discovery protocol.
+    """
+    answer = value if isinstance(value, dict) else {}
+    clusters = answer.get("clusters")
     if not isinstance(clusters, list):
         message = "the answer has no list of clusters"
         raise SourceError(message)
-    cursor = value.get("cursor")
+    cursor = answer.get("cursor")
     if cursor is not None and (not isinstance(cursor, str) or len(cursor) > CURSOR_CHARS_MAX):
         message = f"the cursor is neither null nor a text of at most {CURSOR_CHARS_MAX} characters"
         raise SourceError(message)
@@ -62,18 +76,24 @@ def excerpt(body: bytes) -> str:
 
 @dataclass(slots=True)
 class _Cluster:
-    display_name: str | None
-    nodes: dict[str, DiscoveredNode]
+    display_name: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    nodes: dict[str, DiscoveredNode] = field(default_factory=dict)
 
 
 class Collector:
-    """Puts pages together: a cluster told of twice has the nodes of both, and the first word on a node counts."""
+    """Puts pages together: a cluster told of twice has the nodes of both, and the first word on a node or label counts."""
 
     def __init__(self, settings: SourcesSettings) -> None:
         self._settings = settings
         self._clusters: dict[str, _Cluster] = {}
         self._rejected: list[Rejected] = []
+        self._unused = 0
+        """How many of the rejected are whole records."""
+        self._untold = 0
+        """How many partial rejections were too many to tell of."""
         self._nodes = 0
+        self._file: str | None = None
 
     def add(self, page: Page) -> None:
         """Take a page.
@@ -81,17 +101,24 @@ class Collector:
         Raises:
             SourceError: there is more than the settings allow.
         """
-        for record in page.clusters:
-            self._add_cluster(record)
+        self._file = page.file
+        for number, record in enumerate(page.clusters, 1):
+            self._add_cluster(number, record)
             self._check()
 
     def found(self) -> Found:
-        """What all pages say together."""
+        """What all pages say together.
+
+        Raises:
+            SourceError: there is more than the settings allow.
+        """
+        self._file = None
         clusters = []
         for cluster_id, cluster in self._clusters.items():
             fields = {
                 "cluster_id": cluster_id,
                 "display_name": cluster.display_name,
+                "labels": cluster.labels,
                 "nodes": tuple(cluster.nodes.values()),
             }
             try:
@@ -99,23 +126,28 @@ class Collector:
             except ValidationError as error:
                 self._reject(f"cluster {cluster_id}", _why(error), cluster_id)
         self._check()
+        if self._untold:
+            what = f"{self._untold} more records"
+            self._rejected.append(Rejected(what=what, reason="labels of theirs were left out", partial=True))
         return Found(clusters=tuple(clusters), rejected=tuple(self._rejected))
 
     def _check(self) -> None:
         limits = (
             (len(self._clusters), self._settings.clusters_max, "clusters"),
             (self._nodes, self._settings.nodes_max, "nodes"),
-            (len(self._rejected), self._settings.rejected_max, "records that cannot be used"),
+            (self._unused, self._settings.rejected_max, "records that cannot be used"),
         )
         for count, limit, what in limits:
             if count > limit:
-                first = f", the first: {self._rejected[0].reason}" if what.startswith("records") else ""
+                whole = (rejected.reason for rejected in self._rejected if not rejected.partial)
+                first = f", the first: {next(whole)}" if what.startswith("records") else ""
                 message = f"it tells of more than {limit} {what}{first}"
                 raise SourceError(message)
 
-    def _add_cluster(self, record: object) -> None:
+    def _add_cluster(self, number: int, record: object) -> None:
         if not isinstance(record, dict):
-            self._reject(f"a cluster record: {_short(record)}", "it is not an object")
+            shown = f" {number}" if self._file is not None else f": {_short(record)}"
+            self._reject(f"a cluster record{shown}", "it is not an object")
             return
         cluster_id, nodes, display_name = record.get("cluster_id"), record.get("nodes"), record.get("display_name")
         try:
@@ -126,17 +158,24 @@ class Collector:
         if not isinstance(nodes, list):
             self._reject(f"cluster {cluster_id}", "nodes: it is not a list", cluster_id)
             return
-        cluster = self._clusters.setdefault(str(cluster_id), _Cluster(None, {}))
+        cluster = self._clusters.setdefault(str(cluster_id), _Cluster())
         cluster.display_name = cluster.display_name or display_name
+        self._add_labels(cluster, record.get("labels"), str(cluster_id))
         for node in nodes:
             self._add_node(str(cluster_id), cluster, node)
+
+    def _add_labels(self, cluster: _Cluster, value: object, cluster_id: str) -> None:
+        labels, left_out = read_labels(value)
+        cluster.labels, too_many = merged_labels(cluster.labels, labels)
+        for reason in (left_out, too_many):
+            if reason is not None:
+                self._leave_out(f"cluster {cluster_id}", reason, cluster_id)
 
     def _add_node(self, cluster_id: str, cluster: _Cluster, record: object) -> None:
         fields: object = {"node_id": record, "agent_address": record} if isinstance(record, str) else record
         if not isinstance(fields, dict):
-            self._reject(
-                f"a node of cluster {cluster_id}: {_short(record)}", "it is neither a URL nor an object", cluster_id
-            )
+            what = f"a node of cluster {cluster_id}: {_short(record)}"
+            self._reject(what, "it is neither a URL nor an object", cluster_id)
             return
         node_id = fields.get("node_id")
         unusable = _unusable(fields.get("agent_address"))
@@ -145,8 +184,11 @@ class Collector:
         if unusable is not None:
             self._reject(what, unusable, cluster_id, None if unusable == _CREDENTIALS else node_id)
             return
+        labels, left_out = read_labels(fields.get("labels"))
         try:
-            node = DiscoveredNode.model_validate({name: fields.get(name) for name in _NODE_FIELDS})
+            node = DiscoveredNode.model_validate(
+                {**{name: fields.get(name) for name in _NODE_FIELDS}, "labels": labels}
+            )
         except ValidationError as error:
             self._reject(what, _why(error), cluster_id, node_id)
             return
@@ -155,15 +197,31 @@ class Collector:
             self._nodes += 1
         elif first != node:
             self._reject(what, "told of twice and not the same; the first counts", cluster_id, node_id)
+            return
+        if left_out is not None:
+            self._leave_out(what, left_out, cluster_id, node_id)
+
+    def _leave_out(self, what: str, reason: str, cluster_id: object, node_id: object = None) -> None:
+        if len(self._rejected) - self._unused < self._settings.rejected_max:
+            self._rejected.append(self._rejection(what, reason, cluster_id, node_id, partial=True))
+        else:
+            self._untold += 1
 
     def _reject(self, what: str, reason: str, cluster_id: object = None, node_id: object = None) -> None:
+        self._rejected.append(self._rejection(what, reason, cluster_id, node_id))
+        self._unused += 1
+
+    def _rejection(
+        self, what: str, reason: str, cluster_id: object, node_id: object, *, partial: bool = False
+    ) -> Rejected:
         known = {"cluster_id": cluster_id, "node_id": node_id}
         for name, value in known.items():
             try:
                 Rejected.model_validate({"what": "", "reason": "", name: value})
             except ValidationError:
                 known[name] = None
-        self._rejected.append(Rejected.model_validate({"what": what, "reason": reason, **known}))
+        where = "" if self._file is None else f" in {self._file}"
+        return Rejected.model_validate({"what": f"{what}{where}", "reason": reason, "partial": partial, **known})
 
 
 _CREDENTIALS = "agent_address: it must not carry credentials"
@@ -191,6 +249,8 @@ def _why(error: ValidationError) -> str:
 
 
 def _short(value: object) -> str:
-    return clean_text(
-        value if isinstance(value, str) else orjson.dumps(value).decode(), min(EXCERPT_CHARS, ID_CHARS_MAX)
-    )
+    try:
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    except (TypeError, UnicodeError):  # deeper, or a larger number, than the writer of JSON can
+        text = f"a value of the kind {type(value).__name__}"
+    return clean_text(text, min(EXCERPT_CHARS, ID_CHARS_MAX))

@@ -1,8 +1,8 @@
 """TLS for everything that speaks HTTPS: from a `Tls` fact to one shared `ssl.SSLContext`.
 
 Guarantees: TLS 1.2 and 1.3 are both spoken, nothing older; certificates are checked unless the fact says otherwise; equal
-material gives the same context, so that connections can be shared; files are read again when they change on disk and
-secrets once a minute; material that cannot be used is a `TlsError` with a precise reason and nothing secret in it.
+material gives the same context, so that connections can be shared; files and secrets are read again as the `Resolver` says;
+material that cannot be used is a `TlsError` with a precise reason and nothing secret in it.
 Failure modes: while files are being rotated they may not fit each other for a moment, so the last good context is used for
 up to a minute more; a failure is remembered for a few seconds, so that thousands of nodes do not ask for it each.
 """
@@ -15,61 +15,33 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
-
-from prefect.blocks.system import Secret
+from types import TracebackType
+from typing import Any, Self
 
 from blocks.errors import TransientError
-from blocks.models.namespace import Pem, Tls
+from blocks.files import Stamp, stamp_of
+from blocks.models.tls import Sensitive, Tls
+from blocks.secrets.prefect import PrefectSecrets
+from blocks.secrets.protocol import Secrets
+from blocks.secrets.resolver import Resolver, UnresolvedError
 
 log = logging.getLogger(__name__)
 
-SECRET_FRESH_S = 60.0
-SECRET_DEADLINE_S = 5.0
 FAILURE_FRESH_S = 5.0
 ROTATION_GRACE_S = 60.0
 CONTEXTS_MAX = 256
-PEM_BYTES_MAX = 4 * 1024 * 1024
 
 _SYSTEM = Tls()
 _PARTS = ("ca_bundle", "client_cert", "client_key")
-
-Secrets = Callable[[str], Awaitable[str]]
-"""Gives the text of a named secret; raises `TlsError`."""
 
 
 class TlsError(TransientError):
     """Certificates or keys cannot be had or used; files and secrets may be put right at any time."""
 
 
-async def prefect_secret(name: str) -> str:
-    """The text in a Prefect Secret block.
-
-    Raises:
-        TlsError: there is no such block, it holds no text, or Prefect does not answer.
-    """
-    try:
-        async with asyncio.timeout(SECRET_DEADLINE_S):
-            block = cast("Secret[str]", await Secret.aload(name))
-    except TimeoutError as error:
-        message = f"the Prefect Secret block {name!r} did not come within {SECRET_DEADLINE_S:g} s"
-        raise TlsError(message) from error
-    except Exception as error:
-        missing = isinstance(error, ValueError) and "Unable to find" in str(error)
-        why = "does not exist" if missing else f"cannot be loaded ({type(error).__name__})"
-        message = f"the Prefect Secret block {name!r} {why}"
-        raise TlsError(message) from error
-    value: object = block.get()
-    if not isinstance(value, str):
-        message = f"the Prefect Secret block {name!r} does not hold text"
-        raise TlsError(message)
-    return value
-
-
-_Stamps = tuple[tuple[int, int, int] | None, ...]
+_Stamps = tuple[Stamp | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +56,11 @@ class _Entry:
 
 
 class TlsContexts:
-    """All contexts in use, each made once."""
+    """All contexts in use, each made once; `async with` it, or `close` it."""
 
-    def __init__(self, secrets: Secrets = prefect_secret, clock: Callable[[], float] = time.monotonic) -> None:
-        self._secrets = secrets
+    def __init__(self, secrets: Secrets | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.texts = Resolver(secrets or PrefectSecrets(), clock)
+        """Where the material comes from; for whoever needs other sensitive texts as well."""
         self._clock = clock
         self._entries: dict[Tls, _Entry] = {}
         self._by_digest: dict[bytes, ssl.SSLContext] = {}
@@ -113,6 +86,15 @@ class TlsContexts:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.texts.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     async def _loaded(self, tls: Tls) -> _Entry:
         task = self._loading.get(tls)
@@ -136,14 +118,21 @@ class TlsContexts:
         return entry
 
     async def _made(self, tls: Tls, stamps: _Stamps) -> _Entry:
-        material = {name: await self._text(name, pem) for name, pem in _pems(tls)}
+        material: dict[str, str] = {}
+        until = float("inf")
+        for name, pem in _pems(tls):
+            try:
+                resolved = await self.texts.resolve(pem)
+            except UnresolvedError as error:  # the grace of a text is over already
+                return _Entry(None, f"{name}: {error}", stamps, self._clock() + FAILURE_FRESH_S)
+            material[name] = resolved.text
+            until = min(until, resolved.until)
         digest = _digest(tls, material)
         context = self._by_digest.get(digest)
         if context is None:
             context = await asyncio.to_thread(_build, tls, material)
             self._by_digest[digest] = context
-        lasting = all(pem.secret is None for _, pem in _pems(tls))
-        return _Entry(context, "", stamps, float("inf") if lasting else self._clock() + SECRET_FRESH_S)
+        return _Entry(context, "", stamps, until)
 
     def _failed(self, before: _Entry | None, reason: str, stamps: _Stamps) -> _Entry:
         now = self._clock()
@@ -153,19 +142,8 @@ class TlsContexts:
             log.warning("the last good TLS material is still used: %s", reason)
         return _Entry(kept, reason, stamps, now + FAILURE_FRESH_S, since)
 
-    async def _text(self, name: str, pem: Pem) -> str:
-        if pem.text is not None:
-            return pem.text.get_secret_value()
-        if pem.file is not None:
-            return await asyncio.to_thread(_read, name, pem.file)
-        try:
-            return await self._secrets(str(pem.secret))
-        except TlsError as error:
-            message = f"{name}: {error}"
-            raise TlsError(message) from error
 
-
-def _pems(tls: Tls) -> Iterator[tuple[str, Pem]]:
+def _pems(tls: Tls) -> Iterator[tuple[str, Sensitive]]:
     for name in _PARTS:
         pem = getattr(tls, name)
         if pem is not None:
@@ -173,15 +151,7 @@ def _pems(tls: Tls) -> Iterator[tuple[str, Pem]]:
 
 
 def _stamps(tls: Tls) -> _Stamps:
-    return tuple(_stamp(pem.file) for _, pem in _pems(tls) if pem.file is not None)
-
-
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - once per request: a Path would cost more than the call
-    except (OSError, ValueError):
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return tuple(stamp_of(pem.file) for _, pem in _pems(tls) if pem.file is not None)
 
 
 def _trim(cache: dict[Any, Any]) -> None:
@@ -195,20 +165,6 @@ def _digest(tls: Tls, material: dict[str, str]) -> bytes:
         text = material.get(name)
         digest.update(b"-" if text is None else hashlib.sha256(text.encode()).digest())
     return digest.digest()
-
-
-def _read(name: str, path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(PEM_BYTES_MAX + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a file name"
-        message = f"{name}: cannot read {path}: {reason}"
-        raise TlsError(message) from error
-    if len(content) > PEM_BYTES_MAX:
-        message = f"{name}: {path} is larger than {PEM_BYTES_MAX} bytes"
-        raise TlsError(message)
-    return content.decode("latin-1")
 
 
 def _build(tls: Tls, material: dict[str, str]) -> ssl.SSLContext:

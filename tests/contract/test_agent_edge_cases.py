@@ -21,8 +21,8 @@ from blocks.agents.settings import AgentsSettings
 from blocks.models.action import ActionState
 from blocks.models.event import EventType
 from blocks.models.look import ActionsInfo, AgentAction, Failure, NodeInfo, ShardsInfo, StoreInfo
-from blocks.models.namespace import Tls
 from blocks.models.node import NodeStatus, Offset, Protocol, ShardRole
+from blocks.models.tls import Tls
 from doubles.actions import action_id, make_action
 from doubles.certificates import LONG_AGO, Authority, in_file
 from doubles.fleets import WIRES

@@ -12,7 +12,7 @@ from blocks.agents.client import HttpAgents
 from blocks.agents.protocol import Target
 from blocks.agents.settings import AgentsSettings
 from blocks.models.look import Failure, NodeInfo
-from blocks.models.namespace import Tls
+from blocks.models.tls import Tls
 from blocks.tls.contexts import TlsContexts
 from doubles.actions import make_action
 from doubles.agents import MemoryNode

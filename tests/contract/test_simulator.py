@@ -15,7 +15,7 @@ from blocks.models.look import ActionsInfo, AgentAction, Failure, Look, NodeInfo
 from blocks.models.node import NodeStatus, Protocol, ShardRole
 from blocks.models.sent import Sent
 from blocks.models.source import DiscoveredNode, Source
-from blocks.sources.http import HttpSources
+from blocks.sources.live import LiveSources
 from blocks.sources.settings import SourcesSettings
 from doubles.actions import action_id, make_action
 from infra.simulator.layout import Layout
@@ -222,13 +222,13 @@ class TestFaults:
 
 class TestDiscovery:
     @pytest.fixture
-    async def sources(self) -> AsyncIterator[HttpSources]:
+    async def sources(self) -> AsyncIterator[LiveSources]:
         """The real client."""
-        async with HttpSources(SourcesSettings()) as connected:
+        async with LiveSources(SourcesSettings()) as connected:
             yield connected
 
     @pytest.mark.parametrize("legacy", [False, True])
-    async def test_the_whole_fleet(self, fleet: RunningFleet, sources: HttpSources, legacy: bool) -> None:
+    async def test_the_whole_fleet(self, fleet: RunningFleet, sources: LiveSources, legacy: bool) -> None:
         """All pages, no record rejected; nodes by name, or by URL as of old."""
         found = await sources.ask(source(fleet, "/legacy/discover" if legacy else "/discover"))
 
@@ -243,7 +243,7 @@ class TestDiscovery:
         assert (6, ()) == (len(found.clusters), found.rejected)
         assert expected == [node for cluster in found.clusters for node in cluster.nodes]
 
-    async def test_who_comes_and_goes(self, fleet: RunningFleet, sources: HttpSources) -> None:
+    async def test_who_comes_and_goes(self, fleet: RunningFleet, sources: LiveSources) -> None:
         """The next answer has who joined and not who left."""
         before = await sources.ask(source(fleet, "/discover"))
         fleet.do("leave", nodes=["mongodb-00000-0"])

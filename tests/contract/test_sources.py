@@ -1,15 +1,18 @@
-"""What holds for sources in memory and for sources over HTTP alike."""
+"""What holds for all sources alike: in memory, over HTTP, platforms and files."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import orjson
 import pytest
+import yaml
 
 from blocks.errors import SourceError
 from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected, Source
-from blocks.sources.http import HttpSources
+from blocks.sources.live import LiveSources
 from blocks.sources.protocol import Found, Sources
 from blocks.sources.settings import SourcesSettings
 from doubles.scripted_agent import Reply, ScriptedAgent
@@ -19,8 +22,15 @@ PATH = "/discover"
 ORDERS = DiscoveredCluster(
     cluster_id="orders",
     display_name="Orders",
+    labels={"env": "prod"},
     nodes=(
-        DiscoveredNode(node_id="n1", agent_address="http://10.0.0.1:8000", node_class="mongo", node_group="a"),
+        DiscoveredNode(
+            node_id="n1",
+            agent_address="http://10.0.0.1:8000",
+            node_class="mongo",
+            node_group="a",
+            labels={"zone": "eu-1"},
+        ),
         DiscoveredNode(node_id="n2", agent_address="https://10.0.0.2:8000"),
     ),
 )
@@ -48,9 +58,9 @@ class World(Protocol):
         """From now on the source answers that it is broken."""
 
 
-def source_at(url: str) -> Source:
-    """A source at an address."""
-    return Source.model_validate({"namespace": "prod", "name": "dc1", "http": {"url": f"{url}{PATH}"}})
+def source_of(kind: str, **fields: Any) -> Source:
+    """A source of a kind."""
+    return Source.model_validate({"namespace": "prod", "name": "dc1", kind: fields})
 
 
 class MemoryWorld:
@@ -59,7 +69,7 @@ class MemoryWorld:
     def __init__(self) -> None:
         """Know one source."""
         self.sources = MemorySources()
-        self.source = source_at("http://source.test")
+        self.source = source_of("http", url="http://source.test/discover")
 
     def tell(self, clusters: Sequence[DiscoveredCluster]) -> None:
         """Tell of these."""
@@ -77,10 +87,10 @@ class MemoryWorld:
 class HttpWorld:
     """The real client, and a source on a socket."""
 
-    def __init__(self, sources: HttpSources, server: ScriptedAgent) -> None:
+    def __init__(self, sources: LiveSources, server: ScriptedAgent) -> None:
         """Ask this server."""
         self.sources = sources
-        self.source = source_at(server.url)
+        self.source = source_of("http", url=f"{server.url}{PATH}")
         self._server = server
 
     def tell(self, clusters: Sequence[DiscoveredCluster]) -> None:
@@ -103,14 +113,67 @@ class HttpWorld:
         self._server.on("POST", PATH, Reply(b"broken", 500))
 
 
-@pytest.fixture(params=["memory", "http"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    """A world of either sort."""
+class PlatformWorld:
+    """The real client, and a platform on a socket."""
+
+    def __init__(self, sources: LiveSources, server: ScriptedAgent) -> None:
+        """Ask this server, whose API is below a path."""
+        self.sources = sources
+        self.source = source_of("platform", base_url=f"{server.url}/api/")
+        self._server = server
+
+    def tell(self, clusters: Sequence[DiscoveredCluster]) -> None:
+        """Tell of these in one answer."""
+        self._answer(Reply.json({"clusters": [cluster.model_dump() for cluster in clusters]}))
+
+    def tell_badly(self, good: DiscoveredCluster, bad: Rejected) -> None:
+        """Tell of one, and of one that cannot be used."""
+        self._answer(Reply.json({"clusters": [good.model_dump(), {"cluster_id": bad.cluster_id, "nodes": 7}]}))
+
+    def fail(self) -> None:
+        """Be broken."""
+        self._answer(Reply(b"broken", 500))
+
+    def _answer(self, reply: Reply) -> None:
+        self._server.on("GET", "/api/discover", reply)
+
+
+class FileWorld:
+    """The real client, and a folder with a file for each cluster."""
+
+    def __init__(self, sources: LiveSources, folder: Path) -> None:
+        """Read this folder."""
+        self.sources = sources
+        self.source = source_of("file", path=str(folder))
+        self._folder = folder
+
+    def tell(self, clusters: Sequence[DiscoveredCluster]) -> None:
+        """Tell of these: the first in YAML under `clusters`, the others in JSON as lists."""
+        (self._folder / "0.yaml").write_text(yaml.safe_dump({"clusters": [one.model_dump() for one in clusters[:1]]}))
+        for number, cluster in enumerate(clusters[1:], 1):
+            (self._folder / f"{number}.json").write_bytes(orjson.dumps([cluster.model_dump()]))
+
+    def tell_badly(self, good: DiscoveredCluster, bad: Rejected) -> None:
+        """Tell of one, and of one that cannot be used."""
+        self.tell([good])
+        (self._folder / "1.yml").write_text(f"[{{cluster_id: {bad.cluster_id}, nodes: 7}}]")
+
+    def fail(self) -> None:
+        """Have a file that is broken."""
+        (self._folder / "broken.yaml").write_text("clusters: [")
+
+
+@pytest.fixture(params=["memory", "http", "platform", "file"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    """A world of each sort."""
     if request.param == "memory":
         yield MemoryWorld()
-    else:
-        async with ScriptedAgent() as server, HttpSources(SourcesSettings()) as sources:
-            yield HttpWorld(sources, server)
+        return
+    async with ScriptedAgent() as server, LiveSources(SourcesSettings()) as sources:
+        if request.param == "file":
+            yield FileWorld(sources, tmp_path)
+        else:
+            yield HttpWorld(sources, server) if request.param == "http" else PlatformWorld(sources, server)
 
 
 async def test_brings_all_clusters(world: World) -> None:
@@ -134,8 +197,9 @@ async def test_a_failure_is_one_sentence(world: World) -> None:
     with pytest.raises(SourceError) as error:
         await world.sources.ask(world.source)
 
-    url = str(world.source.http.url)
-    assert f"the source prod/dc1 at {url} gave no complete answer: HTTP 500: broken" == str(error.value)
+    where, _, reason = str(error.value).partition(" gave no complete answer: ")
+    assert f"the source prod/dc1 at {world.source.where}" == where
+    assert "broken" in reason
 
 
 async def test_rejected_records_are_told(world: World) -> None:
@@ -143,4 +207,22 @@ async def test_rejected_records_are_told(world: World) -> None:
     bad = Rejected(what="cluster bad", reason="nodes: it is not a list", cluster_id="bad")
     world.tell_badly(ORDERS, bad)
 
-    assert Found(clusters=(ORDERS,), rejected=(bad,)) == await world.sources.ask(world.source)
+    found = await world.sources.ask(world.source)
+
+    (rejected,) = found.rejected
+    assert (ORDERS,) == found.clusters
+    assert (bad.reason, bad.cluster_id, False) == (rejected.reason, rejected.cluster_id, rejected.partial)
+    assert rejected.what.startswith("cluster bad")
+
+
+async def test_a_stamp_is_for_those_that_can_be_looked_at(world: World) -> None:
+    """A kind that must be asked has no stamp; the others have one that stays while nothing changes, and never fail."""
+    world.tell([ORDERS])
+    first = await world.sources.stamp(world.source)
+    again = await world.sources.stamp(world.source)
+    world.fail()
+    after = await world.sources.stamp(world.source)
+
+    assert first == again
+    assert (world.source.file is None) == (first is None)
+    assert (world.source.file is None) == (first == after)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trustme
 
-from blocks.models.namespace import Pem, Tls
+from blocks.models.tls import Sensitive, Tls
 
 
 @dataclass
@@ -61,9 +61,9 @@ class Authority:
         return certificate, key, authority
 
 
-def in_file(path: Path) -> Pem:
+def in_file(path: Path) -> Sensitive:
     """PEM that is in a file."""
-    return Pem(file=str(path))
+    return Sensitive(file=str(path))
 
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

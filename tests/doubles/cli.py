@@ -15,6 +15,7 @@ from deployments.cli.main import run
 from deployments.cli.world import World
 from doubles.coordinator import MemoryCoordinator
 from doubles.event_bus import FakeEventBus
+from doubles.secrets import MemorySecrets
 from doubles.store import MemoryStore
 from doubles.store_samples import NOW
 from doubles.work_queue import FakeWorkQueue
@@ -30,6 +31,7 @@ class Outside:
     coordinator_: MemoryCoordinator = field(default_factory=MemoryCoordinator)
     queue: FakeWorkQueue = field(default_factory=FakeWorkQueue)
     bus: FakeEventBus = field(default_factory=FakeEventBus)
+    secrets_: MemorySecrets = field(default_factory=MemorySecrets)
     flows: dict[str, Callable[..., Any]] = field(default_factory=dict)
     prefect_down: bool = False
     now: datetime = NOW
@@ -54,6 +56,10 @@ class Outside:
     async def event_bus(self) -> FakeEventBus:
         """Events."""
         return self.bus
+
+    async def secrets(self) -> MemorySecrets:
+        """What must not be shown."""
+        return self.secrets_
 
     @asynccontextmanager
     async def connect(self, fleet: str, limit_s: float | None) -> AsyncIterator[Outside]:

@@ -14,6 +14,7 @@ from typing import Self
 import orjson
 
 TLS_HANDSHAKE = b"\x16"
+DRIP_S = 0.02
 CHUNK = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
 
 
@@ -31,6 +32,8 @@ class Manner(Enum):
     """No answer ever comes."""
     HANG_WITHIN = auto()
     """Head and half the body come, the rest never."""
+    DRIP = auto()
+    """A chunked body that never ends and comes byte by byte: somebody who waits for the next byte waits for ever."""
     ENDLESS = auto()
     """A chunked body that never ends."""
     RAW = auto()
@@ -175,13 +178,20 @@ async def _give(reply: Reply, writer: asyncio.StreamWriter) -> bool:
         await writer.drain()
         return False
     length = (
-        ("Transfer-Encoding", "chunked") if reply.manner is Manner.ENDLESS else ("Content-Length", str(len(reply.body)))
+        ("Transfer-Encoding", "chunked")
+        if reply.manner in {Manner.ENDLESS, Manner.DRIP}
+        else ("Content-Length", str(len(reply.body)))
     )
     lines = [f"HTTP/1.1 {reply.status} Scripted", *(f"{name}: {value}" for name, value in (*reply.headers, length))]
     writer.write("\r\n".join([*lines, "", ""]).encode())
     partly = reply.manner in {Manner.CLOSE_WITHIN, Manner.HANG_WITHIN}
-    writer.write(reply.body[: len(reply.body) // 2] if partly else reply.body)
+    if reply.manner is not Manner.DRIP:
+        writer.write(reply.body[: len(reply.body) // 2] if partly else reply.body)
     await writer.drain()
+    while reply.manner is Manner.DRIP:
+        writer.write(b"1\r\n \r\n")
+        await writer.drain()
+        await asyncio.sleep(DRIP_S)
     while reply.manner is Manner.ENDLESS:
         writer.write(CHUNK)
         await writer.drain()

@@ -17,6 +17,7 @@ class MemorySources:
     def __init__(self) -> None:
         """Know no source."""
         self._answers: dict[str, Found | str] = {}
+        self._stamps: dict[str, str] = {}
         self.asked: list[str] = []
 
     def tell(self, source: Source, clusters: Sequence[DiscoveredCluster], rejected: Sequence[Rejected] = ()) -> None:
@@ -26,6 +27,10 @@ class MemorySources:
     def fail(self, source: Source, reason: str) -> None:
         """From now on the source gives no answer."""
         self._answers[source.key] = reason
+
+    def stamped(self, source: Source, stamp: str) -> None:
+        """From now on the source has this stamp."""
+        self._stamps[source.key] = stamp
 
     async def connect(self) -> None:
         """Nothing."""
@@ -50,6 +55,10 @@ class MemorySources:
         self.asked.append(source.key)
         answer = self._answers.get(source.key, "connection refused")
         if isinstance(answer, str):
-            message = f"the source {source.ref} at {source.http.url} gave no complete answer: {answer}"
+            message = f"the source {source.ref} at {source.where} gave no complete answer: {answer}"
             raise SourceError(message)
         return answer
+
+    async def stamp(self, source: Source) -> str | None:
+        """What was said with `stamped`; None for sources of which nothing was said."""
+        return self._stamps.get(source.key)

@@ -72,6 +72,16 @@ class MemoryStore(MemoryWork, Store):
             found.sort(key=lambda action: action.created_at, reverse=True)  # type: ignore[union-attr]
         return found[: max(0, limit)]
 
+    async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
+        records = self.records.get(type_, {})
+        return await self._call("get_many", lambda: {key: records[key] for key in sorted(keys) if key in records})
+
+    async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
+        return await self._call("existing", lambda: self._existing(type_, set(keys)))
+
+    def _existing(self, type_: type[R], keys: set[str]) -> set[str]:
+        return self.records.get(type_, {}).keys() & keys
+
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         return await self._call("views", lambda: {k: v for ref in clusters for k, v in self._view(ref.key)})
 
@@ -203,5 +213,7 @@ def _fits(record: Any, where: Where) -> bool:
         where.namespace in {None, namespace}
         and where.cluster_id in {None, getattr(record, "cluster_id", None)}
         and where.node_id in {None, getattr(record, "node_id", None)}
+        and where.source in {None, getattr(record, "source", None)}
+        and (not where.files or getattr(record, "file", None) is not None)
         and (where.action_states is None or getattr(record, "state", None) in where.action_states)
     )

@@ -9,12 +9,14 @@ from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventDraft, EventType
 from blocks.models.ids import ClusterRef
-from blocks.models.namespace import Namespace, Pem, Tls
+from blocks.models.namespace import Namespace
 from blocks.models.node import Node, NodeStatus, Offset, Shard, ShardRole
 from blocks.models.record import Fence, Record
 from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Request, WorkKind
 from blocks.models.source import HttpDiscovery, Source, SourceReport
+from blocks.models.submission import Applied, Difference, Effect, Submission
+from blocks.models.tls import Sensitive, Tls
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 REF = ClusterRef(namespace="prod", cluster_id="orders")
@@ -96,7 +98,9 @@ def action(
 
 def source() -> Source:
     """A source with secrets."""
-    tls = Tls(ca_bundle=Pem.model_validate({"file": "/ca.pem"}), client_cert=Pem.model_validate("CERTIFICATE"))
+    tls = Tls(
+        ca_bundle=Sensitive.model_validate({"file": "/ca.pem"}), client_cert=Sensitive.model_validate("CERTIFICATE")
+    )
     return Source.model_validate(
         {
             "namespace": "prod",
@@ -117,7 +121,7 @@ def source() -> Source:
 def one_of_each() -> list[Record]:
     """A record of every type."""
     return [
-        Namespace(name="prod", tls=Tls(ca_bundle=Pem.model_validate("-----BEGIN"))),
+        Namespace(name="prod", tls=Tls(ca_bundle=Sensitive.model_validate("-----BEGIN"))),
         source(),
         SourceReport(namespace="prod", name="inventory", at=NOW, duration_s=0.25, clusters=3),
         spec(),
@@ -131,6 +135,20 @@ def one_of_each() -> list[Record]:
             started_at=NOW,
             outcome=CycleOutcome.SUCCESS,
             phases_ms={"poll.nodes": 12.5},
+        ),
+        Submission(
+            submission_id="00000000-0000-0000-0000-000000000009",
+            manifests="kind: Namespace",
+            by="ann",
+            at=NOW,
+            applied=(
+                Applied(
+                    kind="ClusterSpec",
+                    name="prod/orders",
+                    effect=Effect.CHANGED,
+                    differences=(Difference(path="interval", after=5.0),),
+                ),
+            ),
         ),
     ]
 

@@ -59,12 +59,20 @@ class MemoryWork(Faulty):
                 changed.append(self.work[key])
         return changed
 
-    def _tell(self, changed: Sequence[Request], before: dict[str, Request], now: datetime, told: Told | None) -> None:
-        """Tell of what became dead, or undo it."""
+    def _tell(
+        self,
+        changed: Sequence[Request],
+        before: dict[str, Request],
+        now: datetime,
+        told: Told | None,
+        *,
+        tell_all: bool = False,
+    ) -> None:
+        """Tell of what became dead, or of all that changed, or undo it."""
         if told is None:
             return
         try:
-            self._append([told(item) for item in changed if item.state is WorkState.DEAD], now)
+            self._append([told(item) for item in changed if tell_all or item.state is WorkState.DEAD], now)
         except BaseException:
             self.work = before
             raise
@@ -84,19 +92,74 @@ class MemoryWork(Faulty):
             lambda: len(self._change(given, lambda key, item: timetable.placed(item, given[key], moment))),
         )
 
-    async def drop_work(self, keys: Sequence[str]) -> int:
-        return await self._call("drop_work", lambda: sum(self.work.pop(key, None) is not None for key in keys))
+    async def drop_work(self, keys: Sequence[str], *, spare_claimed: bool = False) -> int:
+        return await self._call("drop_work", lambda: self._drop(keys, spare_claimed=spare_claimed))
+
+    def _drop(self, keys: Sequence[str], *, spare_claimed: bool) -> int:
+        there = {key for key in keys if key in self.work}
+        if spare_claimed:
+            there = {key for key in there if self.work[key].state is not WorkState.CLAIMED}
+        for key in there:
+            del self.work[key]
+        return len(there)
+
+    async def on_timetable(self, kinds: Sequence[str]) -> set[str]:
+        return await self._call(
+            "on_timetable",
+            lambda: {
+                item.key
+                for item in self.work.values()
+                if item.kind in kinds and item.interval is not None and item.state is not WorkState.CLAIMED
+            },
+        )
+
+    async def pause_work(
+        self,
+        key: str,
+        until: datetime | None,
+        by: str | None,
+        why: str | None,
+        now: datetime,
+        told: Told | None = None,
+    ) -> Request | None:
+        ends, moment = None if until is None else to_utc_ms(until), to_utc_ms(now)
+        return await self._call("pause_work", lambda: self._pause(key, ends, by, why, moment, told))
+
+    def _pause(
+        self, key: str, until: datetime | None, by: str | None, why: str | None, now: datetime, told: Told | None
+    ) -> Request | None:
+        self._readable(key)
+        before = dict(self.work)
+        changed = self._change([key], lambda _, item: item and timetable.pausing(item, until, by, why, now))
+        self._tell(changed, before, now, told, tell_all=True)
+        return self.work.get(key)
+
+    async def paused(self, now: datetime) -> set[str]:
+        moment = to_utc_ms(now)
+        return await self._call("paused", lambda: {i.key for i in self.work.values() if timetable.paused(i, moment)})
 
     async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
         key, moment = work_key(kind, subject), to_utc_ms(now)
         return await self._call("ask", lambda: self._ask(key, kind, subject, priority, moment))
 
     def _ask(self, key: str, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
-        if key in self.unreadable:
-            message = f"the work item {key!r} cannot be asked for: this version cannot read it"
-            raise RecordError(message)
+        self._readable(key)
         self._change([key], lambda _, item: timetable.asked(item, kind, subject, priority, now))
         return self.work[key]
+
+    def _readable(self, key: str) -> None:
+        if key in self.unreadable:
+            message = f"the work item {key!r} cannot be asked for or paused: this version cannot read it"
+            raise RecordError(message)
+
+    async def ask_many(self, kind: str, subjects: Collection[str], priority: Priority, now: datetime) -> int:
+        by_key, moment = {work_key(kind, subject): subject for subject in subjects}, to_utc_ms(now)
+        return await self._call(
+            "ask_many",
+            lambda: len(
+                self._change(by_key, lambda key, item: timetable.asked(item, kind, by_key[key], priority, moment))
+            ),
+        )
 
     async def queue_due(self, now: datetime, limit: int) -> int:
         moment = to_utc_ms(now)

@@ -21,6 +21,7 @@ from doubles.agents import MemoryAgents, MemoryNode
 from doubles.coordinator import MemoryCoordinator, MemoryZooKeeper
 from doubles.event_bus import FakeEventBus
 from doubles.runs import MemoryRuns
+from doubles.secrets import MemorySecrets
 from doubles.sources import MemorySources
 from doubles.store import MemoryStore
 from doubles.views import NODES, address, discovery, found, shard
@@ -51,6 +52,7 @@ class World:
     queue: FakeWorkQueue = field(default_factory=FakeWorkQueue)
     bus: FakeEventBus = field(default_factory=FakeEventBus)
     runs: MemoryRuns = field(default_factory=MemoryRuns)
+    secrets: MemorySecrets = field(default_factory=MemorySecrets)
 
     def clock(self) -> datetime:
         """The present."""
@@ -102,6 +104,7 @@ class World:
             agents=self.agents,
             sources=self.sources,
             runs=self.runs,
+            secrets=self.secrets,
             settings=WORKERS.model_copy(update=settings),
             clock=self.clock,
             stop=stop,

@@ -9,7 +9,7 @@ import pytest
 
 from blocks.agents.settings import AgentsSettings
 from blocks.errors import InvalidInputError
-from blocks.models.namespace import Tls
+from blocks.models.tls import Tls
 from blocks.sources.settings import SourcesSettings
 from doubles.certificates import Authority
 

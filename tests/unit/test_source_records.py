@@ -14,6 +14,8 @@ from blocks.sources.records import Collector, Page, read_page
 from blocks.sources.settings import SourcesSettings
 
 URL = "http://10.0.0.1:8000"
+BAD_KEY = "a label's key has letters, digits and '._/-' only, and at most 128 of them"
+BAD_VALUE = "a label's value has at most 256 characters, none of them control characters, and no blanks at its ends"
 
 
 def collect(*clusters: object, **limits: int) -> Found:
@@ -160,6 +162,89 @@ class TestClusters:
         assert reason == str(error.value)
 
 
+class TestLabels:
+    def test_of_clusters_and_nodes(self) -> None:
+        """Both may have them; numbers and booleans become their JSON text; none at all is no fault."""
+        labels = {"env": "prod", "rack": 7, "share": 0.5, "spare": True, "team/owner": ""}
+        node = {"node_id": "n", "agent_address": URL, "labels": labels}
+
+        found = collect({"cluster_id": "c", "labels": labels, "nodes": [node, URL]}, {"cluster_id": "d", "nodes": []})
+
+        expected = {"env": "prod", "rack": "7", "share": "0.5", "spare": "true", "team/owner": ""}
+        assert [expected, {}] == [cluster.labels for cluster in found.clusters]
+        assert [expected, {}] == [told.labels for told in found.clusters[0].nodes]
+        assert () == found.rejected
+
+    @pytest.mark.parametrize(
+        ("labels", "kept", "reason"),
+        [
+            (7, {}, "labels: it is not an object"),
+            (["env"], {}, "labels: it is not an object"),
+            (
+                {"good": "x", "bad key": "y", "-": "z"},
+                {"good": "x"},
+                f"labels: 2 left out, the first is 'bad key': {BAD_KEY}",
+            ),
+            (
+                {"good": "x", "k": " y"},
+                {"good": "x"},
+                f"labels: 1 left out, the first is 'k': {BAD_VALUE}",
+            ),
+            (
+                {"k": None, "l": [], "m": float("inf"), "n": 2**300},
+                {},
+                "labels: 4 left out, the first is 'k': its value is neither a text nor a number nor a boolean",
+            ),
+            (
+                {f"k{number}": "x" for number in range(70)},
+                {f"k{number}": "x" for number in range(64)},
+                "labels: 6 left out, the first is 'k64': there are more than 64",
+            ),
+        ],
+        ids=range(6),
+    )
+    def test_what_does_not_fit_is_left_out(self, labels: object, kept: dict[str, str], reason: str) -> None:
+        """The record itself is used, with the labels that fit; one partial rejection says what was left out."""
+        node = {"node_id": "n", "agent_address": URL, "labels": labels}
+        [cluster] = nodes(node).clusters
+        of_node = nodes(node).rejected
+        found = collect({"cluster_id": "c", "nodes": [], "labels": labels})
+
+        partial = Rejected(what="cluster c", reason=reason, cluster_id="c", partial=True)
+        assert (kept, kept) == (cluster.nodes[0].labels, found.clusters[0].labels)
+        assert (partial.evolve(what="node n of cluster c", node_id="n"),) == of_node
+        assert (partial,) == found.rejected
+
+    def test_of_a_cluster_that_is_told_of_twice(self) -> None:
+        """All of both, the first word counts; what is too much is left out, the cluster is not."""
+        found = collect(
+            {"cluster_id": "c", "nodes": [], "labels": {"a": "1", "b": "1"}},
+            {"cluster_id": "c", "nodes": [], "labels": {"b": "2", **{f"k{number}": "x" for number in range(63)}}},
+        )
+
+        [cluster] = found.clusters
+        assert ("1", "1", 64) == (cluster.labels["a"], cluster.labels["b"], len(cluster.labels))
+        assert [("cluster c", "labels: 1 left out: there are more than 64")] == reasons(found)
+
+    def test_many_partial_rejections_are_no_flood(self) -> None:
+        """They do not cost the answer; those that are too many to tell of are counted."""
+        records = [{"cluster_id": f"c{number}", "nodes": [], "labels": 7} for number in range(5)]
+
+        found = collect(*records, rejected_max=2)
+
+        assert 5 == len(found.clusters)
+        told = [rejected.what for rejected in found.rejected]
+        assert ["cluster c0", "cluster c1", "3 more records"] == told
+        assert all(rejected.partial for rejected in found.rejected)
+
+
+def test_what_is_too_deep_to_show_is_rejected() -> None:
+    """A record that JSON's writer cannot write again is named by its kind."""
+    deep = orjson.loads("[" * 600 + "]" * 600)
+
+    assert [("a cluster record: a value of the kind list", "it is not an object")] == reasons(collect(deep))
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 values = st.recursive(
     st.none()
@@ -171,7 +256,17 @@ values = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["cluster_id", "nodes", "display_name", "node_id", "agent_address", "node_class", "cursor", "clusters"]
+                [
+                    "cluster_id",
+                    "nodes",
+                    "display_name",
+                    "node_id",
+                    "agent_address",
+                    "node_class",
+                    "cursor",
+                    "clusters",
+                    "labels",
+                ]
             ),
             inner | st.sampled_from(["c", URL, "http://[", "http://ü"]),
             max_size=5,
@@ -181,13 +276,35 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None)
-@given(st.lists(values, max_size=10))
-def test_no_record_breaks_the_collector(records: list[object]) -> None:
-    """Each record is either part of a cluster or rejected, whatever it is."""
-    found = collect(*records)
+good_node = st.sampled_from(["http://good:1", {"node_id": "good", "agent_address": URL, "labels": {"a": "b"}}])
 
-    assert len(records) == 0 or found.clusters or found.rejected
+
+@settings(deadline=None)
+@given(st.lists(values, max_size=8), st.lists(values, max_size=8), good_node, st.data())
+def test_the_good_is_kept_among_whatever_else(
+    records: list[object], others: list[object], node: object, data: st.DataObject
+) -> None:
+    """Each record is part of a cluster or rejected with a reason; a good node of a good cluster is told of as it is."""
+    all_nodes = list(others)
+    all_nodes.insert(data.draw(st.integers(0, len(others))), node)
+    all_records = list(records)
+    all_records.insert(data.draw(st.integers(0, len(records))), {"cluster_id": "the good", "nodes": all_nodes})
+
+    found = collect(*all_records)
+
+    [cluster] = [cluster for cluster in found.clusters if cluster.cluster_id == "the good"]
+    [expected] = collect({"cluster_id": "the good", "nodes": [node]}).clusters
+    assert expected.nodes[0] in cluster.nodes
+    whole = [rejected for rejected in found.rejected if not rejected.partial]
+    assert len(all_records) <= len(found.clusters) + len(whole) + sum(_again(all_records))
+    assert all(rejected.what and rejected.reason for rejected in found.rejected)
+    assert found == Found.model_validate_json(found.model_dump_json())
+
+
+def _again(records: list[object]) -> list[bool]:
+    """Of each record, whether it tells of a cluster that an earlier one told of."""
+    ids = [record.get("cluster_id") if isinstance(record, dict) else None for record in records]
+    return [isinstance(one, str) and one in ids[:number] for number, one in enumerate(ids)]
 
 
 @settings(deadline=None)

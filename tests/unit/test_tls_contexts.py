@@ -14,39 +14,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from blocks.models.namespace import Pem, Tls
-from blocks.tls.contexts import FAILURE_FRESH_S, ROTATION_GRACE_S, SECRET_FRESH_S, TlsContexts, TlsError
+from blocks.models.tls import Sensitive, Tls
+from blocks.secrets.resolver import AWAY_GRACE_S, GONE_GRACE_S, SECRET_FRESH_S
+from blocks.tls.contexts import FAILURE_FRESH_S, ROTATION_GRACE_S, TlsContexts, TlsError
 from doubles.certificates import Authority, in_file
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        """Start at zero."""
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """Tell the time in seconds."""
-        return self.now
-
-
-class Vault:
-    """Secrets that a test changes."""
-
-    def __init__(self, **secrets: str) -> None:
-        """Hold these."""
-        self.secrets = secrets
-        self.asked: list[str] = []
-
-    async def __call__(self, name: str) -> str:
-        """Give one."""
-        self.asked.append(name)
-        await asyncio.sleep(0)
-        if name not in self.secrets:
-            message = f"the Prefect Secret block {name!r} does not exist"
-            raise TlsError(message)
-        return self.secrets[name]
+from doubles.clock import Clock
+from doubles.secrets import MemorySecrets
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +44,16 @@ class TestSharing:
         """Text, file and secret with the same certificates share one context."""
         path = tmp_path / "ca.pem"
         path.write_text(authority.pem)
-        contexts = TlsContexts(Vault(ca=authority.pem))
+        contexts = TlsContexts(MemorySecrets(ca=authority.pem))
 
         made = [
             await contexts.get(tls)
-            for tls in (authority.tls(), authority.tls(), Tls(ca_bundle=in_file(path)), Tls(ca_bundle=Pem(secret="ca")))
+            for tls in (
+                authority.tls(),
+                authority.tls(),
+                Tls(ca_bundle=in_file(path)),
+                Tls(ca_bundle=Sensitive(secret="ca")),
+            )
         ]
 
         assert [made[0]] * 4 == made
@@ -98,9 +76,9 @@ class TestSharing:
 
     async def test_many_at_once_load_once(self, authority: Authority) -> None:
         """A hundred nodes that need the same secret ask for it once."""
-        vault = Vault(ca=authority.pem)
+        vault = MemorySecrets(ca=authority.pem)
         contexts = TlsContexts(vault)
-        tls = Tls(ca_bundle=Pem(secret="ca"))
+        tls = Tls(ca_bundle=Sensitive(secret="ca"))
 
         made = await asyncio.gather(*(contexts.get(tls) for _ in range(100)))
 
@@ -124,11 +102,11 @@ class TestRenewal:
 
     async def test_a_secret_is_read_again_in_time(self, authority: Authority, clock: Clock) -> None:
         """A secret is believed for a minute."""
-        vault = Vault(ca=Authority().pem)
+        vault = MemorySecrets(ca=Authority().pem)
         contexts = TlsContexts(vault, clock)
-        tls = Tls(ca_bundle=Pem(secret="ca"))
+        tls = Tls(ca_bundle=Sensitive(secret="ca"))
         first = await contexts.get(tls)
-        vault.secrets["ca"] = authority.pem
+        vault.texts["ca"] = authority.pem
         clock.now = SECRET_FRESH_S - 1
         second = await contexts.get(tls)
         clock.now = SECRET_FRESH_S + 1
@@ -156,17 +134,39 @@ class TestRenewal:
 
     async def test_a_failure_is_remembered_for_moments(self, authority: Authority, clock: Clock) -> None:
         """A missing secret is not asked for by every node, and is found soon after it is there."""
-        vault = Vault()
+        vault = MemorySecrets()
         contexts = TlsContexts(vault, clock)
-        tls = Tls(ca_bundle=Pem(secret="ca"))
+        tls = Tls(ca_bundle=Sensitive(secret="ca"))
         for _ in range(3):
             with pytest.raises(TlsError, match="does not exist"):
                 await contexts.get(tls)
-        vault.secrets["ca"] = authority.pem
+        vault.texts["ca"] = authority.pem
         clock.now = FAILURE_FRESH_S + 0.1
 
         assert isinstance(await contexts.get(tls), ssl.SSLContext)
         assert ["ca", "ca"] == vault.asked
+
+
+class TestAway:
+    async def test_a_context_outlives_those_who_keep_its_secrets(self, authority: Authority, clock: Clock) -> None:
+        """While nobody answers the last good context is used, for a day; a secret that is gone is used for a minute."""
+        vault = MemorySecrets(ca=authority.pem)
+        contexts = TlsContexts(vault, clock)
+        tls = Tls(ca_bundle=Sensitive(secret="ca"))
+        before = await contexts.get(tls)
+        vault.away = True
+        for now in (SECRET_FRESH_S + 1, 3_600.0, AWAY_GRACE_S - 1):
+            clock.now = now
+
+            assert before is await contexts.get(tls)
+        vault.away = False
+        del vault.texts["ca"]
+        clock.now += FAILURE_FRESH_S + 1
+        await contexts.get(tls)  # asks again, in the background
+        await asyncio.sleep(0)
+        clock.now += GONE_GRACE_S + FAILURE_FRESH_S + 1
+        with pytest.raises(TlsError, match="ca_bundle: the Prefect Secret block 'ca' does not exist"):
+            await contexts.get(tls)
 
 
 class TestReasons:
@@ -197,7 +197,7 @@ class TestReasons:
                 "client_key is encrypted with a passphrase, which is not supported",
             ),
         ]
-        contexts = TlsContexts(Vault())
+        contexts = TlsContexts(MemorySecrets())
 
         for material, expected in faults:
             with pytest.raises(TlsError) as error:
@@ -208,4 +208,4 @@ class TestReasons:
         """The original's way, key and certificate in one PEM, is understood."""
         both = "".join(authority.client())
 
-        assert isinstance(await TlsContexts().get(Tls(client_cert=Pem.model_validate(both))), ssl.SSLContext)
+        assert isinstance(await TlsContexts().get(Tls(client_cert=Sensitive.model_validate(both))), ssl.SSLContext)

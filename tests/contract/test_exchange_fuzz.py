@@ -1,0 +1,62 @@
+"""Arbitrary and mutated answers over real sockets: whatever comes, a result or one of our errors, and the connection closed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blocks.errors import PlatformError, PlatformRefusedError, SourceError
+from blocks.sources.settings import SourcesSettings
+from doubles.askers import ASKERS, Asker, source_of
+from doubles.hostile import encode, scalars, statuses
+from doubles.scripted_agent import Manner, Reply, ScriptedAgent
+
+LIMITS = SourcesSettings(body_bytes_max=4_096)
+BODY = (
+    b'{"count": 1, "clusters": [{"cluster_id": "orders", "nodes": '
+    b'["http://h:1", {"node_id": "n", "agent_address": "http://h:2"}]}], "cursor": null}'
+)
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+words = st.sampled_from(["clusters", "cluster_id", "nodes", "node_id", "agent_address", "labels", "cursor", "count"])
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4), max_leaves=12
+)
+mutations = st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.binary(max_size=2)), min_size=1, max_size=4)
+
+
+def mutated(changes: list[tuple[int, bytes]]) -> bytes:
+    """A good answer with some bytes replaced."""
+    answer = bytearray(GOOD)
+    for place, new in changes:
+        answer[place : place + 1] = new
+    return bytes(answer)
+
+
+replies = st.builds(Reply, values.map(encode) | st.binary(max_size=50), statuses) | st.builds(
+    Reply, mutations.map(mutated) | st.binary(max_size=80), manner=st.just(Manner.RAW)
+)
+
+
+@pytest.mark.parametrize("asker", ASKERS, ids=str)
+@settings(deadline=None, max_examples=200)
+@given(reply=replies)
+async def test_no_answer_breaks_the_client(asker: Asker, reply: Reply) -> None:
+    """A result, or an error that names the source and has a reason."""
+    async with ScriptedAgent().on(asker.method, asker.path, reply) as server:
+        try:
+            result: object = await asker.ask(LIMITS, source_of(asker.kind, server.url, timeout=300))
+        except (SourceError, PlatformError, PlatformRefusedError) as error:
+            result = str(error)
+
+    assert not isinstance(result, str) or result.startswith((f"the source prod/dc1 at {server.url}", "the platform"))
+    assert result is not None
+
+
+@pytest.mark.parametrize("asker", ASKERS, ids=str)
+async def test_the_answer_that_is_mutated_is_good(asker: Asker) -> None:
+    """Without mutations every client understands it."""
+    async with ScriptedAgent().on(asker.method, asker.path, Reply(GOOD, manner=Manner.RAW)) as server:
+        result = await asker.ask(LIMITS, source_of(asker.kind, server.url))
+
+    assert ("orders" in str(result)) or ("count=1" in str(result))
