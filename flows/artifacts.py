@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
+from blocks.models.base import clean_text
 from blocks.models.cluster import ClusterState
 from blocks.models.ids import ClusterRef
 from blocks.models.node import Node
@@ -16,6 +18,8 @@ from blocks.store.protocol import Store, Where
 
 KEY_CHARS_MAX = 80
 ROWS_MAX = 500
+WHY_CHARS_MAX = 300
+"""So much of what a source told wrong is on a page; the table has all of it."""
 
 
 def artifact_key(*parts: str) -> str:
@@ -51,24 +55,57 @@ async def show_cluster(store: Store, ref: ClusterRef, report: Report) -> None:
 
 
 async def show_source(report: SourceReport) -> None:
-    """What a discovery run found, and what it refused."""
-    row: dict[str, Any] = {
-        "clusters": report.clusters,
-        "nodes": report.nodes,
-        "new": report.new,
-        "changed": report.changed,
-        "missing": report.missing,
-        "refused": len(report.rejected),
-        "error": report.error or "",
-    }
-    refused: list[dict[str, Any]] = [
-        {"refused": rejected.what, "error": rejected.reason} for rejected in report.rejected
-    ]
+    """A table of what a discovery run found by name, and a page that says it in words."""
     await acreate_table_artifact(
         key=artifact_key("discovery", report.key),
-        table=[row, *refused],
+        table=source_rows(report),
         description=f"discovery by {_escaped(report.key)}",
     )
+    await acreate_markdown_artifact(
+        key=artifact_key("discovery-report", report.key), markdown="\n".join(source_page(report))
+    )
+
+
+def source_rows(report: SourceReport) -> list[dict[str, Any]]:
+    """What was found, new, changed, missing and refused, one thing in a row."""
+    counts = f"{report.clusters} clusters, {report.nodes} nodes"
+    return [
+        {"what": "found", "name": counts, "why": report.error or ""},
+        *({"what": what, "name": name, "why": ""} for what, _, names in _by_name(report) for name in names),
+        *({"what": "refused", "name": one.what, "why": one.reason} for one in report.rejected),
+    ]
+
+
+def source_page(report: SourceReport) -> Iterator[str]:
+    """The same as lines of Markdown."""
+    yield f"# Discovery by {_escaped(report.key)}"
+    yield ""
+    if report.error is not None:
+        yield f"**Nothing was concluded**: {_escaped(report.error)}"
+        yield ""
+    yield f"It told of {report.clusters} clusters with {report.nodes} nodes, in {report.duration_s:.2f} s."
+    for what, total, names in _by_name(report):
+        if total:
+            yield from ("", f"## {what.capitalize()}: {total}", "")
+            yield from (f"- {_escaped(name)}" for name in names)
+            yield from _left_out(total, len(names))
+    if report.rejected_total:
+        yield from ("", f"## Refused: {report.rejected_total}", "")
+        for one in report.rejected:
+            what, reason = clean_text(one.what, WHY_CHARS_MAX), clean_text(one.reason, WHY_CHARS_MAX)
+            yield f"- {_escaped(what)}: {_escaped(reason)}{' (only that part)' if one.partial else ''}"
+        yield from _left_out(report.rejected_total, len(report.rejected))
+
+
+def _by_name(report: SourceReport) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    yield "new", report.new, report.new_clusters
+    yield "changed", report.changed, report.changed_clusters
+    yield "missing", report.missing, report.missing_clusters
+
+
+def _left_out(total: int, named: int) -> Iterator[str]:
+    if total > named:
+        yield f"- and {total - named} more"
 
 
 def _escaped(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,9 +12,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim
-from blocks.errors import ConflictError, NotFoundError, SourceError
+from blocks.errors import ConflictError, NotFoundError, RecordError, SourceError
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.event import EventDraft, EventType
+from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change, Fence
 from blocks.models.request import Priority, WorkKind
@@ -24,8 +26,13 @@ from tasks.decide.discovery import Outcome, discovered
 from tasks.decide.timetable import timetable
 from tasks.hold import fence_of
 
-REJECTED_MAX = 100
-"""So many refused records are kept in a source's report, with their reasons; the rest is counted."""
+NAMES_MAX = 100
+"""So many new, changed, missing clusters and refused records are named in a source's report; the rest is counted."""
+KNOWN_MAX = 1_000_000
+CLUSTERS_AT_ONCE = 100
+"""So many clusters are saved in one transaction."""
+NODES_AT_ONCE = 2_000
+"""With no more nodes than this, or one cluster alone."""
 AT_ONCE_MAX = 100
 """So many new or changed clusters are looked at right away; the others have their turn within their interval."""
 
@@ -68,60 +75,132 @@ async def ask_source(store: Store, sources: Sources, key: str) -> Asked:
 
 @task(name="save discovery", cache_policy=NO_CACHE)
 async def save_discovery(store: Store, asked: Asked, claim: Claim, clock: Callable[[], datetime]) -> SourceReport:
-    """Save what an answer means, each changed cluster in a transaction of its own, then the source's report."""
+    """Save what an answer means, many clusters in a transaction, then the source's report.
+
+    Whatever ends it half-way has saved whole clusters with their events, and the next run does the rest.
+
+    Raises:
+        FencedError: a newer holder has taken the source.
+    """
     now, fence = clock(), fence_of(claim)
     found = asked.found
-    outcome = await _compared(store, asked, found, now) if found is not None else Outcome()
-    conflicts = await _commit(store, outcome, fence, now)
-    await _schedule(store, asked, outcome, now)
-    error = asked.error or outcome.suspicious
-    rejected = (*(found.rejected if found is not None else ()), *outcome.rejected, *conflicts)
-    report = SourceReport(
-        namespace=asked.source.namespace,
-        name=asked.source.name,
-        at=now,
-        duration_s=round(asked.duration_s, 4),
-        error=error,
-        clusters=len(found.clusters) if found is not None else 0,
-        nodes=sum(len(cluster.nodes) for cluster in found.clusters) if found is not None else 0,
-        new=len(outcome.new),
-        changed=len(outcome.changed),
-        missing=len(outcome.missing),
-        rejected=rejected[:REJECTED_MAX],
-    )
+    outcome = await _compared(store, asked.source, found, now) if found is not None else Outcome()
+    refused = await _save(store, asked.namespace, outcome.changes, fence, now)
+    report = _report(asked, outcome, refused, now)
     before = await store.get(SourceReport, report.key)
     await store.commit(Change(puts=(report,), drafts=_told(before, report)), now=now, fence=fence)
     return report
 
 
-async def _compared(store: Store, asked: Asked, found: Found, now: datetime) -> Outcome:
-    where = Where(namespace=asked.source.namespace)
-    known = {record.key: record for record in await store.find(Discovery, where, limit=100_000)}
-    specs = frozenset(spec.key for spec in await store.find(ClusterSpec, where, limit=100_000))
-    return discovered(asked.source, found.clusters, known, specs, now=now, unusable=found.rejected)
+async def _compared(store: Store, source: Source, found: Found, now: datetime) -> Outcome:
+    """Compare an answer with what is stored of this source, and of others for the clusters that it tells of."""
+    told = {
+        ClusterRef(namespace=source.namespace, cluster_id=cluster.cluster_id).key: cluster for cluster in found.clusters
+    }
+    where = Where(namespace=source.namespace, source=source.key)
+    mine = {record.key: record for record in await store.find(Discovery, where, limit=KNOWN_MAX)}
+    others = await store.get_many(Discovery, told.keys() - mine.keys())
+    owners = await store.existing(Source, {record.source for record in others.values()})
+    specs = await store.existing(ClusterSpec, told.keys())
+    return await asyncio.to_thread(  # of a large answer it takes a while
+        discovered,
+        source,
+        found.clusters,
+        mine | others,
+        frozenset(specs),
+        now=now,
+        owners=frozenset(owners),
+        unusable=found.rejected,
+    )
 
 
-async def _commit(store: Store, outcome: Outcome, fence: Fence, now: datetime) -> tuple[Rejected, ...]:
-    conflicts = []
-    for key, change in outcome.changes.items():
-        try:
-            await store.commit(change, now=now, fence=fence)
-        except ConflictError as error:
-            conflicts.append(
-                Rejected(what=key, reason=f"changed by somebody else meanwhile, tried again next time: {error}")
-            )
-    return tuple(conflicts)
+async def _save(
+    store: Store, namespace: Namespace, changes: Mapping[str, Change], fence: Fence, now: datetime
+) -> dict[str, Rejected]:
+    """Save changes and put their clusters to work; returns, by cluster key, those that could not be saved."""
+    refused: dict[str, Rejected] = {}
+    at_once = AT_ONCE_MAX
+    for batch in _batches(changes):
+        refused |= await _commit(store, batch, fence, now)
+        saved = {key: change for key, change in batch.items() if key not in refused}
+        at_once -= await _schedule(store, namespace, saved, at_once, now)
+    return refused
 
 
-async def _schedule(store: Store, asked: Asked, outcome: Outcome, now: datetime) -> None:
-    touched = (*outcome.new, *outcome.changed)
-    if not touched:
-        return
-    specs = [spec for ref in touched if (spec := await store.get(ClusterSpec, ref.key)) is not None]
-    await store.ensure_work(timetable([asked.namespace], [], specs), now)
-    for spec in specs[:AT_ONCE_MAX]:
-        if spec.active:
-            await store.ask(WorkKind.ORCHESTRATE, spec.key, Priority.ROUTINE, now)
+def _batches(changes: Mapping[str, Change]) -> Iterator[dict[str, Change]]:
+    batch: dict[str, Change] = {}
+    nodes = 0
+    for key, change in changes.items():
+        more = sum(len(record.nodes) for record in change.swaps if isinstance(record, Discovery))
+        if batch and (len(batch) >= CLUSTERS_AT_ONCE or nodes + more > NODES_AT_ONCE):
+            yield batch
+            batch, nodes = {}, 0
+        batch[key] = change
+        nodes += more
+    if batch:
+        yield batch
+
+
+async def _commit(store: Store, batch: Mapping[str, Change], fence: Fence, now: datetime) -> dict[str, Rejected]:
+    """Save a batch in one transaction; where something is in the way, cluster by cluster, so that only that one waits."""
+    try:
+        await store.commit(sum(batch.values(), Change()), now=now, fence=fence)
+    except (ConflictError, RecordError) as error:
+        if len(batch) == 1:
+            return {key: Rejected(what=key, reason=_why(error)) for key in batch}
+        refused: dict[str, Rejected] = {}
+        for key, change in batch.items():
+            refused |= await _commit(store, {key: change}, fence, now)
+        return refused
+    return {}
+
+
+def _why(error: ConflictError | RecordError) -> str:
+    if isinstance(error, ConflictError):
+        return f"changed by somebody else meanwhile, tried again next time: {error}"
+    return str(error)
+
+
+async def _schedule(
+    store: Store, namespace: Namespace, saved: Mapping[str, Change], at_once: int, now: datetime
+) -> int:
+    """Put clusters on the timetable, and have the first so many looked at at once; returns how many that are."""
+    made = {
+        record.key: record for change in saved.values() for record in change.swaps if isinstance(record, ClusterSpec)
+    }
+    specs = made | await store.get_many(ClusterSpec, saved.keys() - made.keys())
+    await store.ensure_work(timetable([namespace], [], specs.values()), now)
+    first = [key for key, spec in specs.items() if spec.active][:at_once]
+    if first:
+        await store.ask_many(WorkKind.ORCHESTRATE, first, Priority.ROUTINE, now)
+    return len(first)
+
+
+def _report(asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], now: datetime) -> SourceReport:
+    found = asked.found or Found()
+    rejected = (*found.rejected, *outcome.rejected, *refused.values())
+
+    def ids(refs: Iterable[ClusterRef]) -> list[str]:
+        return [ref.cluster_id for ref in refs if ref.key not in refused]
+
+    new, changed, missing = ids(outcome.new), ids(outcome.changed), ids(outcome.missing)
+    return SourceReport(
+        namespace=asked.source.namespace,
+        name=asked.source.name,
+        at=now,
+        duration_s=round(asked.duration_s, 4),
+        error=asked.error or outcome.suspicious,
+        clusters=len(found.clusters),
+        nodes=sum(len(cluster.nodes) for cluster in found.clusters),
+        new=len(new),
+        changed=len(changed),
+        missing=len(missing),
+        new_clusters=tuple(new[:NAMES_MAX]),
+        changed_clusters=tuple(changed[:NAMES_MAX]),
+        missing_clusters=tuple(missing[:NAMES_MAX]),
+        rejected=rejected[:NAMES_MAX],
+        rejected_total=len(rejected),
+    )
 
 
 def _told(before: SourceReport | None, after: SourceReport) -> tuple[EventDraft, ...]:

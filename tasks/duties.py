@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections import Counter
@@ -18,12 +19,13 @@ from blocks.models.base import Fact, Json
 from blocks.models.cluster import ClusterSpec
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.namespace import Namespace
-from blocks.models.request import Request
+from blocks.models.request import Priority, Request, WorkKind, work_key
 from blocks.models.source import Source
-from blocks.store.protocol import Store
+from blocks.sources.protocol import Sources
+from blocks.store.protocol import Store, Where
 from blocks.work_queue.protocol import WorkQueue
 from tasks.decide.timetable import timetable
-from tasks.request import pointer_to
+from tasks.request import pointer_to, request_work
 
 ITEMS_MAX = 1_000
 RESEND_AFTER_S = 10.0
@@ -36,6 +38,8 @@ ASIDE_MAX_S = 12.0
 ASIDE_WITHIN_S = 3.0
 """Deadline of publishing while some stream is in trouble: the others wait for it."""
 ASIDE_STREAMS_MAX = 4_000
+FILES_AGAIN_S = 10.0
+"""Where no source is a file, so long passes before somebody looks again whether one is."""
 
 _logger = logging.getLogger("replicore.duties")
 
@@ -65,6 +69,10 @@ class Swept(Fact):
     crashed: int = 0
     """Flow runs marked Crashed because their worker is gone."""
     timetable_changes: int = 0
+    removed: int = 0
+    """Sources and clusters removed from namespaces that are being deleted."""
+    removing: bool = False
+    """More of them are left: another turn is due at once."""
 
 
 @task(name="enqueue due work", cache_policy=NO_CACHE)
@@ -169,10 +177,77 @@ async def requeue_orphans(coordinator: Coordinator, store: Store, now: datetime)
 
 @task(name="mend timetable", cache_policy=NO_CACHE)
 async def mend_timetable(store: Store, now: datetime) -> int:
-    """Bring the timetable in line with what is declared, in case a process died between the two."""
+    """Bring the timetable in line with what is declared, in case a process died between the two; returns how many items
+    were added, changed, or dropped because what they are about is gone.
+    """
     items = timetable(
         await store.find(Namespace),
         await store.find(Source, limit=100_000),
         await store.find(ClusterSpec, limit=100_000),
     )
-    return await store.ensure_work(items, now) if items else 0
+    changed = await store.ensure_work(items, now) if items else 0
+    undeclared = await store.on_timetable([WorkKind.DISCOVER, WorkKind.ORCHESTRATE]) - {item.key for item in items}
+    return changed + await _drop_gone(store, undeclared) if undeclared else changed
+
+
+async def _drop_gone(store: Store, keys: set[str]) -> int:
+    """Drop those items whose source, cluster or namespace does not exist. That is read again: it may have been declared
+    just after the others were read, and its item made at once.
+    """
+    drop: list[str] = []
+    for kind, type_ in ((WorkKind.DISCOVER, Source), (WorkKind.ORCHESTRATE, ClusterSpec)):
+        subjects = {key.removeprefix(f"{kind}:") for key in keys if key.startswith(f"{kind}:")}
+        homes = await store.existing(Namespace, {subject.partition("/")[0] for subject in subjects})
+        declared = {subject for subject in await store.existing(type_, subjects) if subject.partition("/")[0] in homes}
+        drop += [work_key(kind, subject) for subject in sorted(subjects - declared)]
+    return await store.drop_work(drop, spare_claimed=True) if drop else 0
+
+
+@dataclass(slots=True)
+class Files:
+    """What one duty knows from turn to turn of the sources that are files: their stamps."""
+
+    stamps: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    """By source key, the version of its settings and the stamp."""
+    again_at: datetime | None = None
+
+
+@task(name="ask changed files", cache_policy=NO_CACHE)
+async def ask_changed_files(store: Store, queue: WorkQueue, sources: Sources, files: Files, now: datetime) -> int:
+    """Have those sources asked at once whose files have changed since the last turn; returns how many.
+
+    Of a file that is seen for the first time, or whose settings have changed, the stamp is only remembered: who declares
+    it has it asked. One that is switched off or paused is looked at when it is on again.
+    """
+    if files.again_at is not None and now < files.again_at:
+        return 0
+    sources_of_files = await store.find(Source, Where(files=True), limit=100_000)
+    files.again_at = None if sources_of_files else now + timedelta(seconds=FILES_AGAIN_S)
+    keys = {source.key for source in sources_of_files}
+    files.stamps = {key: stamp for key, stamp in files.stamps.items() if key in keys}
+    on = await _on(store, sources_of_files, now)
+    stamps = await asyncio.gather(*(sources.stamp(source) for source in on))
+    asked = 0
+    for source, stamp in zip(on, stamps, strict=True):
+        version, before = files.stamps.get(source.key, (None, None))
+        if version == source.version and before != stamp:
+            await request_work.fn(store, queue, WorkKind.DISCOVER, source.key, Priority.URGENT, now)
+            asked += 1
+        files.stamps[source.key] = (source.version, stamp)
+    return asked
+
+
+async def _on(store: Store, sources: list[Source], now: datetime) -> list[Source]:
+    """Those that the timetable would ask."""
+    if not sources:
+        return []
+    namespaces = await store.get_many(Namespace, {source.namespace for source in sources})
+    paused = await store.paused(now)
+    return [
+        source
+        for source in sources
+        if source.enabled
+        and source.namespace in namespaces
+        and namespaces[source.namespace].may_look
+        and work_key(WorkKind.DISCOVER, source.key) not in paused
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,6 +12,7 @@ from blocks.agents.protocol import Target
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.ids import NodeRef
 from blocks.models.namespace import Namespace
+from blocks.models.request import WorkKind, work_key
 from blocks.store.protocol import Store
 
 CLUSTERS_MAX = 100_000
@@ -30,14 +32,20 @@ class Watchable:
 
 
 @task(name="load targets", cache_policy=NO_CACHE)
-async def load_targets(store: Store) -> dict[str, Watchable]:
-    """By node key, every node of every active cluster in a namespace that may be looked at."""
+async def load_targets(store: Store, now: datetime) -> dict[str, Watchable]:
+    """By node key, every node of every active cluster in a namespace that may be looked at, but of no paused one."""
+    paused = await store.paused(now)
     namespaces = {namespace.name: namespace for namespace in await store.find(Namespace)}
     specs = {spec.key: spec for spec in await store.find(ClusterSpec, limit=CLUSTERS_MAX)}
     found: dict[str, Watchable] = {}
     for discovery in await store.find(Discovery, limit=CLUSTERS_MAX):
         spec, namespace = specs.get(discovery.key), namespaces.get(discovery.namespace)
-        if spec is None or namespace is None or not spec.active or not namespace.may_look or spec.probe_interval <= 0:
+        if spec is None or namespace is None or not spec.active or not namespace.may_look:
+            continue
+        if work_key(WorkKind.ORCHESTRATE, spec.key) in paused:
+            continue
+        interval_s = spec.probe_interval if spec.probe_interval is not None else namespace.settings.probe_interval
+        if interval_s <= 0:
             continue
         for node in discovery.nodes:
             ref = NodeRef(namespace=discovery.namespace, cluster_id=discovery.cluster_id, node_id=node.node_id)
@@ -48,5 +56,5 @@ async def load_targets(store: Store) -> dict[str, Watchable]:
                 tls=namespace.tls,
                 timeout_s=min(PROBE_TIMEOUT_S, namespace.settings.agent_timeout),
             )
-            found[ref.key] = Watchable(discovery.key, target, spec.probe_interval)
+            found[ref.key] = Watchable(discovery.key, target, interval_s)
     return found

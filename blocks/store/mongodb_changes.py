@@ -2,8 +2,8 @@
 
 Every change goes one way: read the items, ask a rule of `timetable` what each shall be, write all of them in one bulk
 that takes effect only where the version is still the one read, and do it again for those that somebody else was quicker
-to change. Writes carry a stamp, by which one sees afterwards which of them took effect. Items whose death is to be told
-are written in a transaction of their own, with the events.
+to change. Writes carry a stamp, by which one sees afterwards which of them took effect. Items whose death (or pause) is to
+be told are written in a transaction of their own, with the events.
 
 An item that this version cannot read - a newer one's, or a broken one - is left as it is and mentioned once.
 """
@@ -58,8 +58,10 @@ class Changes(Events, Transactions):
         super().__init__(settings)
         self._mentioned: set[str] = set()
 
-    async def change(self, keys: Sequence[str], rule: Rule, now: datetime, told: Told | None = None) -> Changed:
-        """Change items as `rule` says, with what is `told` of those that become dead.
+    async def change(
+        self, keys: Sequence[str], rule: Rule, now: datetime, told: Told | None = None, *, tell_all: bool = False
+    ) -> Changed:
+        """Change items as `rule` says, with what is `told` of those that become dead, or of all that change.
 
         Raises:
             ConflictError: others kept changing the same items.
@@ -68,7 +70,7 @@ class Changes(Events, Transactions):
         for piece in chunked(list(dict.fromkeys(keys))):
             pending = piece
             for tried in range(_TRIES_MAX):
-                pending = await self._change_once(pending, rule, now, told, changed)
+                pending = await self._change_once(pending, rule, now, told, changed, tell_all=tell_all)
                 if not pending:
                     break
                 await asyncio.sleep(_PAUSE_S * (tried + random.random()))  # noqa: S311 - spread, not secrecy
@@ -137,7 +139,14 @@ class Changes(Events, Transactions):
         return items, unreadable
 
     async def _change_once(
-        self, keys: list[str], rule: Rule, now: datetime, told: Told | None, changed: Changed
+        self,
+        keys: list[str],
+        rule: Rule,
+        now: datetime,
+        told: Told | None,
+        changed: Changed,
+        *,
+        tell_all: bool,
     ) -> list[str]:
         """One try: adds what was changed, returns the keys that somebody else was quicker to change."""
         documents = await self.collection(WORK).find({"_id": {"$in": keys}}).to_list()
@@ -146,7 +155,9 @@ class Changes(Events, Transactions):
         left_alone = set(unreadable)
         proposed = ((key, rule(key, there.get(key))) for key in keys if key not in left_alone)
         wanted = {key: item.evolve(version=item.version + 1) for key, item in proposed if item is not None}
-        loud = {key: item for key, item in wanted.items() if told is not None and item.state is WorkState.DEAD}
+        loud = {
+            key: item for key, item in wanted.items() if told is not None and (tell_all or item.state is WorkState.DEAD)
+        }
         written = await self._write(there, {key: item for key, item in wanted.items() if key not in loud})
         if loud and told is not None:
             written |= await self._write_and_tell(there, loud, now, told)

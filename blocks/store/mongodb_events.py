@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from blocks.errors import RecordError
@@ -47,10 +47,7 @@ class Events(Connection):
         """Within a transaction: give drafts their places in their streams and keep them as unpublished events."""
         if not drafts:
             return ()
-        places = {
-            stream: await self._reserve(session, stream, drafts, now)
-            for stream in dict.fromkeys(d.stream for d in drafts)
-        }
+        places = await self._reserve(session, Counter(draft.stream for draft in drafts), now)
         events = []
         for draft in drafts:
             sequence, time = places[draft.stream]
@@ -61,19 +58,30 @@ class Events(Connection):
         return tuple(events)
 
     async def _reserve(
-        self, session: AsyncClientSession, stream: str, drafts: Sequence[EventDraft], now: datetime
-    ) -> tuple[int, datetime]:
-        """Take as many places as the stream has drafts; returns the first, and the time of all of them."""
-        count = sum(draft.stream == stream for draft in drafts)
-        longer = {
-            "seq": {"$add": [{"$ifNull": ["$seq", 0]}, count]},
-            "time": {"$max": ["$time", now]},
-            "schema": SCHEMA,
-        }
-        document: Document = await self.collection(STREAMS).find_one_and_update(  # type: ignore[assignment] # upsert
-            {"_id": stream}, [{"$set": longer}], upsert=True, return_document=ReturnDocument.AFTER, session=session
-        )
-        return document["seq"] - count + 1, document["time"]
+        self, session: AsyncClientSession, counts: Mapping[str, int], now: datetime
+    ) -> dict[str, tuple[int, datetime]]:
+        """Take so many places in each stream; returns the first of each, and the time of all of them.
+
+        Those of many streams take two requests for each piece of them, not one for each.
+        """
+        collection = self.collection(STREAMS)
+        documents: list[Document] = []
+        if len(counts) == 1:
+            (stream,) = counts
+            document: Document = await collection.find_one_and_update(  # type: ignore[assignment] # upsert
+                {"_id": stream},
+                _longer(counts[stream], now),
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+            documents = [document]
+        else:
+            for piece in chunked(list(counts)):
+                longer = [UpdateOne({"_id": stream}, _longer(counts[stream], now), upsert=True) for stream in piece]
+                await collection.bulk_write(longer, ordered=False, session=session)
+                documents += await collection.find({"_id": {"$in": piece}}, session=session).to_list()
+        return {found["_id"]: (found["seq"] - counts[found["_id"]] + 1, found["time"]) for found in documents}
 
     async def events(self, query: EventQuery) -> list[Event]:
         """See `Store.events`."""
@@ -136,6 +144,16 @@ class Events(Connection):
             oldest = await self.collection(EVENTS).find_one(waiting, {"time": 1}, sort=[(n, ASCENDING) for n in _PLACE])
             count = await self.collection(EVENTS).count_documents(waiting) if oldest else 0
         return count, oldest["time"] if oldest and count else None
+
+
+def _longer(count: int, now: datetime) -> list[dict[str, Any]]:
+    """The change of a stream that gets so many events."""
+    longer = {
+        "seq": {"$add": [{"$ifNull": ["$seq", 0]}, count]},
+        "time": {"$max": ["$time", now]},
+        "schema": SCHEMA,
+    }
+    return [{"$set": longer}]
 
 
 def _stream_by_stream(limit: int, per_stream: int, skip: Sequence[str]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -32,6 +32,9 @@ from blocks.store.timetable import to_utc_ms
 R = TypeVar("R", bound=Record)
 Operation = DeleteOne | InsertOne[Document] | ReplaceOne[Document]
 
+_KEYS_MAX: Final = 1_000
+"""Keys that one query names."""
+_BATCH: Final = 500
 _UNFINISHED: Final = [state.value for state in ActionState if not state.final]
 
 
@@ -50,9 +53,26 @@ class Records(Events, Fences):
             return []
         order = [("created_at", DESCENDING), ("_id", ASCENDING)] if type_ is Action else [("_id", ASCENDING)]
         with self.call():
-            cursor = self.collection(COLLECTIONS[type_]).find(_filter(type_, where or Where()))
-            documents = await cursor.sort(order).limit(limit).to_list()
-        return [from_document(type_, document) for document in documents]
+            cursor = self.collection(COLLECTIONS[type_]).find(_filter(type_, where or Where())).sort(order).limit(limit)
+            # Piece by piece: to read them all at once would hold up the event loop for too long.
+            return [from_document(type_, document) async for document in cursor.batch_size(_BATCH)]
+
+    async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
+        """See `Store.get_many`. Each thousand has a deadline of its own."""
+        found: dict[str, R] = {}
+        for piece in chunked(sorted(keys), _KEYS_MAX):
+            with self.call():
+                found |= await self._all(type_, {"_id": {"$in": piece}})
+        return found
+
+    async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
+        """See `Store.existing`. Each thousand has a deadline of its own."""
+        found: set[str] = set()
+        for piece in chunked(sorted(keys), _KEYS_MAX):
+            with self.call():
+                documents = self.collection(COLLECTIONS[type_]).find({"_id": {"$in": piece}}, {"_id": 1})
+                found |= {document["_id"] async for document in documents}
+        return found
 
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         """See `Store.views`."""
@@ -158,6 +178,10 @@ def _filter(type_: type[Fact], where: Where) -> dict[str, Any]:
         query["cluster_id"] = where.cluster_id
     if where.node_id is not None:
         query["node_id"] = where.node_id
+    if where.source is not None:
+        query["source"] = where.source
+    if where.files:
+        query["file"] = {"$ne": None}
     if where.action_states is not None:
         query["state"] = {"$in": [state.value for state in where.action_states]}
     if type_ in {Node, Action} and where.namespace is not None and where.cluster_id is not None:

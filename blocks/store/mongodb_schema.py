@@ -15,6 +15,7 @@ from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
 from blocks.models.source import Source, SourceReport
+from blocks.models.submission import Submission
 from blocks.store.mapping import SCHEMA
 from blocks.store.mongodb_connection import Connection
 
@@ -28,6 +29,7 @@ COLLECTIONS: Final[dict[type[Fact], str]] = {
     Node: "nodes",
     Action: "actions",
     Report: "reports",
+    Submission: "submissions",
 }
 EVENTS: Final = "events"
 FENCES: Final = "fences"
@@ -52,10 +54,12 @@ class _Index:
 
 
 _INDEXES: Final = (
+    _Index("discoveries", "source", (("source", ASCENDING), ("_id", ASCENDING))),
     _Index("nodes", "cluster", (("cluster_key", ASCENDING),)),
     _Index("actions", "cluster_state", (("cluster_key", ASCENDING), ("state", ASCENDING))),
     _Index("actions", "newest", (("created_at", DESCENDING), ("_id", ASCENDING))),
     _Index("actions", "keep", (("ended_at", ASCENDING),), keep_days="actions_keep_days"),
+    _Index("submissions", "keep", (("at", ASCENDING),), keep_days="actions_keep_days"),
     _Index(EVENTS, "place", (("stream", ASCENDING), ("sequence", ASCENDING)), unique=True),
     _Index(EVENTS, "history", (("time", ASCENDING), ("stream", ASCENDING), ("sequence", ASCENDING))),
     _Index(
@@ -73,6 +77,7 @@ _INDEXES: Final = (
     _Index(EVENTS, "keep", (("time", ASCENDING),), partial={"published": True}, keep_days="events_keep_days"),
     _Index(WORK, "due", (("state", ASCENDING), ("due_at", ASCENDING))),
     _Index(WORK, "queue", (("state", ASCENDING), ("priority", ASCENDING), ("due_at", ASCENDING))),
+    _Index(WORK, "paused", (("paused_until", ASCENDING),), partial={"paused_until": {"$type": "date"}}),
     _Index(WORK, "overdue", (("due_at", ASCENDING), ("_id", ASCENDING))),
 )
 

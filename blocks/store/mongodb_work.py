@@ -38,35 +38,69 @@ class Work(Changes):
             changed = await self.change(keys, lambda key, item: timetable.placed(item, given[key], moment), moment)
         return len(changed.items)
 
-    async def drop_work(self, keys: Sequence[str]) -> int:
+    async def drop_work(self, keys: Sequence[str], *, spare_claimed: bool = False) -> int:
         """See `Store.drop_work`."""
         dropped = 0
+        spared: dict[str, Any] = {"state": {"$ne": WorkState.CLAIMED.value}} if spare_claimed else {}
         with self.call():
             for piece in chunked(keys):
-                deletes = [DeleteOne({"_id": key}) for key in piece]
+                deletes = [DeleteOne({"_id": key, **spared}) for key in piece]
                 dropped += (await self.collection(WORK).bulk_write(deletes, ordered=False)).deleted_count
         return dropped
+
+    async def on_timetable(self, kinds: Sequence[str]) -> set[str]:
+        """See `Store.on_timetable`."""
+        periodic = {"kind": {"$in": list(kinds)}, "interval": {"$ne": None}, "state": {"$ne": WorkState.CLAIMED.value}}
+        with self.call():
+            return {document["_id"] async for document in self.collection(WORK).find(periodic, {"_id": 1})}
+
+    async def pause_work(
+        self,
+        key: str,
+        until: datetime | None,
+        by: str | None,
+        why: str | None,
+        now: datetime,
+        told: Told | None = None,
+    ) -> Request | None:
+        """See `Store.pause_work`."""
+        moment = to_utc_ms(now)
+        ends = None if until is None else to_utc_ms(until)
+        items = await self._change_one(
+            key, lambda item: item and timetable.pausing(item, ends, by, why, moment), moment, told
+        )
+        return items[-1] if items else None
+
+    async def paused(self, now: datetime) -> set[str]:
+        """See `Store.paused`."""
+        query = {"paused_until": {"$gt": to_utc_ms(now), "$type": "date"}}
+        with self.call():
+            return {document["_id"] async for document in self.collection(WORK).find(query, {"_id": 1})}
 
     async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
         """See `Store.ask`."""
         moment = to_utc_ms(now)
-        found: list[Request] = []
+        items = await self._change_one(
+            work_key(kind, subject), lambda item: timetable.asked(item, kind, subject, priority, moment), moment
+        )
+        return items[-1]
 
-        def rule(_key: str, item: Request | None) -> Request | None:
-            found[:] = [] if item is None else [item]
-            return timetable.asked(item, kind, subject, priority, moment)
+    async def ask_many(self, kind: str, subjects: Collection[str], priority: Priority, now: datetime) -> int:
+        """See `Store.ask_many`."""
+        moment = to_utc_ms(now)
+        by_key = {work_key(kind, subject): subject for subject in subjects}
+
+        def rule(key: str, item: Request | None) -> Request | None:
+            return timetable.asked(item, kind, by_key[key], priority, moment)
 
         with self.call():
-            changed = await self.change([work_key(kind, subject)], rule, moment)
-        if changed.unreadable:
-            message = f"the work item {work_key(kind, subject)!r} cannot be asked for: this version cannot read it"
-            raise RecordError(message)
-        return [*found, *changed.items][-1]
+            return len((await self.change(list(by_key), rule, moment)).items)
 
     async def queue_due(self, now: datetime, limit: int) -> int:
         """See `Store.queue_due`."""
         moment = to_utc_ms(now)
-        due = {"state": WorkState.IDLE.value, "active": True, "due_at": {"$lte": moment}}
+        unpaused = [{"paused_until": None}, {"paused_until": {"$lte": moment}}]
+        due = {"state": WorkState.IDLE.value, "active": True, "due_at": {"$lte": moment}, "$or": unpaused}
         with self.call():
             return len(
                 await self.change_found(
@@ -171,6 +205,27 @@ class Work(Changes):
             retrying=queued["waiting"] if queued else 0,
             late_worst_s=max(0.0, (moment - queued["due_at"]).total_seconds()) if queued and queued["due_at"] else 0.0,
         )
+
+    async def _change_one(
+        self, key: str, rule: Callable[[Request | None], Request | None], moment: datetime, told: Told | None = None
+    ) -> list[Request]:
+        """The item as it was and, after a change that is `told`, as it is; nothing when there is none.
+
+        Raises:
+            RecordError: it is there, and this version cannot read it.
+        """
+        found: list[Request] = []
+
+        def seen(_key: str, item: Request | None) -> Request | None:
+            found[:] = [] if item is None else [item]
+            return rule(item)
+
+        with self.call():
+            changed = await self.change([key], seen, moment, told, tell_all=True)
+        if changed.unreadable:
+            message = f"the work item {key!r} cannot be asked for or paused: this version cannot read it"
+            raise RecordError(message)
+        return [*found, *changed.items]
 
     async def _take_back(
         self,

@@ -28,7 +28,7 @@ from blocks.models.view import ClusterView
 
 R = TypeVar("R", bound=Record)
 Told = Callable[[Request], EventDraft]
-"""What to tell of a work item that has just become dead."""
+"""What to tell of a work item that has just become dead, or was paused."""
 
 
 class Where(Fact):
@@ -37,6 +37,10 @@ class Where(Fact):
     namespace: str | None = None
     cluster_id: str | None = None
     node_id: str | None = None
+    source: str | None = None
+    """Only for discoveries: the key of the source that owns them."""
+    files: bool = False
+    """Only for sources: those that are files."""
     action_states: tuple[ActionState, ...] | None = None
     """Only for actions."""
 
@@ -104,6 +108,12 @@ class Store(Protocol):
     async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
         """Records in the order of their keys (actions: newest first), at most `limit`."""
 
+    async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
+        """By key, those records of `keys` that exist."""
+
+    async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
+        """Which of `keys` have a record; reads no record."""
+
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         """By cluster key, the views of those clusters that have a spec and a namespace; one query per collection."""
 
@@ -146,23 +156,54 @@ class Store(Protocol):
     async def ensure_work(self, items: Sequence[Request], now: datetime) -> int:
         """Put items on the timetable, the first turn within one interval from now, spread by key, or when `next_at` says.
         An item already there only takes `interval` and `active` from the given one, and its turn comes forward when
-        the new interval says so. Returns how many were new or changed.
+        the new interval says so, but not into a pause. Returns how many were new or changed.
         """
 
-    async def drop_work(self, keys: Sequence[str]) -> int:
-        """Take items off the timetable, whatever their state."""
+    async def drop_work(self, keys: Sequence[str], *, spare_claimed: bool = False) -> int:
+        """Take items off the timetable, whatever their state, or all but those that a worker has. Returns how many."""
 
-    async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
-        """Ask for work now: queues the item (makes it if there is none), or marks a claimed one to run once more.
-        A queued one becomes as urgent as asked. Only a person ends the waiting of a failed one (also one that fails after
-        having been asked for) and wakes a dead one. Returns the item as it now is.
+    async def on_timetable(self, kinds: Sequence[str]) -> set[str]:
+        """The keys of all items of these kinds that have an interval and that no worker has."""
+
+    async def pause_work(
+        self,
+        key: str,
+        until: datetime | None,
+        by: str | None,
+        why: str | None,
+        now: datetime,
+        told: Told | None = None,
+    ) -> Request | None:
+        """Have the timetable leave an item alone until then; None (or a moment that has passed) ends a pause now.
+
+        A queued item goes back to the timetable unless a person asked for it; a claimed one finishes. While it is paused
+        it runs only when asked for by a person or urgently, and a turn that fails is not tried again. When the pause
+        ends, its next turn lies within one interval, spread by its key. Returns the item as it now is; None when there is
+        none. What is `told` of a change (of the item as it now is) is an event, written with it or not at all.
 
         Raises:
             RecordError: the item is there, and this version cannot read it.
         """
 
+    async def paused(self, now: datetime) -> set[str]:
+        """The keys of all items that are paused now."""
+
+    async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
+        """Ask for work now: queues the item (makes it if there is none), or marks a claimed one to run once more.
+        A queued one becomes as urgent as asked. Routine leaves a paused one alone. Only a person ends the waiting of a
+        failed one (also one that fails after having been asked for) and wakes a dead one. Returns the item as it now is.
+
+        Raises:
+            RecordError: the item is there, and this version cannot read it.
+        """
+
+    async def ask_many(self, kind: str, subjects: Collection[str], priority: Priority, now: datetime) -> int:
+        """Ask for many at once, each as `ask` does; those that this version cannot read are left alone. Returns how many
+        were changed by it.
+        """
+
     async def queue_due(self, now: datetime, limit: int) -> int:
-        """Queue active idle items whose `next_at` has come, most overdue first; dead ones stay dead, periodic or not.
+        """Queue active idle items whose `next_at` has come, most overdue first; dead ones stay dead, paused ones idle.
         Returns how many.
         """
 

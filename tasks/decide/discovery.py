@@ -1,15 +1,17 @@
 """What a source's complete answer means for one namespace: new, changed and missing clusters, as changes and events.
 
 Nothing is ever deleted here: a cluster that its source no longer tells of is marked missing. A cluster belongs to the
-source that told of it first; what another says of it is refused, and said. A record that could not be used is no absence:
-what it may be about stays as it was.
+source that told of it first, as long as that source exists; what another says of it is refused, and said. A record that
+could not be used is no absence: what it may be about stays as it was. One of which only a part was not used is no matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec, Discovery
@@ -18,6 +20,11 @@ from blocks.models.ids import ClusterRef
 from blocks.models.record import Change
 from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected, Source
 from tasks.decide.diff import draft
+
+NODES_TOLD_MAX = 1_000
+"""So many nodes of a cluster are in an event."""
+LABELS_TOLD_MAX = 2_000
+"""So many labels of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ def discovered(
     specs: frozenset[str],
     *,
     now: datetime,
+    owners: frozenset[str],
     unusable: Sequence[Rejected] = (),
 ) -> Outcome:
     """Compare a source's answer with what is stored.
@@ -49,98 +57,137 @@ def discovered(
     Args:
         source: who answered.
         clusters: its answer, each cluster once.
-        known: by cluster key, the discovery records of the source's namespace.
-        specs: keys of the clusters that have a spec.
+        known: by cluster key, the discovery records of the source, and those of others for clusters of the answer.
+        specs: keys of the clusters of the answer that have a spec.
         now: when it answered.
+        owners: keys of the sources that exist, among those that own a record of `known`.
         unusable: records of the answer that could not be used.
     """
     mine = {key: record for key, record in known.items() if record.source == source.key}
     present = {key for key, record in mine.items() if record.missing_since is None}
     if not clusters and present:
         return Outcome(suspicious=f"an empty answer after one with {len(present)} clusters: nothing was changed")
+    unused = [bad for bad in unusable if not bad.partial]
+    bad_nodes: dict[str, set[str | None]] = defaultdict(set)
+    for bad in unused:
+        if bad.cluster_id is not None:
+            bad_nodes[_ref(source, bad.cluster_id).key].add(bad.node_id)
     changes: dict[str, Change] = {}
     new: list[ClusterRef] = []
     changed: list[ClusterRef] = []
     rejected: list[Rejected] = []
-    told = {ClusterRef(namespace=source.namespace, cluster_id=bad.cluster_id).key for bad in unusable if bad.cluster_id}
+    told = set(bad_nodes)
     for cluster in clusters:
-        ref = ClusterRef(namespace=source.namespace, cluster_id=cluster.cluster_id)
+        ref = _ref(source, cluster.cluster_id)
         told.add(ref.key)
         before = known.get(ref.key)
-        if before is not None and before.source != source.key:
-            rejected.append(
-                Rejected(what=str(ref), reason=f"it belongs to source {before.source}, which told of it first")
-            )
+        if before is not None and before.source != source.key and before.source in owners:
+            reason = f"it belongs to source {before.source}, which told of it first"
+            rejected.append(Rejected(what=str(ref), reason=reason, cluster_id=cluster.cluster_id))
             continue
-        nodes = _with_unusable(cluster, before, unusable)
-        change = _cluster(source, ref, cluster.evolve(nodes=nodes), before, has_spec=ref.key in specs)
+        nodes = _with_unusable(cluster, before, bad_nodes.get(ref.key, set()))
+        change = _cluster(source, ref, cluster, nodes, before, has_spec=ref.key in specs)
         if not change.empty:
             changes[ref.key] = change
             (new if before is None else changed).append(ref)
-    missing = []
-    for key in sorted(present - told) if all(bad.cluster_id for bad in unusable) else ():
-        changes[key] = _missing(mine[key], now)
-        missing.append(mine[key].ref)
-    return Outcome(changes, tuple(new), tuple(changed), tuple(missing), tuple(rejected))
+    gone = [mine[key] for key in sorted(present - told)] if all(bad.cluster_id for bad in unused) else []
+    changes |= {record.key: _missing(record, now) for record in gone}
+    return Outcome(changes, tuple(new), tuple(changed), tuple(record.ref for record in gone), tuple(rejected))
+
+
+def source_removed(source: Source, known: Iterable[Discovery], *, now: datetime) -> dict[str, Change]:
+    """By cluster key, what the end of a source means: those of its clusters that are present are missing from now on.
+
+    Args:
+        source: which is gone.
+        known: discovery records; those of other sources are left alone.
+        now: since when.
+    """
+    return {
+        record.key: _missing(record, now, "its source was deleted")
+        for record in known
+        if record.source == source.key and record.missing_since is None
+    }
+
+
+def _ref(source: Source, cluster_id: str) -> ClusterRef:
+    return ClusterRef(namespace=source.namespace, cluster_id=cluster_id)
 
 
 def _with_unusable(
-    cluster: DiscoveredCluster, before: Discovery | None, unusable: Sequence[Rejected]
+    cluster: DiscoveredCluster, before: Discovery | None, bad: set[str | None]
 ) -> tuple[DiscoveredNode, ...]:
-    """The cluster's nodes, and those known ones of which the answer may have told in a record that could not be used."""
-    bad = {one.node_id for one in unusable if one.cluster_id == cluster.cluster_id}
-    if before is None or not bad:
-        return cluster.nodes
-    told = {node.node_id for node in cluster.nodes}
-    kept = (node for node in before.nodes if node.node_id not in told and (None in bad or node.node_id in bad))
-    return (*cluster.nodes, *kept)
+    """The cluster's nodes in the order of their ids, with those known ones of which the answer may have told in a record
+    that could not be used; `bad` are the ids of such records, None where it could not be told.
+    """
+    nodes = list(cluster.nodes)
+    if before is not None and bad:
+        told = {node.node_id for node in nodes}
+        nodes += (node for node in before.nodes if node.node_id not in told and (None in bad or node.node_id in bad))
+    return tuple(sorted(nodes, key=lambda node: node.node_id))
 
 
 def _cluster(
-    source: Source, ref: ClusterRef, cluster: DiscoveredCluster, before: Discovery | None, *, has_spec: bool
+    source: Source,
+    ref: ClusterRef,
+    cluster: DiscoveredCluster,
+    nodes: tuple[DiscoveredNode, ...],
+    before: Discovery | None,
+    *,
+    has_spec: bool,
 ) -> Change:
-    after = Discovery(
-        namespace=ref.namespace,
-        cluster_id=ref.cluster_id,
-        source=source.key,
-        display_name=cluster.display_name,
-        nodes=tuple(sorted(cluster.nodes, key=lambda node: node.node_id)),
-        version=(before.version if before is not None else 0) + 1,
-    )
     change = Change()
     if not has_spec:
         spec = ClusterSpec(namespace=ref.namespace, cluster_id=ref.cluster_id, synthetic=True, version=1)
         synthesised = draft(ref, EventType.CLUSTER_SPEC_SYNTHESISED, str(ref), source=source.key)
         change += Change(swaps=(spec,), drafts=(synthesised,))
-    if before is None:
-        drafts = (draft(ref, EventType.CLUSTER_DISCOVERED, str(ref), source=source.key, nodes=_nodes(after.nodes)),)
-        return change + Change(swaps=(after,), drafts=drafts)
-    returned = before.missing_since is not None
-    if not returned and (before.display_name, before.nodes) == (after.display_name, after.nodes):
+    if before is not None and before.missing_since is None and _facts(before) == _told_facts(source, cluster, nodes):
         return change
-    drafts_of_change = []
-    if returned:
-        drafts_of_change.append(draft(ref, EventType.CLUSTER_RETURNED, str(ref), source=source.key))
-    if before.nodes != after.nodes or before.display_name != after.display_name:
-        drafts_of_change.append(_changed(ref, before, after))
-    return change + Change(swaps=(after,), drafts=tuple(drafts_of_change))
-
-
-def _changed(ref: ClusterRef, before: Discovery, after: Discovery) -> EventDraft:
-    return draft(
-        ref,
-        EventType.CLUSTER_DISCOVERY_CHANGED,
-        str(ref),
-        before={"display_name": before.display_name, "nodes": _nodes(before.nodes)},
-        after={"display_name": after.display_name, "nodes": _nodes(after.nodes)},
+    after = Discovery(
+        namespace=ref.namespace,
+        cluster_id=ref.cluster_id,
+        source=source.key,
+        display_name=cluster.display_name,
+        labels=cluster.labels,
+        nodes=nodes,
+        version=(before.version if before is not None else 0) + 1,
     )
+    return change + Change(swaps=(after,), drafts=_drafts(ref, before, after))
 
 
-def _missing(before: Discovery, now: datetime) -> Change:
+def _facts(record: Discovery) -> tuple[object, ...]:
+    return record.source, record.display_name, record.labels, record.nodes
+
+
+def _told_facts(source: Source, cluster: DiscoveredCluster, nodes: tuple[DiscoveredNode, ...]) -> tuple[object, ...]:
+    return source.key, cluster.display_name, cluster.labels, nodes
+
+
+def _drafts(ref: ClusterRef, before: Discovery | None, after: Discovery) -> tuple[EventDraft, ...]:
+    if before is None:
+        return (draft(ref, EventType.CLUSTER_DISCOVERED, str(ref), **_plain(after)),)
+    drafts = []
+    if before.missing_since is not None:
+        drafts.append(draft(ref, EventType.CLUSTER_RETURNED, str(ref), source=after.source))
+    if _facts(before) != _facts(after):
+        told = {"before": _plain(before), "after": _plain(after)}
+        drafts.append(draft(ref, EventType.CLUSTER_DISCOVERY_CHANGED, str(ref), **told))
+    return tuple(drafts)
+
+
+def _missing(before: Discovery, now: datetime, reason: str = "its source no longer tells of it") -> Change:
     after = before.evolve(missing_since=now, version=before.version + 1)
-    told = draft(before.ref, EventType.CLUSTER_MISSING, str(before.ref), source=before.source)
+    told = draft(before.ref, EventType.CLUSTER_MISSING, str(before.ref), source=before.source, reason=reason)
     return Change(swaps=(after,), drafts=(told,))
 
 
-def _nodes(nodes: tuple[DiscoveredNode, ...]) -> list[Json]:
-    return [{"node_id": node.node_id, "agent_address": node.agent_address} for node in nodes[:1_000]]
+def _plain(record: Discovery) -> dict[str, Json]:
+    """A discovery record as it is told in an event: not more of it than an event can hold."""
+    nodes: list[Json] = []
+    labels = 0
+    for node in record.nodes[:NODES_TOLD_MAX]:
+        labels += len(node.labels)
+        left_out = {"labels"} if not node.labels or labels > LABELS_TOLD_MAX else None
+        nodes.append(node.model_dump(mode="json", exclude_none=True, exclude=left_out))
+    told: dict[str, Any] = {"source": record.source, "display_name": record.display_name, "labels": record.labels}
+    return {**told, "nodes": nodes}

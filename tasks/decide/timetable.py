@@ -29,7 +29,8 @@ def timetable(
 
 def _source_item(source: Source, namespace: Namespace) -> Request:
     active = source.enabled and namespace.may_look
-    return Request(kind=WorkKind.DISCOVER, subject=source.key, interval=source.interval, active=active)
+    interval = source.interval if source.interval is not None else namespace.settings.discovery_interval
+    return Request(kind=WorkKind.DISCOVER, subject=source.key, interval=interval, active=active)
 
 
 def _cluster_item(spec: ClusterSpec, namespace: Namespace) -> Request:

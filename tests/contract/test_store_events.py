@@ -59,6 +59,22 @@ async def test_sequences_have_no_holes_under_concurrency(store: Store) -> None:
     assert all(second.sequence == first.sequence + 1 for first, second in committed)
 
 
+async def test_many_streams_at_once_have_no_holes(store: Store) -> None:
+    """Commits at once to the same hundreds of streams, some of them new: every stream is numbered from 1 without a hole."""
+    streams = [f"prod/c{number}" for number in range(300)]
+    await store.commit(Change(drafts=(draft(0, streams[7]),)), now=NOW)
+    changes = [Change(drafts=tuple(draft(number, stream) for stream in streams)) for number in range(4)]
+    committed = await asyncio.gather(*(store.commit(change, now=NOW) for change in changes))
+    sequences: dict[str, list[int]] = defaultdict(list)
+    for events in committed:
+        assert streams == [event.stream for event in events]
+        for event in events:
+            sequences[event.stream].append(event.sequence)
+
+    assert [[2, 3, 4, 5]] == [sorted(sequences.pop(streams[7]))]
+    assert {(1, 2, 3, 4)} == {tuple(sorted(numbers)) for numbers in sequences.values()}
+
+
 async def test_history_is_narrowed(store: Store) -> None:
     """Stream, type and time narrow; the newest are kept, oldest first."""
     raised = draft(9).model_copy(update={"type": EventType.PROBLEM_RAISED})

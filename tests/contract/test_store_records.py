@@ -13,8 +13,9 @@ from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node, NodeStatus
 from blocks.models.record import Change, Record, RecordKey, Seen
+from blocks.models.source import FileDiscovery, Source
 from blocks.store.protocol import EventQuery, Store, Where
-from doubles.store_samples import KEY, NOW, REF, action, draft, fence, later, node, one_of_each, spec, state
+from doubles.store_samples import KEY, NOW, REF, action, draft, fence, later, node, one_of_each, source, spec, state
 
 
 async def everything(store: Store) -> tuple[list[object], int]:
@@ -82,6 +83,29 @@ async def test_find_narrows_by_place(store: Store) -> None:
     assert [node(1), node(1, "orders", "test")] == await store.find(Node, Where(cluster_id="orders", node_id="n1"))
     assert [Namespace(name="test")] == await store.find(Namespace, Where(namespace="test"))
     assert [] == await store.find(Namespace, Where(cluster_id="orders"))
+
+
+async def test_find_narrows_by_what_only_some_have(store: Store) -> None:
+    """Discoveries by the source that owns them, sources by being files."""
+    told = [Discovery(namespace="prod", cluster_id=name, source=f"prod/{name[0]}") for name in ("a1", "a2", "b1")]
+    file = Source(namespace="prod", name="file", file=FileDiscovery(path="/etc/clusters.yaml"))
+    await store.commit(Change(puts=(*told, file, source())), now=NOW)
+
+    assert told[:2] == await store.find(Discovery, Where(namespace="prod", source="prod/a"))
+    assert [] == await store.find(Discovery, Where(namespace="test", source="prod/a"))
+    assert [file] == await store.find(Source, Where(files=True))
+    assert 2 == len(await store.find(Source))
+
+
+async def test_many_are_got_by_key(store: Store) -> None:
+    """Those that exist, by key, of one type; or only which of them do. As many keys as one likes."""
+    there = [spec(cluster_id=f"c{number}") for number in range(1_200)]
+    await store.commit(Change(puts=(*there, state(cluster_id="other"))), now=NOW)
+    keys = {record.key for record in there}
+
+    assert {record.key: record for record in there} == await store.get_many(ClusterSpec, keys | {"prod/other"})
+    assert keys == await store.existing(ClusterSpec, keys | {"prod/other"})
+    assert ({}, set()) == (await store.get_many(ClusterSpec, []), await store.existing(ClusterSpec, []))
 
 
 async def test_actions_come_newest_first(store: Store) -> None:

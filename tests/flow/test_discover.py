@@ -1,24 +1,31 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
+from typing import TypeVar
+
 import pytest
 
 from blocks.coordinator.protocol import ClaimKind
-from blocks.errors import BusyError, DependencyUnavailableError, FencedError, NotFoundError
-from blocks.models.cluster import ClusterSpec
-from blocks.models.event import EventType
+from blocks.errors import BusyError, DependencyUnavailableError, FencedError, NotFoundError, RecordError
+from blocks.models.cluster import ClusterSpec, Discovery
+from blocks.models.event import Event, EventType
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace, NamespaceStatus
-from blocks.models.record import Fence
-from blocks.models.request import WorkKind, WorkState
+from blocks.models.record import Change, Fence, Record
+from blocks.models.request import WorkKind, WorkState, work_key
 from blocks.models.source import Rejected, Source, SourceReport
 from blocks.sources.protocol import Found
 from doubles.sources import MemorySources
-from doubles.views import found
-from doubles.world import SOURCE, World
+from doubles.store import MemoryStore
+from doubles.views import discovery, found
+from doubles.world import SOURCE, World, seconds
 from flows.discover import discover_source
 from flows.steps import Steps
+from tasks.ask import AT_ONCE_MAX
 from tasks.hold import source_lock
 
+R = TypeVar("R", bound=Record)
 REF = ClusterRef(namespace="prod", cluster_id="orders")
 
 
@@ -147,29 +154,28 @@ async def test_a_namespace_that_is_left_alone_is_not_asked_about(told: World, st
 
 
 async def test_a_person_who_declares_meanwhile_wins(told: World) -> None:
-    """A spec applied while the source was asked is not overwritten; the cluster is taken up next time."""
+    """A spec applied while the source was asked is not overwritten; that cluster alone is left for the next time."""
     mine = ClusterSpec(namespace="prod", cluster_id="orders", interval=5.0, version=1)
 
-    class Meanwhile(MemorySources):
-        async def ask(self, source: Source) -> Found:
-            answer = await told.sources.ask(source)
-            find = told.store._find
+    class Raced(MemoryStore):
+        async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
+            found = await super().existing(type_, keys)
+            if type_ is ClusterSpec:
+                self.records.setdefault(ClusterSpec, {})[mine.key] = mine
+            return found
 
-            def raced(*args: object) -> object:
-                records = find(*args)  # type: ignore[arg-type]
-                if args[0] is ClusterSpec:
-                    told.store.records.setdefault(ClusterSpec, {})[mine.key] = mine
-                return records
+    world = World(store=Raced())
+    await world.save(Namespace(name="prod", version=1), SOURCE)
+    world.tell(billing=["b1"], orders=["n1", "n2"], payments=["p1"])
+    report = await _discover(world)
+    again = await _discover(world)
 
-            told.store._find = raced  # type: ignore[method-assign, assignment]
-            return answer
-
-    report = await _discover(told, sources=Meanwhile())
-    again = await _discover(told)
-
-    assert mine == await told.store.get(ClusterSpec, REF.key)
-    assert ["prod/orders"] == [rejected.what for rejected in report.rejected]
-    assert ((), 1) == (again.rejected, again.new)
+    assert mine == await world.store.get(ClusterSpec, REF.key)
+    assert (["prod/orders"], ("billing", "payments")) == (
+        [rejected.what for rejected in report.rejected],
+        report.new_clusters,
+    )
+    assert ((), ("orders",)) == (again.rejected, again.new_clusters)
 
 
 async def test_a_superseded_holder_saves_nothing(told: World) -> None:
@@ -184,6 +190,87 @@ async def test_a_superseded_holder_saves_nothing(told: World) -> None:
         await _discover(told, sources=Overtaken())
 
     assert ([], None) == (told.events, await told.store.get(SourceReport, SOURCE.key))
+
+
+async def test_a_report_names_what_it_counts(told: World) -> None:
+    """New, changed and missing clusters and refused records by name, the first hundred of each; all are counted."""
+    await told.save(Source(namespace="prod", name="other", http=SOURCE.http))
+    await told.save(*(discovery(["n1"], cluster_id=f"other{number:03}", source="prod/other") for number in range(120)))
+    many = {f"c{number:03}": ["n1"] for number in range(120)}
+    told.tell(**many, **{f"other{number:03}": ["n1"] for number in range(120)})
+    first = await _discover(told)
+    told.tell(**{name: ["n2"] for name in many if name < "c050"})
+    second = await _discover(told)
+
+    assert (120, tuple(many)[:100]) == (first.new, first.new_clusters)
+    assert (120, 100, "prod/other000") == (first.rejected_total, len(first.rejected), first.rejected[0].what)
+    assert (50, tuple(many)[:50], 70, tuple(many)[50:]) == (
+        second.changed,
+        second.changed_clusters,
+        second.missing,
+        second.missing_clusters,
+    )
+
+
+async def test_an_orphaned_cluster_is_taken_over(told: World) -> None:
+    """The source that owned it exists no more: this one owns it from now on."""
+    await told.save(
+        discovery(["n1"], source="prod/gone"), ClusterSpec(namespace="prod", cluster_id="orders", version=1)
+    )
+    report = await _discover(told)
+
+    assert (("orders",), ()) == (report.changed_clusters, report.rejected)
+    assert SOURCE.key == (await told.discovery(REF)).source
+
+
+async def test_a_switched_off_source_answers_a_person(told: World) -> None:
+    """The timetable leaves it alone, a run by hand asks it."""
+    await told.save(SOURCE.evolve(enabled=False, version=2))
+
+    assert 1 == (await _discover(told)).new
+
+
+async def test_the_first_of_many_clusters_are_looked_at_at_once(told: World) -> None:
+    """All are on the timetable; so many are queued that the others' turns are not held up."""
+    told.tell(**{f"c{number:03}": ["n1"] for number in range(AT_ONCE_MAX + 20)})
+    await _discover(told)
+    work = await told.store.list_work()
+
+    assert (AT_ONCE_MAX, AT_ONCE_MAX + 20) == (sum(item.state is WorkState.QUEUED for item in work), len(work))
+    assert {60.0} == {item.interval for item in work}
+
+
+async def test_a_paused_cluster_is_not_put_to_work(told: World) -> None:
+    """It has changed: its record says so, and its pause is kept."""
+    await _discover(told)
+    key = work_key(WorkKind.ORCHESTRATE, REF.key)
+    await told.store.pause_work(key, told.clock() + seconds(600), "ann", None, told.clock())
+    told.tell(orders=["n1"])
+    await _discover(told)
+
+    assert 1 == len((await told.discovery(REF)).nodes)
+    assert [WorkState.IDLE] == [item.state for item in await told.store.list_work()]
+
+
+async def test_a_cluster_that_cannot_be_stored_is_refused_alone(told: World) -> None:
+    """A record that is too large for the store is refused with the reason; those beside it are saved."""
+
+    class Small(MemoryStore):
+        def _commit(self, change: Change, now: datetime, fence: Fence | None) -> tuple[Event, ...]:
+            if any(len(record.nodes) > 10 for record in change.swaps if isinstance(record, Discovery)):
+                message = "a record cannot be stored: it is too large"
+                raise RecordError(message)
+            return super()._commit(change, now, fence)
+
+    world = World(store=Small())
+    await world.save(Namespace(name="prod", version=1), SOURCE)
+    world.tell(small=["n1"], large=[f"n{number}" for number in range(11)])
+    report = await _discover(world)
+
+    assert ("small",) == report.new_clusters
+    assert [("prod/large", "a record cannot be stored: it is too large")] == [
+        (rejected.what, rejected.reason) for rejected in report.rejected
+    ]
 
 
 async def test_store_gone(told: World) -> None:

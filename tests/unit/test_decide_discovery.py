@@ -9,8 +9,8 @@ from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.event import EventType
 from blocks.models.record import Change
 from blocks.models.source import DiscoveredCluster, HttpDiscovery, Rejected, Source
-from doubles.views import NOW, discovery, found, later
-from tasks.decide.discovery import Outcome, discovered
+from doubles.views import NOW, address, discovery, found, later
+from tasks.decide.discovery import LABELS_TOLD_MAX, NODES_TOLD_MAX, Outcome, discovered
 
 SOURCE = Source(
     namespace="prod", name="inventory", http=HttpDiscovery.model_validate({"url": "http://inventory.test/"})
@@ -19,10 +19,9 @@ KEY = "prod/orders"
 E = EventType
 
 
-def _told(*node_ids: str, cluster_id: str = "orders", name: str | None = None) -> DiscoveredCluster:
-    return DiscoveredCluster(
-        cluster_id=cluster_id, display_name=name, nodes=tuple(found(node_id) for node_id in node_ids)
-    )
+def _told(*node_ids: str, cluster_id: str = "orders", name: str | None = None, **labels: str) -> DiscoveredCluster:
+    nodes = tuple(found(node_id) for node_id in node_ids)
+    return DiscoveredCluster(cluster_id=cluster_id, display_name=name, labels=labels, nodes=nodes)
 
 
 def _outcome(
@@ -31,10 +30,11 @@ def _outcome(
     *,
     specs: Sequence[str] | None = None,
     unusable: Sequence[Rejected] = (),
+    owners: Sequence[str] = ("prod/inventory", "prod/other"),
 ) -> Outcome:
     by_key = {record.key: record for record in known}
     have = frozenset(by_key if specs is None else specs)
-    return discovered(SOURCE, tuple(clusters), by_key, have, now=NOW, unusable=unusable)
+    return discovered(SOURCE, tuple(clusters), by_key, have, now=NOW, owners=frozenset(owners), unusable=unusable)
 
 
 def _types(change: Change) -> list[EventType]:
@@ -168,6 +168,53 @@ def test_an_unusable_record_of_an_unknown_cluster_keeps_all_clusters() -> None:
     assert {} == _outcome([_told("n1", cluster_id="payments")], known, unusable=[_bad(None)]).changes
 
 
+def test_a_record_used_in_part_is_only_reported() -> None:
+    """A label that was left out keeps no node that is gone, and does not stop clusters from going missing."""
+    known = [discovery(), discovery(["n1"], cluster_id="payments")]
+    partial = [_bad(None).evolve(partial=True), _bad("payments", "n1").evolve(partial=True)]
+    outcome = _outcome([_told("n9", cluster_id="payments")], known, unusable=partial)
+
+    assert ["n9"] == [node.node_id for node in outcome.changes["prod/payments"].swaps[0].nodes]
+    assert [KEY] == [ref.key for ref in outcome.missing]
+
+
+def test_labels_are_a_part_of_the_record() -> None:
+    """Other labels of a cluster or of a node are a change, told with before and after."""
+    known = [discovery(["n1"], labels={"env": "test"})]
+    moved = DiscoveredCluster(
+        cluster_id="orders", labels={"env": "test"}, nodes=(found("n1", labels={"zone": "b"}, node_class="big"),)
+    )
+    of_cluster = _outcome([_told("n1", env="prod")], known).changes[KEY]
+    of_node = _outcome([moved], known).changes[KEY]
+    told = of_cluster.drafts[0].data
+
+    assert [[E.CLUSTER_DISCOVERY_CHANGED]] * 2 == [_types(of_cluster), _types(of_node)]
+    assert ({"env": "test"}, {"env": "prod"}) == (told["before"]["labels"], told["after"]["labels"])
+    assert {"env": "prod"} == of_cluster.swaps[0].labels
+    assert [{"node_id": "n1", "agent_address": address("n1"), "node_class": "big", "labels": {"zone": "b"}}] == (
+        of_node.drafts[0].data["after"]["nodes"]
+    )
+
+
+@given(st.permutations([("env", "prod"), ("team", "a"), ("zone", "b")]))
+def test_the_order_of_labels_does_not_matter(labels: list[tuple[str, str]]) -> None:
+    """The same labels in any order are the same answer."""
+    known = discovery(["n1"], labels={"zone": "b", "env": "prod", "team": "a"})
+
+    assert {} == _outcome([_told("n1", **dict(labels))], [known]).changes
+
+
+def test_an_event_tells_of_no_more_than_it_can_hold() -> None:
+    """Of a huge cluster the first nodes are told, and not all their labels; the record has everything."""
+    labels = {f"label-{number}": "x" for number in range(50)}
+    nodes = tuple(found(f"n{number:04}", labels=labels) for number in range(1_500))
+    change = _outcome([DiscoveredCluster(cluster_id="orders", nodes=nodes)], specs=[KEY]).changes[KEY]
+    told = change.drafts[0].data["nodes"]
+
+    assert (1_500, NODES_TOLD_MAX) == (len(change.swaps[0].nodes), len(told))
+    assert LABELS_TOLD_MAX == sum(len(node.get("labels", {})) for node in told)
+
+
 NAMES = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sets(st.sampled_from(["n1", "n2", "n3"])), max_size=3)
 
 
@@ -178,7 +225,7 @@ def test_records_follow_the_answers(answers: list[dict[str, set[str]]]) -> None:
     specs: set[str] = set()
     for answer in answers:
         clusters = tuple(_told(*node_ids, cluster_id=name) for name, node_ids in answer.items())
-        outcome = discovered(SOURCE, clusters, known, frozenset(specs), now=NOW)
+        outcome = discovered(SOURCE, clusters, known, frozenset(specs), now=NOW, owners=frozenset())
         for key, change in outcome.changes.items():
             for record in change.swaps:
                 if isinstance(record, ClusterSpec):

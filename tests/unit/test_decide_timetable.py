@@ -32,6 +32,13 @@ def test_one_item_per_source_and_cluster() -> None:
     ] == [(item.kind, item.subject, item.interval) for item in timetable([_namespace()], [SOURCE], specs)]
 
 
+def test_a_source_without_an_interval_has_its_namespaces() -> None:
+    """What says nothing itself is asked as often as its namespace says."""
+    namespace = _namespace().evolve(settings=NamespaceSettings(discovery_interval=120.0))
+
+    assert [120.0] == [item.interval for item in timetable([namespace], [SOURCE.evolve(interval=None)], [])]
+
+
 @pytest.mark.parametrize("status", NamespaceStatus)
 def test_items_are_active_where_the_namespace_may_be_looked_at(status: NamespaceStatus) -> None:
     """Switched off means inactive, not gone."""

@@ -145,7 +145,15 @@ def test_secrets_are_stored_in_clear_and_shown_nowhere_else() -> None:
     assert "open sesame" in document["http"]["headers"]
     assert "CERTIFICATE" == document["http"]["tls"]["client_cert"]["text"]
     assert "open sesame" not in repr(back)
-    assert "open sesame" == back.http.headers["X.Token$"].get_secret_value()
+    assert "open sesame" == back.http.headers["X.Token$"].text.get_secret_value()
+
+
+def test_headers_of_older_versions_are_read() -> None:
+    """A header that was stored as a bare text is the same secret."""
+    document = to_document(source())
+    document["http"]["headers"] = '{"X.Token$": "open sesame"}'
+
+    assert source() == from_document(Source, document)
 
 
 def test_making_a_document_leaves_the_record_alone() -> None:

@@ -33,6 +33,9 @@ RULES: dict[str, Rule] = {
     "orphan": lambda i, now: i and timetable.orphaned(i, now, 2),
     "give back": lambda i, now: i and timetable.given_back(i, now),
     "retry": lambda i, now: i and timetable.retried(i, now),
+    "pause": lambda i, now: i and timetable.pausing(i, now + timedelta(seconds=150), "ann", "disk", now),
+    "pause briefly": lambda i, now: i and timetable.pausing(i, now + timedelta(seconds=3), "ann", None, now),
+    "resume": lambda i, now: i and timetable.pausing(i, None, None, None, now),
 }
 steps = st.lists(st.tuples(st.sampled_from(sorted(RULES)), st.floats(0.0, 100.0)), max_size=25)
 
@@ -59,6 +62,10 @@ def test_item_makes_sense_after_any_steps(path: list[tuple[str, float]]) -> None
         assert current.failures >= current.attempts
         assert current.state is not WorkState.DEAD or current.orphaned > 2 or current.attempts >= POLICY.attempts_max
         assert current.state is not WorkState.DEAD or current.error
+        assert not timetable.paused(current, now) or timetable.due(current, now) is None
+        assert not (idle and current.by_person)
+        if idle and timetable.paused(current, now) and current.next_at is not None and current.paused_until is not None:
+            assert current.next_at >= current.paused_until
 
 
 @given(st.floats(0.1, 10**6) | st.none(), st.integers(0, 100), st.booleans())
