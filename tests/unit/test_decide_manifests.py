@@ -142,7 +142,9 @@ def test_every_fault_of_every_document_is_named() -> None:
         "document 7: apiVersion",
     ] == [where for where, _ in faults]
     assert "unknown field" == dict(faults)["document 3: spec.colour"]
-    assert "known kinds are Namespace, DiscoverySettings, ClusterSpec, NodeAction" in dict(faults)["document 2"]
+    assert (
+        "known kinds are Namespace, Platform, ClusterSpec, DiscoverySettings, NodeAction" in dict(faults)["document 2"]
+    )
     assert "not str" in dict(faults)["document 5"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from blocks.errors import Fault, InvalidInputError
 from doubles.views import NOW
 from tasks.decide.documents import read_documents
-from tasks.decide.manifests import API_VERSION, RENAMED, Asked, Wanted, parse
+from tasks.decide.manifests import API_VERSION, KINDS, Asked, Wanted, parse
 
 ID = UUID(int=42)
 ASKED = Asked(who="ann", now=NOW, new_id=lambda: ID)
@@ -54,11 +55,24 @@ FIELDS = [
     "metadata",
     "body",
     "headers",
+    "kind",
+    "backend",
+    "path",
+    "file",
+    "transport",
+    "discovery",
+    "declaration",
+    "platform",
+    "nodes",
+    "timeout",
+    "labels",
+    "settings",
+    "https_transport",
 ]
 
 
 @given(
-    kind=st.sampled_from([*RENAMED, "Nonsense"]) | VALUES,
+    kind=st.sampled_from([*(kind.name for kind in KINDS), "Nonsense"]) | VALUES,
     metadata=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES,
     spec=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6) | VALUES,
 )
@@ -95,6 +109,28 @@ def test_a_key_that_is_given_twice_is_refused() -> None:
     """YAML would keep the last of two in silence; in what acts on databases that is a fault."""
     with pytest.raises(InvalidInputError, match=r"document 2 is not YAML.*'spec' is given twice"):
         read_documents("a: 1\n---\nspec: {action: one}\nspec: {action: two}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: 1\nkey: hunter2: x", "key: *hunter2", "key: 'hunter2", "key: @hunter2", "key: !hunter2 x", "{a: hunter2"],
+)
+def test_what_cannot_be_read_is_not_repeated(text: str) -> None:
+    """It may be a secret that lost its quotes; line and column are told, the text is not."""
+    with pytest.raises(InvalidInputError, match=r"line \d, column \d") as caught:
+        read_documents(text)
+
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_json_is_read_as_json() -> None:
+    """Where YAML would read other numbers and texts in it."""
+    text = json.dumps({"a": "\N{PILE OF POO}\x7f", "b": 1e22, "c": "1e5"})
+
+    assert [{"a": "\N{PILE OF POO}\x7f", "b": 1e22, "c": "1e5"}] == read_documents(text)
+    with pytest.raises(InvalidInputError, match="'a' is given twice"):
+        read_documents('{"a": 1, "a": 2}')
 
 
 def test_nesting_without_end_is_refused_by_the_reader() -> None:

@@ -1,0 +1,37 @@
+"""The last steps of a namespace: Deleting, then Deleted, then its name is free again. It never comes back from any of them."""
+
+from __future__ import annotations
+
+from blocks.models.base import Json
+from blocks.models.event import EventDraft, EventType
+from blocks.models.namespace import Namespace, NamespaceStatus
+from blocks.models.record import Change, RecordKey
+from tasks.decide.plan import shown
+from tasks.decide.remove import Order
+
+
+def namespace_closed(namespace: Namespace, order: Order) -> Change:
+    """The change by which a namespace begins to go."""
+    after = namespace.evolve(status=NamespaceStatus.DELETING, version=namespace.version + 1)
+    data: dict[str, Json] = {**order.told, "kind": "Namespace", "before": shown(namespace), "after": shown(after)}
+    told = EventDraft(type=EventType.NAMESPACE_APPLIED, stream=after.name, subject=after.name, data=data)
+    return Change(swaps=(after,), drafts=(told,))
+
+
+def namespace_emptied(namespace: Namespace) -> Change:
+    """The change by which it is gone, once nothing is left in it: its name stays taken. It forgets its secrets."""
+    after = namespace.evolve(status=NamespaceStatus.DELETED, tls=None, version=namespace.version + 1)
+    return Change(swaps=(after,), drafts=(_gone(namespace, {"name_free": False}),))
+
+
+def namespace_freed(namespace: Namespace, order: Order) -> Change:
+    """The change by which the name of a deleted one can be used again."""
+    return Change(
+        swaps=(namespace.evolve(version=namespace.version + 1),),
+        deletes=(RecordKey(Namespace, namespace.key),),
+        drafts=(_gone(namespace, {**order.told, "name_free": True}),),
+    )
+
+
+def _gone(namespace: Namespace, data: dict[str, Json]) -> EventDraft:
+    return EventDraft(type=EventType.NAMESPACE_DELETED, stream=namespace.name, subject=namespace.name, data=data)

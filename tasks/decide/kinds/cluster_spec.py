@@ -1,0 +1,151 @@
+"""Manifest kind `ClusterSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from blocks.models.base import Id, Json, Labels, Name, Seconds
+from blocks.models.cluster import ClusterSpec
+from blocks.models.declaration import Declaration
+from blocks.models.platform import PlatformRef
+from tasks.decide.kinds.base import (
+    LABELLED,
+    NAMESPACED,
+    Asked,
+    Document,
+    Kind,
+    Part,
+    Path,
+    Spelling,
+    Strict,
+    Via,
+    peek,
+    renamed,
+)
+from tasks.decide.kinds.told import part
+
+DECLARATION = ("spec", "declaration")
+DEFINITION = (*DECLARATION, "definition")
+SCALE_UP = (*DECLARATION, "graces", "scale_up")
+EXPAND_MODE = (*DECLARATION, "expand", "mode")
+INITIALISE_MODE = (*DECLARATION, "initialise", "mode")
+
+MODES = {"auto": "Auto", "add": "Add", "join": "Join", "single-node": "SingleNode", "single_node": "SingleNode"}
+"""Modes as the original's examples have them."""
+
+
+class ClusterMetadata(Strict):
+    """Which cluster it is."""
+
+    namespace: Name
+    cluster: Id
+    labels: Labels = Field(default_factory=dict)
+
+
+class NodeTags(Strict):
+    """What is said of one node."""
+
+    labels: Labels = Field(default_factory=dict)
+
+
+class ClusterSpecSpec(Strict):
+    """How a cluster is looked after, and what it should become."""
+
+    active: bool = True
+    """Whether it is looked after at all."""
+    interval: Seconds | None = None
+    """Seconds between two cycles; without it, the namespace's default."""
+    probe_interval: Annotated[float, Field(ge=0, le=3_600)] | None = None
+    """Seconds between two cheap probes of each node; 0 switches the watch off; without it, the namespace's default."""
+    lag_limit_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    """A secondary further behind than this is a problem."""
+    platform: PlatformRef | None = None
+    """Where its nodes are made and removed."""
+    declaration: Declaration = Declaration()
+    nodes: Annotated[dict[Id, NodeTags], Field(max_length=10_000)] = Field(default_factory=dict)
+    """By node id, what is said of that node."""
+
+
+class ClusterSpecManifest(Document):
+    """What is wanted of a cluster."""
+
+    metadata: ClusterMetadata
+    spec: ClusterSpecSpec = ClusterSpecSpec()
+
+
+def _definition_fits(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    if peek(document, DEFINITION) is None:
+        return
+    of, cluster = peek(document, (*DEFINITION, "cluster_id")), peek(document, ("metadata", "cluster"))
+    if isinstance(of, str) and isinstance(cluster, str) and of != cluster:
+        yield (*DEFINITION, "cluster_id"), "it is not the id of the cluster that this manifest is of"
+    if peek(document, ("spec", "platform")) is None:
+        yield ("spec", "platform"), "a definition needs a platform, where its nodes are made"
+
+
+def _record(manifest: ClusterSpecManifest, _: Asked, __: int) -> ClusterSpec:
+    metadata, spec = manifest.metadata, manifest.spec
+    return ClusterSpec(
+        namespace=metadata.namespace,
+        cluster_id=metadata.cluster,
+        labels=metadata.labels,
+        active=spec.active,
+        interval=spec.interval,
+        probe_interval=spec.probe_interval,
+        lag_limit_s=spec.lag_limit_s,
+        platform=spec.platform,
+        declaration=spec.declaration,
+        node_labels={node_id: tags.labels for node_id, tags in spec.nodes.items()},
+    )
+
+
+def _parts(record: ClusterSpec) -> tuple[Part, Part]:
+    usual = ClusterSpecSpec()
+    spec = part(
+        active=None if record.active else False,
+        interval=record.interval,
+        probe_interval=record.probe_interval,
+        lag_limit_s=record.lag_limit_s if record.lag_limit_s != usual.lag_limit_s else None,
+        platform=record.platform,
+        declaration=record.declaration,
+        nodes={node_id: part(labels=labels) for node_id, labels in record.node_labels.items()},
+    )
+    return part(namespace=record.namespace, cluster=record.cluster_id, labels=record.labels), spec
+
+
+def _mode(value: Json) -> Json:
+    return MODES.get(value, value) if isinstance(value, str) else value
+
+
+def _modes(*names: str) -> Via:
+    return Via(_mode, {"enum": list(names)})
+
+
+CLUSTER_SPEC = Kind(
+    name="ClusterSpec",
+    record=ClusterSpec,
+    model=ClusterSpecManifest,
+    to_record=_record,
+    to_parts=_parts,
+    words=("cluster",),
+    spellings=(
+        *NAMESPACED,
+        *renamed(
+            ("metadata", "cluster"),
+            ("metadata", "cluster_id"),
+            ("metadata", "name"),
+            ("spec", "cluster"),
+            ("spec", "cluster_id"),
+            ("spec", "name"),
+        ),
+        *LABELLED,
+        Spelling(("spec", "platform", "namespace"), ("spec", "platform", "ns_id")),
+        *renamed(SCALE_UP, (*DECLARATION, "graces", "grace_up"), (*DECLARATION, "grace_up")),
+        Spelling(EXPAND_MODE, EXPAND_MODE, _modes("auto", "add", "join")),
+        Spelling(INITIALISE_MODE, INITIALISE_MODE, _modes("auto", "single-node", "single_node")),
+    ),
+    checks=(_definition_fits,),
+)

@@ -1,0 +1,303 @@
+"""What removing a cluster, a source or a namespace means: whether it is refused, what changes, and what is told of it.
+
+Pure: what is stored and a person's order go in, changes and events come out. Events and finished actions are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from blocks.errors import InvalidInputError, RefusedError
+from blocks.models.action import Action, ActionState
+from blocks.models.base import Fact, Json, Text
+from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.event import EventDraft, EventType
+from blocks.models.ids import ClusterRef
+from blocks.models.namespace import Namespace
+from blocks.models.node import Node
+from blocks.models.record import Change, RecordKey
+from blocks.models.report import Report
+from blocks.models.source import Source, SourceReport
+from blocks.models.tls import Sensitive
+from tasks.decide.diff import draft
+from tasks.decide.lifecycle import moved
+from tasks.decide.manifest_kinds import kind_of
+from tasks.decide.sync import tell
+
+CHUNK_MAX = 500
+"""So many nodes and actions are removed in one transaction; a cluster with more of them takes several."""
+NAMED_MAX = 10
+"""So many are named in a refusal; the others are counted."""
+OUR_SECRETS = "replicore-"
+"""Secrets whose names begin so were made by `apply`, and are of no use to anybody else."""
+
+
+class Thing(StrEnum):
+    """What can be deleted."""
+
+    CLUSTER = "cluster"
+    SOURCE = "source"
+    PLATFORM = "platform"
+    NAMESPACE = "namespace"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Thing | None:
+        """By any name that its kind of manifest has."""
+        try:
+            return _THINGS.get(kind_of(str(value)).name)
+        except InvalidInputError:
+            return None
+
+
+_THINGS: Mapping[str, Thing] = {
+    "ClusterSpec": Thing.CLUSTER,
+    "DiscoverySettings": Thing.SOURCE,
+    "Platform": Thing.PLATFORM,
+    "Namespace": Thing.NAMESPACE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """That something is to go."""
+
+    by: str
+    reason: str = ""
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Force needs a reason.
+
+        Raises:
+            InvalidInputError: there is none.
+        """
+        if self.force and not self.reason.strip():
+            message = "to force it, say why: a reason is kept with the event"
+            raise InvalidInputError(message)
+
+    @property
+    def told(self) -> dict[str, Json]:
+        """What events tell of it."""
+        return {"who": self.by, "why": self.reason or None, "forced": self.force}
+
+
+class Removed(Fact):
+    """What came of an order to delete something."""
+
+    kind: Thing
+    name: str
+    outcome: str = "deleted"
+    """`deleted`; of a namespace first `deleting`, and at last `name free`."""
+    nodes: int = 0
+    actions_cancelled: int = 0
+    clusters_missing: int = 0
+    """Of a source: its clusters, which are kept and marked missing."""
+    secrets_forgotten: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
+    """What a person should know now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is stored of a cluster."""
+
+    ref: ClusterRef
+    spec: ClusterSpec | None = None
+    discovery: Discovery | None = None
+    state: ClusterState | None = None
+    nodes: Sequence[Node] = ()
+    actions: Sequence[Action] = ()
+    """Unfinished ones."""
+    source: Source | None = None
+    """The source that owns it, if that still exists."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left."""
+        return not (self.spec or self.discovery or self.state or self.nodes or self.actions)
+
+    @property
+    def told_by(self) -> Source | None:
+        """The source that tells of it now, and will again."""
+        here = self.discovery is not None and self.discovery.missing_since is None
+        return self.source if here and self.source is not None and self.source.enabled else None
+
+
+def under_way(actions: Iterable[Action]) -> list[Action]:
+    """Those that an agent has, or may have been sent."""
+    return [
+        action for action in actions if not action.state.final and (action.state.on_agent or action.intent is not None)
+    ]
+
+
+def refuse_under_way(what: str, actions: Iterable[Action], order: Order) -> None:
+    """Refuse to delete what an agent is at work on, unless forced.
+
+    Raises:
+        RefusedError: with the actions.
+    """
+    busy = under_way(actions)
+    if busy and not order.force:
+        names = _named(
+            [f"{action.action_id} ({action.kind}, {action.state}, {action.node or action.cluster})" for action in busy]
+        )
+        message = (
+            f"{what} is not deleted: an agent has, or may have been sent, {names}. Wait until that is finished, or delete it "
+            "by force with a reason: then it is given up here, and may still run to its end there"
+        )
+        raise RefusedError(message)
+
+
+def cluster_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[Change, ...]:
+    """The changes that remove a cluster, each a transaction, in this order. All that makes it a cluster goes in the last
+    one, with the event: when only some of them are made, the same order completes it.
+
+    Raises:
+        RefusedError: an agent is at work on it, and the order is not forced.
+    """
+    refuse_under_way(f"cluster {remains.ref}", remains.actions, order)
+    parts = [*_cancelled(remains, order, now), *_forgotten(remains)]
+    chunks = [_sum(parts[at : at + CHUNK_MAX]) for at in range(0, len(parts), CHUNK_MAX)] or [Change()]
+    return (*chunks[:-1], chunks[-1] + _no_cluster(remains, order))
+
+
+def leftovers_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[Change, ...]:
+    """The changes that remove what came while its cluster was removed; told of as actions only."""
+    parts = [*_cancelled(remains, order, now), *_forgotten(remains)]
+    return tuple(_sum(parts[at : at + CHUNK_MAX]) for at in range(0, len(parts), CHUNK_MAX))
+
+
+def node_count(remains: Remains) -> int:
+    """How many nodes a cluster has: those known, and those that its source tells of."""
+    told = remains.discovery.nodes if remains.discovery is not None else ()
+    return len({node.node_id for node in remains.nodes} | {node.node_id for node in told})
+
+
+def comes_back(remains: Remains) -> tuple[str, ...]:
+    """What a person must know when the cluster's source still tells of it."""
+    source = remains.told_by
+    if source is None:
+        return ()
+    note = (
+        f"source {source.key} still tells of {remains.ref}: it comes back with that source's next turn. To keep it away, "
+        "take it out of there first; to have it left alone instead, apply a ClusterSpec with `active: false`"
+    )
+    return (note,)
+
+
+def _cancelled(remains: Remains, order: Order, now: datetime) -> Iterator[Change]:
+    why = f"its cluster is deleted{f': {order.reason}' if order.reason else ''}"
+    for action in remains.actions:
+        after = moved(action, ActionState.CANCELLED, now=now, who=order.by, why=why)
+        yield Change(swaps=(after,), drafts=tuple(tell(action, after)))
+
+
+def _forgotten(remains: Remains) -> Iterator[Change]:
+    for node in remains.nodes:
+        yield Change(deletes=(RecordKey(Node, node.key),))
+
+
+def _no_cluster(remains: Remains, order: Order) -> Change:
+    key, spec, told_by = remains.ref.key, remains.spec, remains.told_by
+    told = draft(
+        remains.ref,
+        EventType.CLUSTER_DELETED,
+        str(remains.ref),
+        **order.told,
+        nodes=node_count(remains),
+        actions_cancelled=len(remains.actions),
+        source=remains.discovery.source if remains.discovery is not None else None,
+        still_told_by=told_by.key if told_by is not None else None,
+    )
+    deletes = tuple(RecordKey(type_, key) for type_ in (ClusterSpec, Discovery, ClusterState, Report))
+    # A swap before the delete: a spec that a person has just applied is read first.
+    swaps = (spec.evolve(version=spec.version + 1),) if spec is not None else ()
+    return Change(swaps=swaps, deletes=deletes, drafts=(told,))
+
+
+def source_deleted(source: Source, order: Order, *, clusters: int, secrets: Sequence[str]) -> Change:
+    """The change that removes a source itself, after its clusters were marked missing.
+
+    Args:
+        source: as stored.
+        order: who wants that, and why.
+        clusters: how many clusters went missing by it.
+        secrets: which secrets were forgotten with it.
+    """
+    data: dict[str, Json] = {
+        **order.told,
+        "kind": "Platform" if source.platform is not None else "DiscoverySettings",
+        "clusters_missing": clusters,
+        "secrets_forgotten": list(secrets),
+    }
+    told = EventDraft(type=EventType.SOURCE_DELETED, stream=source.namespace, subject=source.key, data=data)
+    return Change(
+        swaps=(source.evolve(version=source.version + 1),),
+        deletes=(RecordKey(Source, source.key), RecordKey(SourceReport, source.key)),
+        drafts=(told,),
+    )
+
+
+def refuse_named_platforms(what: str, platforms: Collection[str], specs: Iterable[ClusterSpec], order: Order) -> None:
+    """Refuse to delete platforms that clusters name, unless forced.
+
+    Args:
+        what: what is to be deleted.
+        platforms: keys of the platforms that go with it.
+        specs: clusters that stay.
+        order: who wants that, and whether by force.
+
+    Raises:
+        RefusedError: with the clusters.
+    """
+    if order.force:
+        return
+    clusters = [str(spec.ref) for spec in specs if platform_key(spec) in platforms]
+    if clusters:
+        message = (
+            f"{what} is not deleted: its machines are those of cluster{'s' if len(clusters) > 1 else ''} {_named(clusters)}. "
+            "Change their ClusterSpecs first, or delete it by force with a reason"
+        )
+        raise RefusedError(message)
+
+
+def platform_key(spec: ClusterSpec) -> str | None:
+    """The key of the platform that a cluster names."""
+    return None if spec.platform is None else f"{spec.platform.ns_id or spec.namespace}/{spec.platform.name}"
+
+
+def own_secrets(going: Namespace | Source, others: Iterable[Namespace | Source]) -> tuple[str, ...]:
+    """Names of the secrets that only what is going names, and that were made for it."""
+    kept = {name for other in others for name in _secrets(other)}
+    return tuple(sorted({name for name in _secrets(going) if name.startswith(OUR_SECRETS)} - kept))
+
+
+def _secrets(value: object) -> Iterator[str]:
+    match value:
+        case Sensitive():
+            if value.secret is not None:
+                yield value.secret
+        case BaseModel():
+            for _, item in value:
+                yield from _secrets(item)
+        case Mapping():
+            for item in value.values():
+                yield from _secrets(item)
+
+
+def _sum(parts: Sequence[Change]) -> Change:
+    return Change(
+        swaps=tuple(record for part in parts for record in part.swaps),
+        deletes=tuple(key for part in parts for key in part.deletes),
+        drafts=tuple(told for part in parts for told in part.drafts),
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    return ", ".join(names[:NAMED_MAX]) + more
