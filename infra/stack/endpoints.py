@@ -18,6 +18,7 @@ def environment(settings: StackSettings) -> dict[str, str]:
         "REPLICORE_MONGODB_URI": f"mongodb://{host}:{settings.mongodb_port}/?replicaSet={mongod.REPLICA_SET}",
         "REPLICORE_WORKERS_SEATS": "1",
         "REPLICORE_STACK_DISCOVERY": f"http://{host}:{settings.discovery_port}/discover",
+        "REPLICORE_STACK_PLATFORM": f"http://{settings.loopback}:{settings.platform_port}",
         "REPLICORE_STACK_STATUS": str(settings.layout.status),
     }
 

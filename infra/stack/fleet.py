@@ -14,6 +14,7 @@ from infra.stack.settings import StackSettings
 
 ORDERS = ("orders-1", "orders-2", "orders-3")
 DISCOVERY = "discovery"
+PLATFORM = "platform"
 SERVE = "serve"
 
 
@@ -34,15 +35,23 @@ def _member(name: str, context: Context) -> Service:
 
 def _agent(name: str, context: Context) -> Service:
     """Describe the agent of one node: name, kind, node id, cluster and store come from the table."""
-    settings, (kind, node, cluster) = context.settings, _AGENTS[name]
-    store, port = _store(settings, name), _port(settings, name)
+    kind, node, cluster = _AGENTS[name]
+    extra = ("--store-version", kafka.version()) if kind == "kafka" else ()
+    address = _store(context.settings, name)
+    return agent(context, name, _port(context.settings, name), kind, address, node, cluster, *extra)
+
+
+def agent(
+    context: Context, name: str, port: int, kind: str, store: str, node: str, cluster: str, *extra: str
+) -> Service:
+    """Describe an agent of kind `kind` for the store at `store`, on `port`; `extra` goes to its command line."""
+    host = context.settings.host
     command = (
-        *(sys.executable, "-m", "infra.agents", kind, "--listen", f"{settings.host}:{port}"),
+        *(sys.executable, "-m", "infra.agents", kind, "--listen", f"{host}:{port}"),
         *("--store", store, "--cluster-id", cluster, "--node-id", node),
-        *("--data", str(context.layout.data(name)), "--execute-interval", "0.2"),
-        *(("--store-version", kafka.version()) if kind == "kafka" else ()),
+        *("--data", str(context.layout.data(name)), "--execute-interval", "0.2", *extra),
     )
-    probe = Probe("http", settings.host, port, expect="/api/unstable/info/node")
+    probe = Probe("http", host, port, expect="/api/unstable/info/node")
     return Service(name, command, probe, (port,), _code("infra/agents"), str(PROJECT))
 
 
@@ -81,6 +90,21 @@ def discovery(context: Context) -> Service:
     return Service(DISCOVERY, command, probe, (settings.discovery_port,), _code("infra/agents"), str(PROJECT))
 
 
+def platform(context: Context) -> Service:
+    """Describe the platform that provisions machines on loopback; what it started ends with it."""
+    settings, host = context.settings, context.settings.loopback
+    own = {"REPLICORE_STACK_HOST": host, "REPLICORE_STACK_FOLDER": str(context.layout.root)}
+    return Service(
+        name=PLATFORM,
+        command=(sys.executable, "-m", "infra.platform"),
+        probe=Probe("http", host, settings.platform_port, expect="/discover"),
+        ports=(settings.platform_port,),
+        env={**settings.as_environment(), **own, **_code("infra/platform", "infra/stack", "infra/agents/kit")},
+        cwd=str(PROJECT),
+        stop_within=30,  # its machines end first
+    )
+
+
 def serve(context: Context) -> Service:
     """Describe the product: the one process that serves all deployments."""
     ready = context.layout.run / "serve.ready"
@@ -103,6 +127,7 @@ BUILDERS: dict[str, Callable[[Context], Service]] = {
     **{name: partial(_member, name) for name in ORDERS},
     **{name: partial(_agent, name) for name in _AGENTS},
     DISCOVERY: discovery,
+    PLATFORM: platform,
     SERVE: serve,
 }
-NAMES = (*ORDERS, *_AGENTS, DISCOVERY)
+NAMES = (*ORDERS, *_AGENTS, DISCOVERY, PLATFORM)

@@ -18,6 +18,7 @@ from infra.stack.settings import StackSettings
 _ORDERS = "demo/orders"
 _CLUSTERS = (_ORDERS, "demo/coordination", "demo/queue")
 _MANIFESTS = PROJECT / "infra" / "demo"
+_DECLARED = ("fleet.yaml", "platform.yaml")
 _COMMAND_WITHIN_S = 60.0
 _SEEN_WITHIN_S = 60
 _HEALTHY_WITHIN_S = 120
@@ -56,11 +57,17 @@ def rows(*arguments: str) -> list[dict[str, Any]]:
 def manifests(name: str, settings: StackSettings) -> str:
     """Return a file of manifests with the addresses of this stack filled in."""
     addresses = {
+        "PLATFORM": f"http://{settings.loopback}:{settings.platform_port}",
         "DISCOVERY": f"http://{settings.host}:{settings.discovery_port}/discover",
         "ORDERS_2": f"{settings.host}:{settings.orders_2_port}",
         "ORDERS_3": f"{settings.host}:{settings.orders_3_port}",
     }
     return Template((_MANIFESTS / name).read_text()).substitute(addresses)
+
+
+def declared(settings: StackSettings) -> str:
+    """Return all that the demo declares, applied as one: the fleet, and the platform."""
+    return "---\n".join(manifests(name, settings) for name in _DECLARED)
 
 
 def run(settings: StackSettings) -> None:
@@ -79,7 +86,7 @@ def run(settings: StackSettings) -> None:
 
 def _declare(settings: StackSettings) -> None:
     _say("declaring the fleet")
-    replictl("apply", "-f", "-", stdin=manifests("fleet.yaml", settings))
+    replictl("apply", "-f", "-", stdin=declared(settings))
     _say("waiting until it is discovered and seen")
     replictl("wait", *_CLUSTERS, "--observed", "--timeout", str(_SEEN_WITHIN_S), within_s=_SEEN_WITHIN_S + 15)
 

@@ -4,6 +4,7 @@ Every field can be set in the environment, e.g. ``REPLICORE_STACK_KAFKA_PORT=190
 lie below 32768, where the kernel never takes the port of an outgoing connection.
 """
 
+import ipaddress
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.stack.layout import PROJECT, Layout
 from infra.stack.ports import free_block
+
+MACHINE_PORTS = 40
+"""Neighbouring ports that the platform gives to the machines it provisions, two to each; some may be taken by others."""
 
 
 class StackSettings(BaseSettings):
@@ -42,6 +46,11 @@ class StackSettings(BaseSettings):
     agent_zookeeper_port: int = Field(28104, gt=0, lt=65536)
     agent_kafka_port: int = Field(28105, gt=0, lt=65536)
     discovery_port: int = Field(28106, gt=0, lt=65536)
+    platform_port: int = Field(28107, gt=0, lt=65536)
+    machines_first_port: int = Field(28201, gt=0, le=65536 - MACHINE_PORTS)
+    """The first of the ports of machines that the platform provisions; the last field, so that `free` leaves room."""
+    machines_max: int = Field(9, ge=1, le=MACHINE_PORTS // 2)
+    """How many machines the platform runs at most; each is a mongod (125 MB) with its agent (45 MB)."""
 
     @model_validator(mode="after")
     def _no_port_twice(self) -> Self:
@@ -52,6 +61,10 @@ class StackSettings(BaseSettings):
                 message = f"{seen[port]} and {name} are both {port}"
                 raise ValueError(message)
             seen[port] = name
+        for port in self.machine_ports[1:]:
+            if port in seen:
+                message = f"{seen[port]} is {port}, one of the {MACHINE_PORTS} ports that begin at machines_first_port"
+                raise ValueError(message)
         return self
 
     @classmethod
@@ -63,9 +76,22 @@ class StackSettings(BaseSettings):
     def free(cls, folder: Path) -> Self:
         """Return settings with ports that are free now, for tests."""
         names = cls.port_names()
-        first = free_block("127.0.0.1", len(names))
+        first = free_block("127.0.0.1", len(names) + MACHINE_PORTS - 1)
         ports: dict[str, Any] = {name: first + offset for offset, name in enumerate(names)}
         return cls(folder=folder, host="127.0.0.1", **ports)
+
+    @property
+    def machine_ports(self) -> range:
+        """The ports of the machines that the platform provisions."""
+        return range(self.machines_first_port, self.machines_first_port + MACHINE_PORTS)
+
+    @property
+    def loopback(self) -> str:
+        """The host, where it is this machine alone; 127.0.0.1 for what must not be reached from elsewhere."""
+        try:
+            return self.host if ipaddress.ip_address(self.host).is_loopback else "127.0.0.1"
+        except ValueError:  # a name
+            return "127.0.0.1"
 
     @property
     def layout(self) -> Layout:

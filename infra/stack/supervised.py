@@ -75,6 +75,11 @@ class Supervised:
         """Show the service as stopped."""
         self._set(State.STOPPED, pid=None, identity=None)
 
+    def reap(self) -> None:
+        """Take note of the end of a process that was stopped from outside, so that it is no zombie."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+
     async def keep(self) -> None:
         """Run the service for ever."""
         while True:
