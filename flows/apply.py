@@ -1,45 +1,157 @@
-"""What a person declares: manifests, all or nothing."""
+"""What a person declares: manifests, all or nothing. From the UI, from Python, and off the work queue."""
 
 from __future__ import annotations
 
-from uuid import uuid4
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID, uuid4, uuid5
 
 from prefect import flow
+from prefect.logging import get_run_logger
 
+from blocks.errors import InvalidInputError, NotFoundError
 from blocks.fleet import Connections
 from blocks.models.action import Action
+from blocks.models.record import Change
 from blocks.models.request import Priority, WorkKind
 from blocks.models.source import Source
+from blocks.models.submission import Applied, Effect, Submission
+from blocks.store.protocol import Store
+from blocks.work_queue.protocol import WorkQueue
 from flows.entry import FLEET, run, utc_now, who
-from tasks.apply import Applied, apply_wanted
+from flows.steps import Steps
+from tasks.apply import apply_wanted, keep_secrets, plan
 from tasks.decide.documents import read_documents
-from tasks.decide.manifests import Asked, Wanted, parse
+from tasks.decide.manifests import Asked, Scope, Wanted, parse
+from tasks.decide.sheltering import sheltered
 from tasks.request import request_work
 
 
 @flow(name="apply")
-def apply(manifests: str, by: str | None = None, fleet: str = FLEET) -> list[Applied]:
+def apply(
+    manifests: str,
+    by: str | None = None,
+    dry_run: bool = False,
+    namespace: str | None = None,
+    cluster: str | None = None,
+    node: str | None = None,
+    default_namespace: str | None = None,
+    fleet: str = FLEET,
+) -> list[Applied]:
     """Apply manifests (`apiVersion: replicante.io/v0`): all of them, or none when anything is wrong with one.
 
     Args:
         manifests: YAML or JSON, one or many documents.
         by: who applies them; None means this flow run.
+        dry_run: only say what would be created and changed.
+        namespace: instead of the namespace that the documents name.
+        cluster: instead of the cluster that they name.
+        node: instead of the node that they name.
+        default_namespace: for documents that name none.
         fleet: name of the Fleet block.
     """
-    wanted = parse(read_documents(manifests), Asked(who=who(by), now=utc_now(), new_id=uuid4))
+    asked = Asked(who=who(by), now=utc_now(), new_id=uuid4)
+    scope = Scope(namespace=namespace, cluster=cluster, node=node, fill_namespace=default_namespace)
+    documents, secrets = sheltered(read_documents(manifests), scope)
+    wanted = parse(documents, asked, scope=scope)
+    if secrets:
+        get_run_logger().warning(
+            "%d secrets are given in the manifests: they are kept as Prefect Secret blocks, but the parameters of this run "
+            "show them. Give {secret: NAME} or {file: PATH}, and change what was shown.",
+            len(secrets),
+        )
 
     async def sentence(connections: Connections) -> list[Applied]:
         store = await connections.store()
-        applied = await apply_wanted(store, wanted, who(by), utc_now())
-        for kind, subject in _due_now(wanted):
-            await request_work(store, await connections.work_queue(), kind, subject, Priority.PERSON, utc_now())
-        return list(applied)
+        made = await plan(store, wanted, asked.who)
+        if dry_run:
+            return list(made.applied)
+        if secrets:
+            await keep_secrets(await connections.secrets(), secrets)
+        return await _applied(store, await connections.work_queue(), wanted, asked.who, utc_now, Steps(watched=True))
 
     return run(sentence, fleet)
 
 
-def _due_now(wanted: tuple[Wanted, ...]) -> list[tuple[WorkKind, str]]:
+async def submit(
+    store: Store,
+    queue: WorkQueue,
+    manifests: str,
+    by: str,
+    now: datetime,
+    scope: Scope = Scope(),  # noqa: B008 - frozen
+) -> Submission:
+    """Hand manifests in to be applied by a worker: the way that needs no Prefect.
+
+    Returns:
+        The submission; `store.get(Submission, submission_id)` tells what came of it.
+
+    Raises:
+        InvalidInputError: they cannot be applied, or hold secrets in clear, which are not stored.
+    """
+    documents, secrets = sheltered(read_documents(manifests), scope)
+    parse(documents, Asked(who=by, now=now, new_id=uuid4), scope=scope)
+    if secrets:
+        message = "there are secrets in the manifests, and the queue keeps none: give {secret: NAME} or {file: PATH}"
+        raise InvalidInputError(message)
+    handed_in = Submission(
+        submission_id=str(uuid4()),
+        manifests=manifests,
+        namespace=scope.namespace,
+        cluster=scope.cluster,
+        node=scope.node,
+        default_namespace=scope.fill_namespace,
+        by=by,
+        at=now,
+        version=1,
+    )
+    await store.commit(Change(swaps=(handed_in,)), now=now)
+    await request_work.fn(store, queue, WorkKind.APPLY, handed_in.key, Priority.PERSON, now)
+    return handed_in
+
+
+async def apply_submission(store: Store, queue: WorkQueue, key: str, clock: Callable[[], datetime]) -> Submission:
+    """Apply what was handed in, once, and keep what came of it. Done again after a crash it comes to the same: the ids of
+    its actions follow from its own.
+
+    Raises:
+        NotFoundError: there is no such submission.
+        DependencyUnavailableError: the store is gone; nothing, or all of it, was applied.
+    """
+    handed_in = await store.get(Submission, key)
+    if handed_in is None:
+        message = f"there is no submission {key}"
+        raise NotFoundError(message)
+    if handed_in.ended_at is not None:
+        return handed_in
+    numbers = iter(range(1_000_000))
+    asked = Asked(
+        who=handed_in.by, now=handed_in.at, new_id=lambda: uuid5(UUID(handed_in.submission_id), str(next(numbers)))
+    )
+    try:
+        scope = Scope(handed_in.namespace, handed_in.cluster, handed_in.node, handed_in.default_namespace)
+        wanted = parse(read_documents(handed_in.manifests), asked, scope=scope)
+        applied = await _applied(store, queue, wanted, handed_in.by, clock, Steps())
+    except InvalidInputError as error:
+        ended = handed_in.evolve(ended_at=clock(), error=str(error), version=handed_in.version + 1)
+    else:
+        ended = handed_in.evolve(ended_at=clock(), applied=tuple(applied), version=handed_in.version + 1)
+    await store.commit(Change(swaps=(ended,)), now=clock())
+    return ended
+
+
+async def _applied(
+    store: Store, queue: WorkQueue, wanted: tuple[Wanted, ...], by: str, clock: Callable[[], datetime], steps: Steps
+) -> list[Applied]:
+    applied = await steps("apply", apply_wanted, store, wanted, by, clock())
+    changed = [record for record, one in zip(wanted, applied, strict=True) if one.effect is not Effect.UNCHANGED]
+    for kind, subject in _due_now(changed):
+        await steps("request", request_work, store, queue, kind, subject, Priority.PERSON, clock())
+    return list(applied)
+
+
+def _due_now(changed: Sequence[Wanted]) -> list[tuple[WorkKind, str]]:
     """Work that a person who applies these waits for."""
-    sources = [(WorkKind.DISCOVER, record.key) for record in wanted if isinstance(record, Source) and record.enabled]
-    clusters = {record.cluster.key for record in wanted if isinstance(record, Action)}
+    sources = [(WorkKind.DISCOVER, record.key) for record in changed if isinstance(record, Source) and record.enabled]
+    clusters = {record.cluster.key for record in changed if isinstance(record, Action)}
     return [*sources, *((WorkKind.ORCHESTRATE, key) for key in sorted(clusters))]

@@ -25,11 +25,12 @@ from blocks.models.request import Ended, Pointer, Request, WorkKind
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import RetryPolicy, Store
 from blocks.work_queue.protocol import WorkQueue, WorkReceiver
+from flows.apply import apply_submission
 from flows.cycle import Mode, cycle
 from flows.degraded import Degraded, DegradedMode
 from flows.discover import discover_source
-from flows.pause import pause
 from flows.steps import Steps, Turn
+from flows.waits import pause
 from tasks.duties import told_dead
 
 RECEIVE_S = 1.0
@@ -173,7 +174,7 @@ class Consumer:
             await asyncio.sleep(AGAIN_S)
 
     async def _part(self, kind: WorkKind, items: list[Request]) -> list[Ended]:
-        verb = orchestrate_batch if kind is WorkKind.ORCHESTRATE else discover_batch
+        verb = VERBS[kind]
         subjects = [item.subject for item in items]
         try:
             return await verb(self, subjects)
@@ -186,6 +187,9 @@ class Consumer:
     async def _finish(self, ended: Sequence[Ended]) -> None:
         policy = RetryPolicy(attempts_max=self.settings.attempts_max)
         await self.store.finish_work(ended, self.coordinator.worker, self.clock(), policy, told=told_dead)
+        once = [one.key for one in ended if one.error is None and one.key.startswith(f"{WorkKind.APPLY}:")]
+        if once:
+            await self.store.drop_work(once)
 
 
 def _run_name() -> str:
@@ -232,3 +236,24 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[En
         return Ended(key=key)
 
     return list(await asyncio.gather(*(one(subject) for subject in subjects)))
+
+
+@task(name="apply", task_run_name=_run_name, cache_policy=NO_CACHE)
+async def apply_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
+    """Apply what was handed in, one after the other; what is wrong with one is kept with it."""
+    ended = []
+    for subject in subjects:
+        key = f"{WorkKind.APPLY}:{subject}"
+        try:
+            await apply_submission(consumer.store, consumer.queue, subject, consumer.clock)
+        except NotFoundError as error:
+            _logger.info("%s: %s", subject, error)
+        except ReplicoreError as error:
+            ended.append(Ended(key=key, error=str(error), transient=isinstance(error, TransientError)))
+            continue
+        ended.append(Ended(key=key))
+    return ended
+
+
+VERBS = {WorkKind.ORCHESTRATE: orchestrate_batch, WorkKind.DISCOVER: discover_batch, WorkKind.APPLY: apply_batch}
+"""By kind of work, what runs it."""

@@ -13,14 +13,16 @@ from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, TransientError
 from blocks.event_bus.protocol import EventBus
 from blocks.runs.protocol import Runs
+from blocks.secrets.protocol import Secrets
+from blocks.sources.protocol import Sources
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.degraded import Degraded, DegradedMode
-from flows.pause import pause
 from flows.relay import DUTY as RELAY
 from flows.steps import Steps
 from flows.sweep import sweep_once
-from tasks.duties import Relay, enqueue_due, relay_events
+from flows.waits import pause
+from tasks.duties import Files, Relay, ask_changed_files, enqueue_due, relay_events
 
 ENQUEUE_EVERY_S = 0.5
 RELAY_EVERY_S = 0.5
@@ -117,13 +119,15 @@ def duties(
     queue: WorkQueue,
     bus: EventBus,
     runs: Runs,
+    secrets: Secrets,
     clock: Callable[[], datetime],
     nudge: asyncio.Event,
     degraded: Degraded,
+    sources: Sources,
 ) -> tuple[Duty, ...]:
     """The three duties."""
     thorough_at = clock()
-    aside = Relay()
+    aside, files = Relay(), Files()
 
     async def enqueue() -> bool:
         if (await enqueue_due.fn(store, queue, clock())).sent:
@@ -141,11 +145,12 @@ def duties(
         thorough = clock() >= thorough_at
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_AGAIN_S)
-        await sweep_once(coordinator, store, runs, clock, Steps(), thorough=thorough)
+        swept = await sweep_once(coordinator, store, runs, secrets, clock, Steps(), thorough=thorough)
+        await ask_changed_files.fn(store, queue, sources, files, clock())
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_EVERY_S)
             await degraded.leave(DegradedMode.NO_PREFECT)
-        return False
+        return swept.removing
 
     return (
         Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue, proves=(DegradedMode.NO_STORE,)),

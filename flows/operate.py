@@ -39,6 +39,7 @@ def operate(shift_s: float | None = None, patience_s: float = 0.0, fleet: str = 
             agents=await connections.agents(),
             sources=await connections.sources(),
             runs=await connections.runs(),
+            secrets=await connections.secrets(),
             settings=settings,
             clock=utc_now,
             stop=stop,

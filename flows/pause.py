@@ -1,13 +1,62 @@
-"""Wait a while, or until the shift is over, whichever comes first."""
+"""Leave a cluster or a source alone for a while: work on it by hand, without the timetable in between."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+from datetime import datetime
+
+from prefect import flow
+
+from blocks.errors import InvalidInputError
+from blocks.fleet import Connections
+from blocks.models.request import Request
+from blocks.store.protocol import Store
+from flows.entry import FLEET, run, utc_now, who
+from flows.steps import Steps
+from tasks.decide.pausing import Pausable, pause_end
+from tasks.pausing import pause_turns
 
 
-async def pause(over: asyncio.Event, seconds: float) -> None:
-    """Return after so many seconds, or as soon as `over` is set."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await over.wait()
+@flow(name="pause", flow_run_name="pause {kind} {name}")
+def pause(
+    kind: Pausable,
+    name: str,
+    reason: str,
+    for_s: float | None = None,
+    until: datetime | None = None,
+    by: str | None = None,
+    fleet: str = FLEET,
+) -> Request:
+    """Have the timetable (and the watch) leave a cluster or source alone. Who asks for it by name is served all the same.
+
+    Args:
+        kind: what it is.
+        name: `namespace/name`.
+        reason: why; shown beside the pause.
+        for_s: for how many seconds; or give until.
+        until: until when, at most 366 days ahead; or give for_s.
+        by: who pauses it; None means this flow run.
+        fleet: name of the Fleet block.
+    """
+
+    async def sentence(connections: Connections) -> Request:
+        now = utc_now()
+        end = pause_end(until, for_s, now=now)
+        return await pause_until(await connections.store(), kind, name, end, who(by), reason, now, Steps(watched=True))
+
+    return run(sentence, fleet)
+
+
+async def pause_until(
+    store: Store, kind: Pausable, name: str, end: datetime, by: str, reason: str, now: datetime, steps: Steps
+) -> Request:
+    """Pause a cluster or source until then.
+
+    Raises:
+        InvalidInputError: there is no reason, or `name` is not the name of one.
+        NotFoundError: there is none of that name.
+        DependencyUnavailableError: the store is gone.
+    """
+    if not reason.strip():
+        message = f"say why {kind} {name} is paused: others will want to know"
+        raise InvalidInputError(message)
+    return await steps("pause", pause_turns, store, kind, name, end, by, reason, now)

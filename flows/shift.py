@@ -17,13 +17,14 @@ from blocks.event_bus.protocol import EventBus
 from blocks.fleet import Workers
 from blocks.models.base import Fact
 from blocks.runs.protocol import Runs
+from blocks.secrets.protocol import Secrets
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.consume import Consumer
 from flows.degraded import Degraded
 from flows.duties import Duty, duties
-from flows.pause import pause
+from flows.waits import pause
 from flows.watch import Watch
 
 STANDBY = "standby"
@@ -60,6 +61,7 @@ class Shift:
     agents: Agents
     sources: Sources
     runs: Runs
+    secrets: Secrets
     settings: Workers
     clock: Callable[[], datetime]
     stop: asyncio.Event
@@ -163,7 +165,16 @@ class Shift:
 
     def _duties(self, consumer: Consumer, degraded: Degraded) -> tuple[Duty, ...]:
         return duties(
-            self.coordinator, self.store, self.queue, self.bus, self.runs, self.clock, consumer.nudge, degraded
+            self.coordinator,
+            self.store,
+            self.queue,
+            self.bus,
+            self.runs,
+            self.secrets,
+            self.clock,
+            consumer.nudge,
+            degraded,
+            self.sources,
         )
 
     async def _release(self, worker: str) -> None:

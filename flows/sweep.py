@@ -10,7 +10,9 @@ from prefect import flow
 from blocks.coordinator.protocol import Coordinator
 from blocks.fleet import Connections
 from blocks.runs.protocol import Runs
+from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
+from flows.emptying import empty_namespaces
 from flows.entry import FLEET, run, utc_now
 from flows.steps import Steps
 from tasks.duties import Swept, mend_timetable, requeue_orphans
@@ -21,7 +23,8 @@ OPERATE = "operate"
 
 @flow(name="sweep")
 def sweep(fleet: str = FLEET) -> Swept:
-    """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone.
+    """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone, and remove
+    what is in namespaces that are being deleted.
 
     Args:
         fleet: name of the Fleet block.
@@ -32,6 +35,7 @@ def sweep(fleet: str = FLEET) -> Swept:
             await connections.coordinator(),
             await connections.store(),
             await connections.runs(),
+            await connections.secrets(),
             utc_now,
             Steps(watched=True),
         )
@@ -43,6 +47,7 @@ async def sweep_once(
     coordinator: Coordinator,
     store: Store,
     runs: Runs,
+    secrets: Secrets,
     clock: Callable[[], datetime],
     steps: Steps,
     *,
@@ -54,13 +59,16 @@ async def sweep_once(
         coordinator: who is alive.
         store: whose work must be saved.
         runs: Prefect's flow runs.
+        secrets: where secrets are kept.
         clock: the present.
         steps: how to run the verbs.
-        thorough: also mend the timetable and ask Prefect for zombies.
+        thorough: also mend the timetable, ask Prefect for zombies, and look into namespaces that are gone.
     """
     requeued = await steps("requeue", requeue_orphans, coordinator, store, clock())
-    if not thorough:
-        return Swept(requeued=requeued)
-    changes = await steps("mend", mend_timetable, store, clock())
-    crashed = await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock())
-    return Swept(requeued=requeued, crashed=crashed, timetable_changes=changes)
+    swept = Swept(requeued=requeued)
+    if thorough:
+        changes = await steps("mend", mend_timetable, store, clock())
+        crashed = await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock())
+        swept = Swept(requeued=requeued, crashed=crashed, timetable_changes=changes)
+    emptied = await empty_namespaces(coordinator, store, secrets, clock, steps, thorough=thorough)
+    return swept.evolve(removed=emptied.removed, removing=emptied.more)

@@ -23,7 +23,7 @@ from blocks.models.node import Protocol
 from blocks.models.request import Priority, WorkKind
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
-from flows.pause import pause
+from flows.waits import pause
 from tasks.decide.share import owner, spread
 from tasks.decide.watch import Part, Watched, answered, missed
 from tasks.request import request_work
@@ -125,7 +125,7 @@ class Watch:
         while not over.is_set():
             try:
                 if time.monotonic() >= self._targets_at:
-                    everything = await load_targets.fn(self.store)
+                    everything = await load_targets.fn(self.store, self.clock())
                     self._targets_at = time.monotonic() + TARGETS_EVERY_S
                 if self.coordinator.connected:
                     workers = {holder.owner for holder in await self.coordinator.holders(ClaimKind.WORKER)}

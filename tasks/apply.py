@@ -2,147 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
+from typing import TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import SecretStr
 
-from blocks.errors import ConflictError, Fault, InvalidInputError
+from blocks.errors import ConflictError
 from blocks.models.action import Action
-from blocks.models.base import Fact, Json
 from blocks.models.cluster import ClusterSpec, Discovery
-from blocks.models.event import EventDraft, EventType
-from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
-from blocks.models.record import Change
+from blocks.models.record import Record
 from blocks.models.source import Source
+from blocks.models.submission import Applied
+from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
-from tasks.decide.diff import plain
 from tasks.decide.manifests import Wanted
-from tasks.decide.sync import tell
+from tasks.decide.plan import Plan, Stored, planned
 from tasks.decide.timetable import timetable
 
+R = TypeVar("R", bound=Record)
 
-class Effect(StrEnum):
-    """What applying an object did."""
-
-    CREATED = "created"
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
+TRIES_MAX = 3
+CLUSTERS_MAX = 100_000
 
 
-class Applied(Fact):
-    """One object of a set that was applied."""
+@task(name="plan", cache_policy=NO_CACHE)
+async def plan(store: Store, wanted: Sequence[Wanted], who: str) -> Plan:
+    """Compare a set of objects with what is stored; nothing is written.
 
-    kind: str
-    name: str
-    effect: Effect
-    action_id: str | None = None
+    Raises:
+        InvalidInputError: with one fault for each object that cannot be applied.
+    """
+    return planned(wanted, await _stored(store, wanted), who)
 
 
 @task(name="apply", cache_policy=NO_CACHE)
 async def apply_wanted(store: Store, wanted: Sequence[Wanted], who: str, now: datetime) -> tuple[Applied, ...]:
-    """Compare each object with what is stored, and save all that differ in one transaction with their events.
+    """Save all objects that differ from what is stored, in one transaction with their events.
 
     Raises:
         InvalidInputError: something that an object refers to does not exist; each fault is named, nothing was changed.
-        ConflictError: somebody changed one of them at the same moment; nothing was changed.
+        ConflictError: others kept changing one of them at the same moment; nothing was changed.
     """
-    await _check(store, wanted)
-    change, applied = Change(), []
-    for record in wanted:
-        before = await store.get(type(record), record.key)
-        effect, part = _part(before, record, who)
-        change += part
-        applied.append(_applied(record, effect))
-    if not change.empty:
-        await store.commit(change, now=now)
+    made = await _saved(store, wanted, who, now, TRIES_MAX)
     await _schedule(store, wanted, now)
-    return tuple(applied)
+    return made.applied
 
 
-def _part(before: Wanted | None, wanted: Wanted, who: str) -> tuple[Effect, Change]:
-    if isinstance(wanted, Action):
-        if before is not None:
-            msg = f"there is an action {wanted.action_id} already; an action is never changed by applying it again"
-            raise ConflictError(msg)
-        return Effect.CREATED, Change(swaps=(wanted,), drafts=tuple(tell(None, wanted)))
-    version = before.version if before is not None else 0
-    after = wanted.evolve(version=version + 1)
-    if before is not None and before == wanted.evolve(version=version):
-        return Effect.UNCHANGED, Change()
-    effect = Effect.CREATED if before is None else Effect.CHANGED
-    return effect, Change(swaps=(after,), drafts=(_told(before, after, who),))
+@task(name="keep secrets", cache_policy=NO_CACHE)
+async def keep_secrets(secrets: Secrets, values: Mapping[str, SecretStr]) -> None:
+    """Keep what manifests gave in clear where secrets are kept, under the names that the manifests now have instead."""
+    if values:
+        await secrets.keep(values)
 
 
-def _told(before: Wanted | None, after: Namespace | Source | ClusterSpec, who: str) -> EventDraft:
-    match after:
-        case Namespace():
-            type_, stream = EventType.NAMESPACE_APPLIED, after.name
-        case Source():
-            type_, stream = EventType.SOURCE_APPLIED, after.namespace
-        case _:
-            type_, stream = EventType.CLUSTER_SPEC_APPLIED, after.key
-    data: dict[str, Json] = {
-        "who": who,
-        "before": _shown(before) if before is not None else None,
-        "after": _shown(after),
+async def _saved(store: Store, wanted: Sequence[Wanted], who: str, now: datetime, tries: int) -> Plan:
+    made = planned(wanted, await _stored(store, wanted), who)
+    try:
+        if not made.change.empty:
+            await store.commit(made.change, now=now)
+    except ConflictError:
+        if tries <= 1:
+            raise
+        return await _saved(store, wanted, who, now, tries - 1)
+    return made
+
+
+async def _stored(store: Store, wanted: Sequence[Wanted]) -> Stored:
+    """What is stored of the objects and of what they refer to."""
+    sources = {record.key for record in wanted if isinstance(record, Source)}
+    sources |= {
+        f"{record.platform.ns_id or record.namespace}/{record.platform.name}"
+        for record in wanted
+        if isinstance(record, ClusterSpec) and record.platform is not None
     }
-    return EventDraft(type=type_, stream=stream, subject=after.key, data=data)
+    actions = [record for record in wanted if isinstance(record, Action)]
+    specs = {record.key for record in wanted if isinstance(record, ClusterSpec)}
+    clusters = {action.cluster.key for action in actions}
+    return Stored(
+        namespaces={namespace.name: namespace for namespace in await store.find(Namespace)},
+        sources=await _by_key(store, Source, sources),
+        specs=await _by_key(store, ClusterSpec, specs | clusters),
+        actions=await _by_key(store, Action, {action.action_id for action in actions}),
+        discoveries=await _by_key(store, Discovery, clusters),
+    )
 
 
-def _shown(record: Wanted) -> Json:
-    """A record as an event may tell of it: of a source's body only the names, of its URL nothing that may be a secret."""
-    shown = plain(record)
-    if isinstance(record, Source) and isinstance(shown, dict):
-        url = record.http.url
-        http = {**record.http.model_dump(mode="json", exclude={"url", "body"}), "body": sorted(record.http.body)}
-        port = f":{url.port}" if url.port is not None else ""
-        shown["http"] = {**http, "url": f"{url.scheme}://{url.host}{port}{url.path or ''}"}
-    return shown
-
-
-def _applied(record: Wanted, effect: Effect) -> Applied:
-    match record:
-        case Action():
-            name = f"{record.cluster}/{record.node_id}" if record.node_id else str(record.cluster)
-            return Applied(kind="NodeAction", name=f"{name} {record.kind}", effect=effect, action_id=record.action_id)
-        case ClusterSpec():
-            return Applied(kind="ClusterSpec", name=str(record.ref), effect=effect)
-        case Source():
-            return Applied(kind="DiscoverySettings", name=record.key, effect=effect)
-        case Namespace():
-            return Applied(kind="Namespace", name=record.name, effect=effect)
-
-
-async def _check(store: Store, wanted: Sequence[Wanted]) -> None:
-    namespaces = {record.name for record in wanted if isinstance(record, Namespace)}
-    namespaces |= {record.name for record in await store.find(Namespace)}
-    faults = [
-        Fault(f"document {number}: metadata.namespace", f"namespace {record.namespace!r} does not exist")
-        for number, record in enumerate(wanted, start=1)
-        if not isinstance(record, Namespace) and record.namespace not in namespaces
-    ]
-    for number, record in enumerate(wanted, start=1):
-        if isinstance(record, Action) and record.namespace in namespaces:
-            faults.extend(await _unknown_target(store, record, number))
-    if faults:
-        message = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the manifests; nothing was applied"
-        raise InvalidInputError(message, tuple(faults))
-
-
-async def _unknown_target(store: Store, action: Action, number: int) -> list[Fault]:
-    ref = ClusterRef(namespace=action.namespace, cluster_id=action.cluster_id)
-    discovery = await store.get(Discovery, ref.key)
-    if discovery is None:
-        where = f"document {number}: metadata.cluster"
-        return [Fault(where, f"there is no cluster {ref}; `replictl clusters` lists those that are known")]
-    if action.node_id not in {node.node_id for node in discovery.nodes}:
-        where = f"document {number}: metadata.node"
-        return [Fault(where, f"cluster {ref} has no node {action.node_id!r}; `replictl nodes {ref}` lists them")]
-    return []
+async def _by_key(store: Store, type_: type[R], keys: set[str]) -> dict[str, R]:
+    found = {key: await store.get(type_, key) for key in sorted(keys)}
+    return {key: record for key, record in found.items() if record is not None}
 
 
 async def _schedule(store: Store, wanted: Sequence[Wanted], now: datetime) -> None:
@@ -152,8 +103,8 @@ async def _schedule(store: Store, wanted: Sequence[Wanted], now: datetime) -> No
     sources = [record for record in wanted if isinstance(record, Source)]
     specs = [record for record in wanted if isinstance(record, ClusterSpec)]
     for name in touched:
-        sources += await store.find(Source, Where(namespace=name))
-        specs += await store.find(ClusterSpec, Where(namespace=name), limit=100_000)
+        sources += await store.find(Source, Where(namespace=name), limit=CLUSTERS_MAX)
+        specs += await store.find(ClusterSpec, Where(namespace=name), limit=CLUSTERS_MAX)
     items = timetable(namespaces, sources, specs)
     if items:
         await store.ensure_work(items, now)

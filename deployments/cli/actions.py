@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,15 +11,16 @@ import typer
 from rich.text import Text
 
 from blocks.errors import NotFoundError, ReplicoreError
-from blocks.models.action import Action, ActionState
-from blocks.models.ids import ClusterRef
+from blocks.models.action import Action, ActionState, Requester
 from blocks.store.protocol import Store, Where
-from deployments.cli.options import ActionIds, Comment, OneCluster, Watch
+from deployments.cli.options import ActionIds, Comment, Conditions, OneCluster, Selectors, Watch
 from deployments.cli.output import Answer, Block, Column, Format, Grid, Row, clean, dump, listing, say, show
 from deployments.cli.resolve import known_cluster
+from deployments.cli.select import SIFTED_MAX, Filter, Note, Notes, Tags, cut, place
 from deployments.cli.session import Cli
 from deployments.cli.words import age, coloured, seconds_since
 from deployments.cli.world import Parts
+from tasks.decide.conditions import Fields
 
 UNFINISHED = tuple(state for state in ActionState if not state.final)
 
@@ -38,25 +39,65 @@ COLUMNS = (
     Column("APPROVED BY", lambda row: row["approved_by"]),
     Column("ERROR", lambda row: row["error"]),
 )
+FIELDS: Fields = {
+    "action_id": str,
+    "namespace": str,
+    "cluster": str,
+    "node": str,
+    "labels": dict,
+    "kind": str,
+    "state": ActionState,
+    "created_at": datetime,
+    "age_s": float,
+    "created_by": str,
+    "approved_by": str,
+    "requester": Requester,
+    "attempts": int,
+    "scheduled_at": datetime,
+    "finished_at": datetime,
+    "error": str,
+}
 ORDERED_COLUMNS = (*COLUMNS[:4], Column("COMMENT", lambda row: row["comment"]))
 
 
 async def action_rows(
-    store: Store, ref: ClusterRef | None, namespace: str | None, now: datetime, *, every: bool = False, limit: int = 100
+    store: Store,
+    where: Where,
+    wanted: Filter,
+    now: datetime,
+    *,
+    labels: bool = True,
+    limit: int = 100,
+    note: Note = say,
 ) -> list[dict[str, Any]]:
-    """One row per action, the newest first; without `every` only unfinished ones."""
-    where = Where(namespace=namespace) if ref is None else Where(namespace=ref.namespace, cluster_id=ref.cluster_id)
-    where = where if every else where.evolve(action_states=UNFINISHED)
-    return [action_row(action, now) for action in await store.find(Action, where, limit=limit)]
+    """One row per wanted action, the newest first.
+
+    Args:
+        store: where they are.
+        where: which are read: with a filter the newest `SIFTED_MAX` of them, else as many as are shown.
+        wanted: which of those are wanted.
+        now: the present moment.
+        labels: whether labels are loaded too: those of the node, or else of the cluster.
+        limit: so many are shown at most.
+        note: told what was cut off.
+    """
+    most = SIFTED_MAX if wanted.narrows else limit
+    read = await store.find(Action, where, limit=most + 1)
+    if wanted.narrows:
+        read = cut(read, most, note, f"only the newest {most} actions were looked through")
+    tags = await Tags.load(store, where.evolve(action_states=None), note) if labels else Tags()
+    rows = [action_row(action, now, tags.of_node(action.cluster.key, action.node_id)) for action in read]
+    return cut(wanted.kept(rows), limit, note, f"these are the newest {limit} of more actions; --limit shows more")
 
 
-def action_row(action: Action, now: datetime) -> dict[str, Any]:
-    """An action in short."""
+def action_row(action: Action, now: datetime, labels: Mapping[str, str]) -> dict[str, Any]:
+    """An action in short, with the labels in effect for what it is for."""
     return {
         "action_id": action.action_id,
         "namespace": action.namespace,
         "cluster": action.cluster_id,
         "node": action.node_id,
+        "labels": labels,
         "kind": action.kind,
         "state": action.state,
         "created_at": action.created_at,
@@ -81,8 +122,9 @@ async def whole_action(store: Store, action_id: UUID, now: datetime) -> dict[str
     if action is None:
         message = f"there is no action {action_id}; `replictl actions --all` lists those that are known"
         raise NotFoundError(message)
+    tags = await Tags.load(store, Where(namespace=action.namespace, cluster_id=action.cluster_id), say)
     return {
-        **action_row(action, now),
+        **action_row(action, now, tags.of_node(action.cluster.key, action.node_id)),
         "not_before": action.not_before,
         "args": action.args,
         "metadata": action.metadata,
@@ -102,7 +144,7 @@ HISTORY_COLUMNS = (
 )
 
 
-def _page(row: Row) -> Sequence[Block]:
+def page(row: Row) -> Sequence[Block]:
     """One action for people: facts, then its history."""
     facts = [(name, value) for name, value in row.items() if name != "history" and value not in (None, "", {})]
     width = max(len(name) for name, _ in facts)
@@ -117,6 +159,8 @@ def _fact(value: Any) -> Text:
 def actions(
     context: typer.Context,
     cluster: OneCluster = None,
+    selector: Selectors = None,
+    where: Conditions = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")] = 100,
     watch: Watch = None,
     *,
@@ -124,12 +168,16 @@ def actions(
 ) -> None:
     """Actions that are not finished, the newest first; with --all every one that is kept."""
     cli = Cli.of(context)
+    wanted, note = Filter.of(selector, where, FIELDS), Notes()
+    labels = wanted.needs_labels or cli.form is not Format.TABLE
+    states = None if every else UNFINISHED
 
     async def read(parts: Parts) -> Answer:
-        store = await parts.store()
+        store, now = await parts.store(), cli.world.clock()
         ref = await known_cluster(store, cluster, cli.namespace) if cluster is not None else None
-        rows = await action_rows(store, ref, cli.namespace, cli.world.clock(), every=every, limit=limit)
-        return listing(rows, COLUMNS, "no actions" if every else "no unfinished actions")
+        among = place(ref, cli.namespace).evolve(action_states=states)
+        rows = await action_rows(store, among, wanted, now, labels=labels, limit=limit, note=note)
+        return listing(rows, COLUMNS, wanted.empty("no actions" if every else "no unfinished actions", "action"))
 
     cli.answer(read, watch)
 
@@ -142,7 +190,7 @@ def action(
 
     async def read(parts: Parts) -> Answer:
         row = await whole_action(await parts.store(), action_id, cli.world.clock())
-        return Answer(row, _page(row))
+        return Answer(row, page(row))
 
     cli.answer(read, watch)
 
@@ -162,6 +210,11 @@ def cancel(context: typer.Context, action_ids: ActionIds, comment: Comment = "")
     _order(Cli.of(context), "cancel", action_ids, comment)
 
 
+def _told(ordered: Action, now: datetime) -> dict[str, Any]:
+    """A row of what a flow gave back; its labels were not asked for."""
+    return {name: value for name, value in action_row(ordered, now, {}).items() if name != "labels"}
+
+
 def _order(cli: Cli, name: str, action_ids: Sequence[UUID], comment: str) -> None:
     """One flow run per action; what goes wrong with one does not stop the others."""
     cli.need_prefect()
@@ -173,7 +226,7 @@ def _order(cli: Cli, name: str, action_ids: Sequence[UUID], comment: str) -> Non
             failures += 1
             say(f"error: {error}")
         else:
-            rows.append({**action_row(ordered, cli.world.clock()), "comment": clean(comment) if comment else None})
+            rows.append({**_told(ordered, cli.world.clock()), "comment": clean(comment) if comment else None})
     if rows or cli.form is not Format.TABLE:
         show(listing(rows, ORDERED_COLUMNS, ""), cli.form)
     if failures:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -12,13 +15,18 @@ from uuid import uuid4
 
 import typer
 import yaml
+from rich.text import Text
 
 from blocks.errors import Fault, InvalidInputError
-from deployments.cli.output import Column, listing, show
+from blocks.models.submission import Applied, Difference, Submission
+from deployments.cli.output import Answer, Column, Grid, clean, show
 from deployments.cli.session import Cli
+from deployments.cli.wait import LOOK_EVERY_S, WITHIN_S, NotInTimeError
 from deployments.cli.words import coloured
+from deployments.cli.world import Parts
 from tasks.decide.documents import read_documents
-from tasks.decide.manifests import Asked, parse
+from tasks.decide.manifests import Asked, Scope, Wanted, parse
+from tasks.decide.sheltering import sheltered
 
 STDIN = "-"
 SUFFIXES = {".yaml", ".yml", ".json"}
@@ -98,7 +106,11 @@ def joined(manifests: Sequence[Manifest]) -> str:
     """All of them as one text: a single one as it was written."""
     if len(manifests) == 1:
         return manifests[0].text
-    documents = [document for manifest in manifests for document in manifest.documents]
+    return dumped([document for manifest in manifests for document in manifest.documents])
+
+
+def dumped(documents: Sequence[object]) -> str:
+    """Documents as one text."""
     return str(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, explicit_start=True))
 
 
@@ -121,28 +133,141 @@ def refused(faults: Sequence[Fault]) -> InvalidInputError:
     return InvalidInputError(f"{count} in the manifests; nothing was applied", tuple(faults))
 
 
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILE|DIR|-]...", help="YAML or JSON, many documents; nothing means stdin."),
+]
+
+
 def apply(
     context: typer.Context,
+    files: Files = None,
     filename: Annotated[
-        list[str],
-        typer.Option("--filename", "-f", metavar="FILE|DIR|-", help="YAML or JSON, many documents; repeatable."),
-    ],
+        list[str] | None, typer.Option("--filename", "-f", metavar="FILE|DIR|-", help="The same; repeatable.")
+    ] = None,
     *,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders with what is below them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be created and changed.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", "-c", help="Instead of the cluster that the documents name.")
+    ] = None,
+    node: Annotated[str | None, typer.Option("--node", help="Instead of the node that the documents name.")] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Have a worker apply them, off the work queue: needs no Prefect server.")
+    ] = False,
 ) -> None:
-    """Apply manifests: all of them, or none when anything is wrong with one."""
+    """Apply manifests: all of them, or none when anything is wrong with one.
+
+    `--namespace` on the command line is meant instead of the namespace that the documents name; REPLICTL_NAMESPACE is for
+    those that name none.
+    """
     cli = Cli.of(context)
-    manifests = gather(filename, recursive=recursive)
+    manifests = gather(_names(files, filename), recursive=recursive)
     documents = [document for manifest in manifests for document in manifest.documents]
+    scope = Scope(
+        namespace=cli.namespace if cli.namespace_given else None,
+        cluster=cluster,
+        node=node,
+        fill_namespace=None if cli.namespace_given else cli.namespace,
+    )
     try:
-        parse(documents, Asked(who=cli.world.user, now=cli.world.clock(), new_id=uuid4))
-        cli.need_prefect()
-        applied = cli.run_flow("apply", manifests=joined(manifests), by=cli.world.user)
+        wanted = parse(documents, Asked(who=cli.world.user, now=cli.world.clock(), new_id=uuid4), scope=scope)
+        if dry_run:
+            applied = cli.run(lambda parts: _planned(cli, parts, wanted))
+        elif queue:
+            applied = cli.run(lambda parts: _queued(cli, parts, joined(manifests), scope))
+        else:
+            applied = _by_flow(cli, manifests, wanted, scope)
     except InvalidInputError as error:
         if not error.faults:
             raise
         raise refused([located(fault, manifests) for fault in error.faults]) from error
+    show(_answer(applied, dry_run=dry_run), cli.form)
+
+
+def _names(files: Sequence[str] | None, filename: Sequence[str] | None) -> list[str]:
+    names = [*(files or ()), *(filename or ())]
+    if not names and sys.stdin.isatty():
+        message = "name the files or folders to apply, or give manifests on stdin"
+        raise typer.BadParameter(message)
+    return names or [STDIN]
+
+
+def _by_flow(cli: Cli, manifests: Sequence[Manifest], wanted: Sequence[Wanted], scope: Scope) -> Sequence[Applied]:
+    """Run the flow. Secrets given in clear are kept first, so that the run's parameters only name them."""
+    from tasks.apply import keep_secrets, plan  # noqa: PLC0415 - imports Prefect
+
+    cli.need_prefect()
+    text = joined(manifests)
+    documents, secrets = sheltered([document for manifest in manifests for document in manifest.documents], scope)
+    if secrets:
+
+        async def keep(parts: Parts) -> None:
+            await plan.fn(await parts.store(), wanted, cli.world.user)
+            await keep_secrets.fn(await parts.secrets(), secrets)
+
+        cli.run(keep)
+        text = dumped(documents)
+    applied: Sequence[Applied] = cli.run_flow(
+        "apply",
+        manifests=text,
+        by=cli.world.user,
+        namespace=scope.namespace,
+        cluster=scope.cluster,
+        node=scope.node,
+        default_namespace=scope.fill_namespace,
+    )
+    return applied
+
+
+async def _planned(cli: Cli, parts: Parts, wanted: Sequence[Wanted]) -> Sequence[Applied]:
+    from tasks.apply import plan  # noqa: PLC0415 - imports Prefect
+
+    made = await plan.fn(await parts.store(), wanted, cli.world.user)
+    return made.applied
+
+
+async def _queued(cli: Cli, parts: Parts, text: str, scope: Scope) -> Sequence[Applied]:
+    """Hand them in, and wait for what comes of it."""
+    from flows.apply import submit  # noqa: PLC0415 - imports Prefect
+
+    store = await parts.store()
+    handed_in = await submit(store, await parts.work_queue(), text, cli.world.user, cli.world.clock(), scope)
+    within_s = cli.timeout_s or WITHIN_S
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while True:
+                ended = await store.get(Submission, handed_in.key)
+                if ended is not None and ended.error is not None:
+                    raise InvalidInputError(ended.error)
+                if ended is not None and ended.applied is not None:
+                    return ended.applied
+                await asyncio.sleep(LOOK_EVERY_S)
+    message = (
+        f"no worker has applied submission {handed_in.key} within {within_s:g} s; it stays on the queue "
+        f"(`replictl work` shows apply:{handed_in.key})"
+    )
+    raise NotInTimeError(message)
+
+
+def _answer(applied: Sequence[Applied], *, dry_run: bool) -> Answer:
     rows: list[dict[str, Any]] = [
-        {"kind": one.kind, "name": one.name, "effect": one.effect, "action_id": one.action_id} for one in applied
+        {
+            "kind": one.kind,
+            "name": one.name,
+            "effect": one.effect,
+            "action_id": one.action_id,
+            "differences": [dict(difference) for difference in one.differences],
+        }
+        for one in applied
     ]
-    show(listing(rows, COLUMNS, "nothing to apply"), cli.form)
+    blocks: list[Grid | Text] = [Grid(COLUMNS, rows, "nothing to apply")]
+    for one in applied:
+        blocks += [Text(f"  {one.kind} {clean(one.name)}  {_difference(each)}") for each in one.differences]
+    if dry_run:
+        blocks.append(Text("dry run: nothing was applied", style="yellow"))
+    return Answer(rows, blocks)
+
+
+def _difference(one: Difference) -> str:
+    return f"{clean(one.path)}: {clean(json.dumps(one.before))} -> {clean(json.dumps(one.after))}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -15,11 +15,14 @@ from rich.text import Text
 from blocks.errors import DependencyUnavailableError
 from blocks.models.event import SOURCE, Event
 from blocks.store.protocol import EventQuery, Store
-from deployments.cli.options import ClusterOption
+from deployments.cli.options import ClusterOption, Conditions, Selectors
 from deployments.cli.output import Answer, Column, Format, Row, clean, console, dump, listing, say
 from deployments.cli.resolve import known_cluster
+from deployments.cli.select import SIFTED_MAX, Filter, Note, Notes, Tags, cut
 from deployments.cli.session import Cli
 from deployments.cli.world import Parts
+from tasks.decide.conditions import Fields
+from tasks.decide.select import written
 
 SHOWN = 100
 SHOWN_BEFORE_FOLLOWING = 10
@@ -50,8 +53,10 @@ def parse_since(text: str, now: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def cloud_event(event: Event) -> dict[str, Any]:
-    """An event as CloudEvents 1.0 in JSON; `sequence` is a text, as the sequence extension has it."""
+def cloud_event(event: Event, labels: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """An event as CloudEvents 1.0 in JSON; `sequence` is a text, as the sequence extension has it, and so are `labels`
+    (`env=prod,zone=a`, left out where there are none), because an extension is never an object.
+    """
     return {
         "specversion": "1.0",
         "id": event.event_id,
@@ -63,6 +68,7 @@ def cloud_event(event: Event) -> dict[str, Any]:
         "sequence": str(event.sequence),
         "sequencetype": "Integer",
         "stream": event.stream,
+        **({"labels": written(labels)} if labels else {}),
         "data": event.data,
     }
 
@@ -99,30 +105,93 @@ COLUMNS = (
     Column("ABOUT", lambda row: row.get("subject", row["stream"])),
     Column("WHAT", lambda row: gist(row["data"])),
 )
+FIELDS: Fields = {
+    "specversion": str,
+    "id": str,
+    "source": str,
+    "type": str,
+    "subject": str,
+    "time": datetime,
+    "datacontenttype": str,
+    "sequence": str,
+    "sequencetype": str,
+    "stream": str,
+    "labels": dict,
+    "data": dict,
+}
+
+
+class Picked:
+    """Which events are wanted, and the labels of what they are about."""
+
+    def __init__(self, wanted: Filter, tags: Tags | None = None) -> None:
+        """Take the filter, and the labels as far as they are wanted."""
+        self.wanted = wanted
+        self._tags = tags
+
+    @classmethod
+    async def load(cls, store: Store, wanted: Filter, note: Note, *, labels: bool) -> Picked:
+        """With the labels of everything, where they are wanted."""
+        return cls(wanted, await Tags.load(store, None, note, sources=True) if labels or wanted.needs_labels else None)
+
+    def labels(self, event: Event) -> dict[str, str]:
+        """Of what an event is about."""
+        return {} if self._tags is None else self._tags.of_event(event)
+
+    def keeps(self, event: Event) -> bool:
+        """Whether an event is wanted."""
+        return not self.wanted.narrows or self.wanted.keeps({**cloud_event(event), "labels": self.labels(event)})
+
+    async def learn(self, store: Store, event: Event) -> None:
+        """Take note of labels that an event may have changed; those that cannot be read now stay as they were."""
+        if self._tags is not None:
+            with suppress(DependencyUnavailableError):
+                await self._tags.learn(store, event)
+
+
+async def history(store: Store, query: EventQuery, picked: Picked, note: Note) -> list[Event]:
+    """The newest wanted events, at most as many as asked for; with a filter the newest `SIFTED_MAX` are looked through."""
+    limit, narrows = query.newest, picked.wanted.narrows
+    most = SIFTED_MAX if narrows else limit
+    newest_first = list(reversed(await store.events(query.evolve(newest=most + 1))))
+    if narrows:
+        newest_first = cut(newest_first, most, note, f"only the newest {most} events were looked through")
+    wanted = [event for event in newest_first if picked.keeps(event)]
+    more = f"these are the newest {limit} of more events; --limit shows more"
+    return list(reversed(cut(wanted, limit, note, more)))
 
 
 async def following(
-    parts: Parts, stream: str | None, types: tuple[str, ...] | None, since: datetime | None, limit: int, now: datetime
+    parts: Parts,
+    stream: str | None,
+    types: tuple[str, ...] | None,
+    since: datetime | None,
+    limit: int,
+    now: datetime,
+    picked: Picked,
 ) -> AsyncGenerator[Event, None]:
-    """The last events, then those that come, each once, until closed."""
+    """The last wanted events, then those that come, each once, until closed."""
     store = await parts.store()
     recent = await store.events(EventQuery(stream=stream, since=now - OVERLAP, newest=REMEMBERED_MAX))
-    shown = await store.events(EventQuery(stream=stream, since=since, types=types, newest=limit))
+    query = EventQuery(stream=stream, since=since, types=types, newest=limit)
+    shown = await history(store, query, picked, _unsaid if since is None else say)
     known = dict.fromkeys(event.event_id for event in (*recent, *shown))
     for event in shown:
         yield event
     async with aclosing(_coming(parts, store, stream, now - OVERLAP)) as coming:
         async for event in coming:
-            if (
-                event.event_id in known
-                or stream not in {None, event.stream}
-                or not (types is None or event.type in types)
-            ):
+            if event.event_id in known:
                 continue
-            known[event.event_id] = None
-            if len(known) > REMEMBERED_MAX:
-                del known[next(iter(known))]
-            yield event
+            await picked.learn(store, event)
+            if stream in {None, event.stream} and (types is None or event.type in types) and picked.keeps(event):
+                known[event.event_id] = None
+                if len(known) > REMEMBERED_MAX:
+                    del known[next(iter(known))]
+                yield event
+
+
+def _unsaid(_: str) -> None:
+    """Who follows asks for what comes: that there was more before is no news."""
 
 
 async def _coming(parts: Parts, store: Store, stream: str | None, since: datetime) -> AsyncGenerator[Event, None]:
@@ -153,8 +222,8 @@ async def _polled(store: Store, stream: str | None, since: datetime) -> AsyncIte
         await asyncio.sleep(POLL_S)
 
 
-def _print(event: Event, form: Format) -> None:
-    row = cloud_event(event)
+def _print(event: Event, form: Format, labels: Mapping[str, str]) -> None:
+    row = cloud_event(event, labels)
     if form is Format.JSON:
         print(dump(row, form, compact=True), flush=True)  # noqa: T201 - one line as soon as it comes
     elif form is Format.YAML:
@@ -180,6 +249,8 @@ def _style(type_: str) -> str:
 def events(
     context: typer.Context,
     cluster: ClusterOption = None,
+    selector: Selectors = None,
+    where: Conditions = None,
     since: Annotated[str | None, typer.Option(metavar="AGO|TIME", help="Not before: 10m, 2h, 1d, or RFC 3339.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="At most so many, the newest (100; 10 before following).")
@@ -192,6 +263,8 @@ def events(
 ) -> None:
     """What happened, oldest first. As JSON: CloudEvents; with --follow one a line."""
     cli = Cli.of(context)
+    sift, note = Filter.of(selector, where, FIELDS), Notes()
+    labels = cli.form is not Format.TABLE
     now = cli.world.clock()
     moment = parse_since(since, now) if since is not None else None
     wanted = tuple(_full_type(type_) for type_ in types) if types else None
@@ -202,22 +275,22 @@ def events(
 
     async def read(parts: Parts) -> Answer:
         store, stream = await parts.store(), await stream_of(parts)
-        found = await store.events(EventQuery(stream=stream, since=moment, types=wanted, newest=most))
-        return listing(_rows(found), COLUMNS, "no events")
+        picked = await Picked.load(store, sift, note, labels=labels)
+        query = EventQuery(stream=stream, since=moment, types=wanted, newest=most)
+        found = await history(store, query, picked, note)
+        rows = [cloud_event(event, picked.labels(event)) for event in found]
+        return listing(rows, COLUMNS, sift.empty("no events", "event"))
 
     async def watch(parts: Parts) -> None:
-        async with aclosing(following(parts, await stream_of(parts), wanted, moment, most, now)) as coming:
+        picked = await Picked.load(await parts.store(), sift, note, labels=labels)
+        async with aclosing(following(parts, await stream_of(parts), wanted, moment, most, now, picked)) as coming:
             async for event in coming:
-                _print(event, cli.form)
+                _print(event, cli.form, picked.labels(event))
 
     if follow:
         cli.run(watch)
     else:
         cli.answer(read)
-
-
-def _rows(found: Sequence[Event]) -> list[dict[str, Any]]:
-    return [cloud_event(event) for event in found]
 
 
 def _full_type(text: str) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from blocks.coordinator.protocol import ClaimKind, Coordinator
-from blocks.errors import NotFoundError
+from blocks.errors import DependencyUnavailableError, NotFoundError
 from blocks.models.request import Request, WorkState
 from blocks.store.protocol import Store
-from deployments.cli.options import Watch
-from deployments.cli.output import Answer, Column, listing
+from deployments.cli.options import Conditions, Selectors, Watch
+from deployments.cli.output import Answer, Column, Format, listing, say
+from deployments.cli.select import READ_MAX, Filter, Note, Notes, Tags, cut
 from deployments.cli.session import Cli
+from deployments.cli.turns import TURN_FIELDS, turn_fields
 from deployments.cli.words import age, coloured, plural, seconds_since
 from deployments.cli.world import Parts
+from tasks.decide.conditions import Fields
 
 LOCK_COLUMNS = (
     Column("KIND", lambda row: row["kind"]),
@@ -41,15 +44,50 @@ WORK_COLUMNS = (
     Column("ERROR", lambda row: row["error"]),
 )
 
+LOCK_FIELDS: Fields = {
+    "kind": str,
+    "name": str,
+    "labels": dict,
+    "owner": str,
+    "purpose": str,
+    "flow_run": str,
+    "host": str,
+    "pid": int,
+    "since": datetime,
+    "age_s": float,
+    "token": int,
+}
+WORK_FIELDS: Fields = {
+    "key": str,
+    "kind": str,
+    "subject": str,
+    "labels": dict,
+    "state": WorkState,
+    "priority": str,
+    "active": bool,
+    "interval_s": float,
+    **{name: type_ for name, type_ in TURN_FIELDS.items() if name != "work_state"},
+    "wanted_at": datetime,
+    "not_before": datetime,
+    "claimed_at": datetime,
+    "owner": str,
+    "attempts": int,
+    "error": str,
+    "finished_at": datetime,
+}
+
 work_app = typer.Typer(invoke_without_command=True)
 
 
-async def lock_rows(coordinator: Coordinator, kinds: Sequence[ClaimKind], now: datetime) -> list[dict[str, Any]]:
-    """One row per claim of these kinds."""
+async def lock_rows(
+    coordinator: Coordinator, kinds: Sequence[ClaimKind], tags: Tags, now: datetime
+) -> list[dict[str, Any]]:
+    """One row per claim of these kinds, with the labels of the cluster or source that is locked."""
     return [
         {
             "kind": kind.name.lower(),
             "name": holder.name,
+            "labels": tags.of_lock(holder.name) if kind is ClaimKind.LOCK else {},
             "owner": holder.owner,
             "purpose": holder.purpose,
             "flow_run": holder.flow_run,
@@ -65,33 +103,45 @@ async def lock_rows(coordinator: Coordinator, kinds: Sequence[ClaimKind], now: d
 
 
 async def work_rows(
-    store: Store, states: Sequence[WorkState] | None, limit: int, now: datetime
+    store: Store,
+    states: Sequence[WorkState] | None,
+    wanted: Filter,
+    now: datetime,
+    *,
+    labels: bool = True,
+    limit: int = 1_000,
+    note: Note = say,
 ) -> list[dict[str, Any]]:
-    """One row per work item, the most overdue first."""
-    return [_work_row(item, now) for item in await store.list_work(states, limit=limit)]
+    """One row per wanted work item, the most overdue first, at most `limit`; a filter looks through `READ_MAX` items."""
+    most = READ_MAX if wanted.narrows else limit
+    items = await store.list_work(states, limit=most + 1)
+    if wanted.narrows:
+        items = cut(items, most, note, f"only the most overdue {most} items were looked through")
+    tags = await Tags.load(store, None, note, sources=True) if labels else Tags()
+    rows = wanted.kept([_work_row(item, tags.of_work(item.kind, item.subject), now) for item in items])
+    return cut(rows, limit, note, f"these are the most overdue {limit} of more items; --limit shows more")
 
 
-def _work_row(item: Request, now: datetime) -> dict[str, Any]:
-    waits_for = [moment for moment in (item.wanted_at or item.next_at, item.not_before) if moment is not None]
-    due = max(waits_for) if waits_for and item.state in {WorkState.IDLE, WorkState.QUEUED} else None
+def _work_row(item: Request, labels: Mapping[str, str], now: datetime) -> dict[str, Any]:
+    turn = turn_fields(item, now)
+    del turn["work_state"]
     return {
         "key": item.key,
         "kind": item.kind,
         "subject": item.subject,
+        "labels": labels,
         "state": item.state,
         "priority": item.priority.name.lower(),
         "active": item.active,
         "interval_s": item.interval,
-        "next_at": item.next_at,
+        **turn,
         "wanted_at": item.wanted_at,
         "not_before": item.not_before,
-        "due_in_s": None if due is None else round((due - now).total_seconds(), 1),
         "claimed_at": item.claimed_at,
         "owner": item.owner,
         "attempts": item.attempts,
         "error": item.error,
         "finished_at": item.finished_at,
-        "late_s": item.late_s,
     }
 
 
@@ -103,6 +153,8 @@ def _due(seconds: float | None) -> str:
 
 def locks(
     context: typer.Context,
+    selector: Selectors = None,
+    where: Conditions = None,
     watch: Watch = None,
     *,
     every: Annotated[bool, typer.Option("--all", "-a", help="Seats, duties and workers too.")] = False,
@@ -110,12 +162,27 @@ def locks(
     """Clusters and sources that are being worked on: by whom, for what, for how long."""
     cli = Cli.of(context)
     kinds = list(ClaimKind) if every else [ClaimKind.LOCK]
+    wanted, note = Filter.of(selector, where, LOCK_FIELDS), Notes()
 
     async def read(parts: Parts) -> Answer:
-        rows = await lock_rows(await parts.coordinator(), kinds, cli.world.clock())
-        return listing(rows, LOCK_COLUMNS, "nothing is held" if every else "no locks are held")
+        tags = (
+            await _tags_of_locks(parts, wanted, note) if wanted.needs_labels or cli.form is not Format.TABLE else Tags()
+        )
+        rows = wanted.kept(await lock_rows(await parts.coordinator(), kinds, tags, cli.world.clock()))
+        return listing(rows, LOCK_COLUMNS, wanted.empty("nothing is held" if every else "no locks are held", "lock"))
 
     cli.answer(read, watch)
+
+
+async def _tags_of_locks(parts: Parts, wanted: Filter, note: Note) -> Tags:
+    """Labels from the store. Locks are looked at when something is down: who does not ask for labels is not kept waiting."""
+    try:
+        return await Tags.load(await parts.store(), None, note, sources=True)
+    except DependencyUnavailableError as error:
+        if wanted.needs_labels:
+            raise
+        note(f"warning: the labels are not known: {error}")
+        return Tags()
 
 
 @work_app.callback()
@@ -124,6 +191,8 @@ def work(
     state: Annotated[
         list[WorkState] | None, typer.Option(help="Only in this state; repeatable.", case_sensitive=False)
     ] = None,
+    selector: Selectors = None,
+    where: Conditions = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the most overdue.")] = 1_000,
     watch: Watch = None,
 ) -> None:
@@ -132,9 +201,13 @@ def work(
         return
     cli = Cli.of(context)
 
+    wanted, note = Filter.of(selector, where, WORK_FIELDS), Notes()
+    labels = wanted.needs_labels or cli.form is not Format.TABLE
+
     async def read(parts: Parts) -> Answer:
-        rows = await work_rows(await parts.store(), state, limit, cli.world.clock())
-        return listing(rows, WORK_COLUMNS, "no work")
+        store, now = await parts.store(), cli.world.clock()
+        rows = await work_rows(store, state, wanted, now, labels=labels, limit=limit, note=note)
+        return listing(rows, WORK_COLUMNS, wanted.empty("no work", "work"))
 
     cli.answer(read, watch)
 

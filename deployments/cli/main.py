@@ -23,9 +23,14 @@ from deployments.cli import (
     apply,
     clusters,
     cycles,
+    describe,
     environment,
     events,
     locks_work,
+    nodes,
+    objects,
+    schedule,
+    schema,
     sources,
     status,
     topology,
@@ -75,7 +80,9 @@ def root(
     environment.load(world.environ, world.folder)
     if timeout is not None:
         environment.set_deadline(world.environ, timeout)
-    context.obj = Cli(world, output, namespace or None, fleet, timeout, verbose)
+    source = context.get_parameter_source("namespace")
+    given = source is not None and source.name == "COMMANDLINE"
+    context.obj = Cli(world, output, namespace or None, fleet, timeout, verbose, namespace_given=given)
 
 
 def quiet(world: World, *, verbose: bool) -> None:
@@ -89,13 +96,20 @@ def quiet(world: World, *, verbose: bool) -> None:
 
 
 for command in (
-    status.status, clusters.clusters, clusters.nodes, topology.topology, clusters.problems,
+    status.status, clusters.clusters, nodes.nodes, topology.topology, clusters.problems,
     actions.actions, actions.action, events.events,
     apply.apply, actions.approve, actions.reject, actions.cancel,
     cycles.orchestrate, cycles.observe, cycles.act, cycles.discover,
     wait.wait, sources.sources, locks_work.locks,
 ):  # fmt: skip
     app.command()(command)
+app.command()(objects.get)
+app.command()(describe.describe)
+app.command()(objects.export)
+app.command()(objects.delete)
+app.command()(schedule.pause)
+app.command()(schedule.resume)
+app.command()(schema.schema)
 app.add_typer(locks_work.work_app, name="work")
 app.add_typer(admin.admin_app, name="admin")
 

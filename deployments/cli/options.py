@@ -18,6 +18,24 @@ TheCluster = Annotated[
     str, typer.Argument(metavar="CLUSTER", help="namespace/cluster, or its id alone where that leaves no doubt.")
 ]
 ClusterOption = Annotated[str | None, typer.Option("--cluster", "-c", metavar="CLUSTER", help="Only of this cluster.")]
+Selectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--selector",
+        "-l",
+        metavar="LABELS",
+        help="Only with these labels: env=prod,tier!=cache,zone in (a,b),owner,!old; repeatable.",
+    ),
+]
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only where that is so: FIELD OP VALUE with = != < <= > >= ~ on fields of `-o json`; repeatable.",
+    ),
+]
+ShowLabels = Annotated[bool, typer.Option("--show-labels", help="With a column of labels.")]
 ActionIds = Annotated[
     list[UUID], typer.Argument(metavar="ID...", help="Ids of actions, as `replictl actions` shows them.")
 ]

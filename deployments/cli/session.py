@@ -29,6 +29,8 @@ class Cli:
     fleet: str
     timeout_s: float | None
     verbose: bool
+    namespace_given: bool = False
+    """The namespace stands on the command line: it is meant for this very command, and not only a habit."""
 
     @classmethod
     def of(cls, context: typer.Context) -> Cli:
@@ -74,7 +76,7 @@ class Cli:
                 put(last, trouble)
                 await asyncio.sleep(every_s)
 
-    def run_flow(self, name: str, **parameters: Any) -> Any:
+    def run_flow(self, name: str, /, **parameters: Any) -> Any:
         """Run a flow in this process."""
         return self.world.flow(name)(**parameters, fleet=self.fleet)
 

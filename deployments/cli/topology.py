@@ -18,13 +18,15 @@ from blocks.models.ids import ClusterRef
 from blocks.models.node import Node, Offset, Shard
 from blocks.models.problem import Problem
 from blocks.store.protocol import Store, Where
-from deployments.cli.clusters import node_row, role_of
+from deployments.cli.nodes import node_row, role_of
 from deployments.cli.options import TheCluster, Watch
-from deployments.cli.output import Answer, Row, clean, console
+from deployments.cli.output import Answer, Row, clean, console, say
 from deployments.cli.resolve import known_cluster
+from deployments.cli.select import Tags
 from deployments.cli.session import Cli
 from deployments.cli.words import BAD, age, coloured, milliseconds, plural, seconds_since
 from deployments.cli.world import Parts
+from tasks.decide.select import written
 
 SHARDS_DRAWN_MAX = 50
 """More shards than this are drawn as numbers per node, unless asked for."""
@@ -40,9 +42,11 @@ async def topology_of(store: Store, ref: ClusterRef, now: datetime) -> dict[str,
     nodes = await store.find(Node, where, limit=100_000)
     actions = await store.find(Action, where.evolve(action_states=UNFINISHED), limit=10_000)
     problems = state.problems if state else ()
+    tags = await Tags.load(store, where, say)
     return {
         "namespace": ref.namespace,
         "cluster": ref.cluster_id,
+        "labels": tags.of_cluster(ref.key),
         "health": state.health if state else Health.UNKNOWN,
         "health_since": state.health_since if state else None,
         "observed_at": state.observed_at if state else None,
@@ -50,15 +54,16 @@ async def topology_of(store: Store, ref: ClusterRef, now: datetime) -> dict[str,
         "stores": state.stores if state else (),
         "problems": [_problem(problem, now) for problem in problems if problem.node_id is None],
         "actions": [_action(action, now) for action in reversed(actions) if action.node_id is None],
-        "nodes": [_node(node, problems, actions, now) for node in nodes],
+        "nodes": [
+            {
+                **node_row(node, now, tags.of_node(ref.key, node.node_id)),
+                "problems": [_problem(problem, now) for problem in problems if problem.node_id == node.node_id],
+                "actions": [_action(action, now) for action in reversed(actions) if action.node_id == node.node_id],
+            }
+            for node in nodes
+        ],
         "shards": _shards(nodes),
     }
-
-
-def _node(node: Node, problems: Iterable[Problem], actions: Sequence[Action], now: datetime) -> dict[str, Any]:
-    mine = [_action(action, now) for action in reversed(actions) if action.node_id == node.node_id]
-    about = [_problem(problem, now) for problem in problems if problem.node_id == node.node_id]
-    return {**node_row(node, now), "problems": about, "actions": mine}
 
 
 def _problem(problem: Problem, now: datetime) -> dict[str, Any]:
@@ -129,8 +134,18 @@ def tree_of(topology: Row, *, every_shard: bool) -> Branch:
     """The tree of a cluster."""
     seen = "not observed yet" if topology["age_s"] is None else f"seen {age(topology['age_s'])} ago"
     stores = ", ".join(clean(store) for store in topology["stores"])
+    labels = clean(written(topology["labels"])) if topology["labels"] else ""
     name = (clean(f"{topology['namespace']}/{topology['cluster']}"), "bold")
-    root = Branch(Text.assemble(name, "  ", coloured(topology["health"]), f"  {seen}", f"  {stores}" if stores else ""))
+    root = Branch(
+        Text.assemble(
+            name,
+            "  ",
+            coloured(topology["health"]),
+            f"  {seen}",
+            f"  {stores}" if stores else "",
+            (f"  {labels}" if labels else "", "dim"),
+        )
+    )
     root.branches += [_problem_branch(problem) for problem in topology["problems"]]
     root.branches += [_action_branch(action) for action in topology["actions"]]
     shards = topology["shards"]

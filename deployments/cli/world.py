@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from blocks.coordinator.protocol import Coordinator
 from blocks.event_bus.protocol import EventBus
+from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 
@@ -40,6 +41,9 @@ class Parts(Protocol):
 
     async def event_bus(self) -> EventBus:
         """What changed."""
+
+    async def secrets(self) -> Secrets:
+        """What must not be shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,9 @@ def test_unknown_names_are_one_sentence(product: Product, command: tuple[str, ..
     assert 1 == len(done.stderr.strip().splitlines()), done.stderr
 
 
-@pytest.mark.parametrize("command", [("nonsense",), ("approve", "no-id"), ("clusters", "--output", "xml"), ("apply",)])
+@pytest.mark.parametrize(
+    "command", [("nonsense",), ("approve", "no-id"), ("clusters", "--output", "xml"), ("apply", "--dry")]
+)
 def test_wrong_usage_is_exit_code_2(product: Product, command: tuple[str, ...]) -> None:
     """Wrong usage is exit code 2."""
     done = product.replictl(*command)

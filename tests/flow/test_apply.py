@@ -4,17 +4,21 @@ from uuid import uuid4
 
 import pytest
 
-from blocks.errors import ConflictError, InvalidInputError
+from blocks.errors import InvalidInputError, NotFoundError
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec
 from blocks.models.event import EventType
 from blocks.models.namespace import Namespace
 from blocks.models.request import WorkKind
 from blocks.models.source import Source
+from blocks.models.submission import Applied, Effect, Submission
+from doubles.secrets import MemorySecrets
 from doubles.world import World
-from tasks.apply import Applied, Effect, apply_wanted
+from flows.apply import apply_submission, submit
+from tasks.apply import apply_wanted, keep_secrets, plan
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, parse
+from tasks.decide.sheltering import sheltered
 
 FLEET = """
 apiVersion: replicante.io/v0
@@ -87,7 +91,7 @@ async def test_a_change_is_told_with_before_and_after(world: World) -> None:
     assert [EventType.SOURCE_APPLIED, EventType.CLUSTER_SPEC_APPLIED] == world.types(events)
     assert (5.0, 7.0, "bob") == (spec.data["before"]["interval"], spec.data["after"]["interval"], spec.data["who"])
     assert "hunter" not in "".join(event.model_dump_json() for event in world.events)
-    assert "hunter3" == (await world.store.get(Source, "prod/inventory")).http.headers["token"].get_secret_value()
+    assert "hunter3" == (await world.store.get(Source, "prod/inventory")).http.headers["token"].text.get_secret_value()
 
 
 async def test_declaring_a_discovered_cluster_makes_it_ours(world: World) -> None:
@@ -147,11 +151,90 @@ async def test_an_action_for_an_unknown_node_is_refused(world: World) -> None:
 
 
 async def test_an_actions_id_is_used_once(world: World) -> None:
-    """An action is never changed by applying its id again."""
+    """The same order under the same id is there already; another under that id is refused."""
     await world.declare()
     text = _action().replace("test.success}", "test.success, action_id: 00000000-0000-0000-0000-000000000007}")
     await _apply(world, text)
-    with pytest.raises(ConflictError, match="there is an action 00000000-0000-0000-0000-000000000007 already"):
-        await _apply(world, text)
+    (again,) = await _apply(world, text)
+    with pytest.raises(
+        InvalidInputError, match=r"document 1: spec.action_id: there is another action of that id already"
+    ):
+        await _apply(world, text.replace("test.success", "test.fail"))
 
-    assert 1 == len(world.events)
+    assert (Effect.UNCHANGED, 1) == (again.effect, len(world.events))
+
+
+async def test_a_plan_says_what_would_change_and_writes_nothing(world: World) -> None:
+    """The fields that differ, secrets masked; the store and the timetable are as before."""
+    await _apply(world, FLEET)
+    text = FLEET.replace("interval: 5}", "interval: 7, labels: {env: prod}}").replace("hunter2", "hunter3")
+    wanted = parse(read_documents(text), Asked(who="ann", now=world.clock(), new_id=uuid4))
+    events, work = len(world.events), await world.store.list_work()
+    made = await plan.fn(world.store, wanted, "ann")
+    told = {(one.kind, each.path, each.before, each.after) for one in made.applied for each in one.differences}
+
+    assert [Effect.UNCHANGED, Effect.CHANGED, Effect.CHANGED] == [one.effect for one in made.applied]
+    assert {
+        ("DiscoverySettings", "(a value that is not shown)", None, None),
+        ("ClusterSpec", "interval", 5.0, 7.0),
+        ("ClusterSpec", "labels.env", None, "prod"),
+    } - told == set()
+    assert (events, work) == (len(world.events), await world.store.list_work())
+
+
+async def test_what_is_handed_in_is_applied_once(world: World) -> None:
+    """Off the queue: by whoever takes it, in the name of who handed it in; the outcome is kept; done again it is the same."""
+    await world.declare()
+    handed_in = await submit(world.store, world.queue, _action(), "ann", world.clock())
+    ended = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    again = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    (action,) = await world.store.find(Action)
+
+    assert ended == again
+    assert [(Effect.CREATED, action.action_id)] == [(one.effect, one.action_id) for one in ended.applied or ()]
+    assert ("ann", None) == (action.created_by, ended.error)
+
+
+async def test_a_crash_between_applying_and_saying_so_makes_no_second_action(world: World) -> None:
+    """The ids of a submission's actions follow from its own: what was applied before the crash is found."""
+    await world.declare()
+    handed_in = await submit(world.store, world.queue, _action(), "ann", world.clock())
+    await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    await world.save(handed_in)
+    again = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+
+    assert [Effect.UNCHANGED] == [one.effect for one in again.applied or ()]
+    assert 1 == len(await world.store.find(Action))
+
+
+async def test_what_cannot_be_applied_is_kept_with_the_reason(world: World) -> None:
+    """Wrong by the time a worker takes it: nothing is applied, and the submission says why."""
+    handed_in = await submit(world.store, world.queue, _action(), "ann", world.clock())
+    ended = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    kept = await world.store.get(Submission, handed_in.key)
+
+    assert "namespace 'prod' does not exist" in (ended.error or "")
+    assert (ended, None) == (kept, ended.applied)
+
+
+async def test_the_queue_keeps_no_secrets(world: World) -> None:
+    """A secret in clear is refused where it would be stored; nothing is handed in."""
+    with pytest.raises(InvalidInputError, match="the queue keeps none"):
+        await submit(world.store, world.queue, FLEET, "ann", world.clock())
+
+    assert [] == await world.store.find(Submission)
+
+
+async def test_an_unknown_submission_is_said(world: World) -> None:
+    """Nobody handed it in."""
+    with pytest.raises(NotFoundError, match="there is no submission x"):
+        await apply_submission(world.store, world.queue, "x", world.clock)
+
+
+async def test_secrets_are_kept_under_their_names() -> None:
+    """What manifests gave in clear is kept where secrets are."""
+    secrets = MemorySecrets()
+    _, given = sheltered(read_documents(FLEET))
+    await keep_secrets.fn(secrets, given)
+
+    assert ["hunter2"] == [await secrets.read(name) for name in given]

@@ -7,8 +7,12 @@ from uuid import UUID
 import pytest
 
 from deployments.cli.world import World
+from tasks.decide.pausing import Pausable
+from tasks.decide.remove import Thing
 
 ORDER = {"action_id": UUID(int=1), "comment": "", "by": "ann", "fleet": "replicore"}
+DELETE = {"kind": "ClusterSpec", "name": "prod/orders", "force": False, "reason": "", "by": "ann", "wait_s": 1.0}
+PAUSE = {"kind": "cluster", "name": "prod/orders", "reason": "x", "for_s": 60.0, "until": None, "by": "ann"}
 CYCLE = {"cluster": "prod/orders", "wait_s": 1.0, "fleet": "replicore"}
 
 
@@ -22,6 +26,9 @@ CYCLE = {"cluster": "prod/orders", "wait_s": 1.0, "fleet": "replicore"}
         ("observe", CYCLE),
         ("act", CYCLE),
         ("discover", {"source": "prod/inventory", "wait_s": 1.0, "fleet": "replicore"}),
+        ("delete", {**DELETE, "fleet": "replicore"}),
+        ("pause", {**PAUSE, "fleet": "replicore"}),
+        ("resume", {"kind": "cluster", "name": "prod/orders", "reason": "", "by": "ann", "fleet": "replicore"}),
         ("apply", {"manifests": "", "by": "ann", "fleet": "replicore"}),
     ],
 )
@@ -31,3 +38,12 @@ def test_flows_take_what_the_commands_give(name: str, parameters: dict[str, Any]
     inspect.signature(flow.fn).bind(**parameters)
 
     assert name == flow.name
+
+
+def test_kinds_may_be_spelt_as_people_do() -> None:
+    """Prefect takes any name of a kind for the parameter, and its form offers the few."""
+    delete, pause = World.real().flow("delete"), World.real().flow("pause")
+
+    assert Thing.SOURCE is delete.validate_parameters({**DELETE, "kind": "DiscoverySettings"})["kind"]  # type: ignore[attr-defined]
+    assert Pausable.SOURCE is pause.validate_parameters({**PAUSE, "kind": "platforms"})["kind"]  # type: ignore[attr-defined]
+    assert [*Thing] == delete.parameters.definitions["Thing"]["enum"]  # type: ignore[attr-defined]

@@ -14,11 +14,13 @@ from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.namespace import Namespace
 from blocks.models.request import Pointer, Priority, Request, WorkKind, WorkState
+from blocks.models.submission import Effect, Submission
 from doubles.actions import make_action
 from doubles.agents import MemoryAgents
 from doubles.eventually import until
 from doubles.views import address
 from doubles.world import SOURCE, World, seconds
+from flows.apply import submit
 from flows.consume import Consumer
 from tasks.duties import enqueue_due
 from tasks.request import pointer_to, request_work
@@ -272,3 +274,16 @@ async def test_a_batch_is_one_task_run(world: World) -> None:
 
     assert {1} == {world.agents.nodes[address(f"x{number}")].looks for number in range(8)}
     assert {WorkState.IDLE} == {item.state for item in world.store.work.values()}
+
+
+async def test_what_was_handed_in_is_applied_off_the_queue(world: World) -> None:
+    """A submission is a work item like any other, and leaves nothing of itself on the timetable."""
+    text = "{apiVersion: replicante.io/v0, kind: Namespace, metadata: {name: new}}"
+    handed_in = await submit(world.store, world.queue, text, "ann", world.clock())
+    async with _consuming(world, await world.consumer()) as consumer:
+        await until(lambda: consumer.items == 1 and not world.store.work)
+    ended = await world.store.get(Submission, handed_in.key)
+
+    assert (["new"], 0) == ([namespace.name for namespace in await world.store.find(Namespace)], consumer.failures)
+    assert ended is not None
+    assert [Effect.CREATED] == [one.effect for one in ended.applied or ()]

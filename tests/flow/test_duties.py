@@ -323,7 +323,7 @@ async def test_a_turn_of_sweep(world: World) -> None:
     """All repairs, or the cheap one alone."""
     await world.declare()
     coordinator = await world.worker()
-    cheap = await sweep_once(coordinator, world.store, world.runs, world.clock, Steps(), thorough=False)
-    whole = await sweep_once(coordinator, world.store, world.runs, world.clock, Steps())
+    cheap = await sweep_once(coordinator, world.store, world.runs, world.secrets, world.clock, Steps(), thorough=False)
+    whole = await sweep_once(coordinator, world.store, world.runs, world.secrets, world.clock, Steps())
 
     assert (Swept(), Swept(timetable_changes=1)) == (cheap, whole)

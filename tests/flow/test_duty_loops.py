@@ -153,7 +153,18 @@ async def test_prefect_away_is_left_again(world: World) -> None:
     world.runs = Away()
     degraded = Degraded(world.store, world.clock, "worker-1")
     coordinator, nudge = await world.worker(), asyncio.Event()
-    made = duties(coordinator, world.store, world.queue, world.bus, world.runs, world.clock, nudge, degraded)
+    made = duties(
+        coordinator,
+        world.store,
+        world.queue,
+        world.bus,
+        world.runs,
+        world.secrets,
+        world.clock,
+        nudge,
+        degraded,
+        world.sources,
+    )
     (sweep,) = (duty for duty in made if duty.name == "sweep")
     with pytest.raises(DependencyUnavailableError) as away:
         await sweep.turn()

@@ -13,13 +13,16 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, Ta
 from prefect.runtime import flow_run
 
 from blocks.errors import InvalidInputError
+from blocks.models.namespace import Namespace
 from blocks.models.report import CycleOutcome, Report
-from doubles.world import World
+from doubles.world import SOURCE, World
 from flows.apply import apply
 from flows.approve import approve
-from flows.artifacts import artifact_key, show_cluster
+from flows.artifacts import artifact_key, show_cluster, show_source
 from flows.cycle import Mode, cycle_one
+from flows.discover import discover_source
 from flows.orchestrate import orchestrate
+from flows.steps import Steps
 
 # Prefect's own client for flows leaves its sockets to the garbage collector.
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -81,6 +84,32 @@ async def test_a_report_is_shown_as_artifacts(world: World) -> None:
 
     assert {"report-prod-odd-2acluster-231", "nodes-prod-odd-2acluster-231"} == found.keys()
     assert "# prod/odd\\*cluster\\#1: HEALTHY" in str(found["report-prod-odd-2acluster-231"].data)
+
+
+async def test_a_discovery_is_shown_as_artifacts(world: World) -> None:
+    """A table and a page of what a source told, by name."""
+    world.tell(**{"odd*cluster": ["n1"]})
+    await world.save(Namespace(name="prod", version=1), SOURCE)
+
+    @flow(name="asked")
+    async def asked() -> None:
+        await show_source(
+            await discover_source(
+                await world.worker(), world.store, world.sources, SOURCE.ref, world.clock, Steps(watched=True)
+            )
+        )
+
+    await asked()
+    keys = ["discovery-prod-inventory", "discovery-report-prod-inventory"]
+    async with get_client() as client:
+        key = ArtifactFilterKey(any_=keys)
+        found = {
+            artifact.key: artifact for artifact in await client.read_artifacts(artifact_filter=ArtifactFilter(key=key))
+        }
+
+    assert set(keys) == found.keys()
+    assert "odd*cluster" in str(found[keys[0]].data)
+    assert "- odd\\*cluster" in str(found[keys[1]].data)
 
 
 def test_a_bad_manifest_fails_the_run_before_anything_is_connected() -> None:

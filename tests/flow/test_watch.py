@@ -15,7 +15,7 @@ from blocks.models.request import Priority, Request, WorkKind, WorkState, work_k
 from doubles.coordinator import MemoryCoordinator
 from doubles.eventually import until
 from doubles.views import NODES, address, discovery, shard
-from doubles.world import World
+from doubles.world import World, seconds
 from flows.watch import Watch
 from tasks.decide.share import owner
 
@@ -116,6 +116,25 @@ async def test_starved_worker_declares_nobody_dead(world: World) -> None:
         await _settled(watch)
 
     assert None is _asked(world, ref)
+
+
+async def test_paused_cluster_is_left_alone(world: World) -> None:
+    """A paused cluster is not probed: what is done to it by hand calls nobody. When the pause is over it is watched again."""
+    ref = await _declared(world)
+    key = work_key(WorkKind.ORCHESTRATE, ref.key)
+    await world.store.ensure_work([Request(kind=WorkKind.ORCHESTRATE, subject=ref.key, interval=60.0)], world.clock())
+    async with _watching(world) as watch:
+        await _settled(watch)
+        await world.store.pause_work(key, world.clock() + seconds(600), "ann", "by hand", world.clock())
+        watch.refresh()
+        await until(lambda: not watch._nodes)
+        world.node("n1").down = True
+        paused = dict(watch._nodes), _asked(world, ref)
+        world.advance(601)
+        watch.refresh()
+        await until(lambda: _asked(world, ref) is not None)
+
+    assert ({}, None) == paused
 
 
 async def test_switched_off(world: World) -> None:

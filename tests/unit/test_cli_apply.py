@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from blocks.models.submission import Applied, Effect
 from deployments.cli.apply import gather, joined
 from doubles.cli import Outside
-from tasks.apply import Applied, Effect
 
 NAMESPACE = "apiVersion: replicante.io/v0\nkind: Namespace\nmetadata: {name: %s}\n"
 

@@ -15,6 +15,10 @@ from deployments.cli.arguments import arranged
         (["nodes", "--watch", "a/b"], ["nodes", "--watch", "2", "a/b"]),
         (["nodes", "-w"], ["nodes", "-w", "2"]),
         (["nodes", "--watch", "0.5", "a/b"], ["nodes", "--watch", "0.5", "a/b"]),
+        (
+            ["nodes", "-l", "!a", "-lb", "--where", "x=1", "-n", "d"],
+            ["-n", "d", "nodes", "-l", "!a", "-lb", "--where", "x=1"],
+        ),
         (["topology", "--", "--output"], ["topology", "--", "--output"]),
         (["apply", "-f", "-"], ["apply", "-f", "-"]),
         (["clusters", "-o"], ["-o", "clusters"]),

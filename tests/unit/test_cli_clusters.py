@@ -11,7 +11,8 @@ from blocks.models.cluster import ClusterState, Discovery, Health
 from blocks.models.node import NodeStatus, Offset, Shard, ShardRole, Version
 from blocks.models.problem import Problem, Severity
 from blocks.models.source import DiscoveredNode
-from deployments.cli.clusters import cluster_rows, node_rows, problem_rows
+from deployments.cli.clusters import cluster_rows, problem_rows
+from deployments.cli.nodes import node_rows
 from deployments.cli.topology import drawn_tree, topology_of, tree_of
 from doubles.cli import Outside
 from doubles.store_samples import NOW, REF, action, later, node, spec

@@ -91,7 +91,7 @@ def test_interrupted_is_130() -> None:
         ("action", "not-a-uuid"),
         ("approve",),
         ("cancel", ID, "nope"),
-        ("apply",),
+        ("apply", "--dry"),
         ("events", "--since", "soon"),
         ("events", "--limit", "0"),
         ("orchestrate", "no/such/../", "--wait", "x"),

@@ -10,9 +10,12 @@ import typer
 
 from blocks.models.event import Event
 from blocks.models.record import Change
-from deployments.cli.events import cloud_event, following, gist, parse_since
+from deployments.cli.events import FIELDS, Picked, cloud_event, following, gist, parse_since
+from deployments.cli.select import Filter
 from doubles.cli import Outside
 from doubles.store_samples import KEY, NOW, draft, later, spec
+
+EVERY = Picked(Filter.of(None, None, FIELDS))
 
 
 async def tell(outside: Outside, *numbers: int, stream: str = KEY) -> tuple[Event, ...]:
@@ -84,7 +87,7 @@ async def test_follow_shows_the_last_and_then_what_comes_once() -> None:
     """History first; then the bus, of which what was shown, and what was left out as too old, is not shown again."""
     outside = Outside()
     old = await tell(outside, 1, 2, 3)
-    async with asyncio.timeout(5), aclosing(following(outside, None, None, None, 2, outside.now)) as events:
+    async with asyncio.timeout(5), aclosing(following(outside, None, None, None, 2, outside.now, EVERY)) as events:
         shown = [(await anext(events)).data["number"] for _ in range(2)]
         new = await tell(outside, 4)
         await outside.bus.publish([*old, *new, *new, *await tell(outside, 5)])
@@ -97,7 +100,7 @@ async def test_follow_one_cluster() -> None:
     """Only events of the stream that was asked for."""
     outside = Outside()
     await tell(outside, 1)
-    async with asyncio.timeout(5), aclosing(following(outside, KEY, None, None, 10, outside.now)) as events:
+    async with asyncio.timeout(5), aclosing(following(outside, KEY, None, None, 10, outside.now, EVERY)) as events:
         shown = (await anext(events)).data["number"]
         await outside.bus.publish([*await tell(outside, 2, stream="prod/other"), *await tell(outside, 3)])
         come = (await anext(events)).data["number"]
@@ -110,7 +113,7 @@ async def test_follow_without_a_bus_reads_the_store(capsys: pytest.CaptureFixtur
     outside = Outside()
     outside.bus.down = True
     await tell(outside, 1)
-    async with asyncio.timeout(5), aclosing(following(outside, None, None, None, 10, outside.now)) as events:
+    async with asyncio.timeout(5), aclosing(following(outside, None, None, None, 10, outside.now, EVERY)) as events:
         shown = (await anext(events)).data["number"]
         await tell(outside, 2)
         come = (await anext(events)).data["number"]

@@ -17,6 +17,7 @@ from deployments.cli import checks
 from deployments.cli.checks import check_all, stack_rows
 from deployments.cli.status import status_of
 from doubles.cli import Outside
+from doubles.sources import MemorySources
 from doubles.store_samples import NOW, draft, items, later
 from flows.degraded import Degraded, DegradedMode
 from flows.duties import duties
@@ -170,9 +171,11 @@ async def test_names_are_those_of_the_product() -> None:
         outside.queue,
         outside.bus,
         PrefectRuns(),
+        outside.secrets_,
         outside.world().clock,
         asyncio.Event(),
         degraded,
+        MemorySources(),
     )
 
     assert checks.DUTIES == tuple(duty.name for duty in made)

@@ -62,7 +62,7 @@ def test_row_17_a_node_told_of_twice() -> None:
     collector = Collector(SourcesSettings())
     collector.add(read_page(orjson.dumps({"clusters": clusters, "cursor": None})))
     answer = collector.found()
-    outcome = discovered(SOURCE, answer.clusters, {}, frozenset(), now=NOW)
+    outcome = discovered(SOURCE, answer.clusters, {}, frozenset(), owners=frozenset({SOURCE.key}), now=NOW)
 
     assert [("orders", ["a"]), ("billing", ["a"])] == [
         (cluster.cluster_id, [told.node_class for told in cluster.nodes]) for cluster in answer.clusters
@@ -87,9 +87,9 @@ def test_row_18_another_id_is_another_node() -> None:
 def test_row_19_an_empty_answer_after_a_full_one_removes_nothing() -> None:
     """It is suspicious, and said so; a cluster is only missing when the answer tells of others."""
     known = {record.key: record for record in (discovery(), discovery().evolve(cluster_id="billing"))}
-    empty = discovered(SOURCE, (), known, frozenset(), now=NOW)
+    empty = discovered(SOURCE, (), known, frozenset(), owners=frozenset({SOURCE.key}), now=NOW)
     orders = DiscoveredCluster(cluster_id="orders", nodes=discovery().nodes)
-    partly = discovered(SOURCE, (orders,), known, frozenset(), now=NOW)
+    partly = discovered(SOURCE, (orders,), known, frozenset(), owners=frozenset({SOURCE.key}), now=NOW)
 
     assert ({}, ()) == (empty.changes, empty.missing)
     assert "nothing was changed" in str(empty.suspicious)

@@ -9,10 +9,11 @@ from blocks.models.cluster import ClusterState
 from blocks.models.event import Event, EventDraft, EventType
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
-from blocks.models.namespace import Namespace, NamespaceStatus, Pem, Tls
+from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.node import Offset
 from blocks.models.record import Change, Record, RecordKey
 from blocks.models.request import Request, WorkKind
+from blocks.models.tls import Sensitive, Tls
 from doubles.actions import make_action
 from doubles.store_samples import one_of_each, source
 from doubles.views import NOW, discovery, failed_look, good_look, intent, make_node
@@ -47,7 +48,7 @@ def test_samples_are_complete() -> None:
 
 def test_secrets_are_neither_shown_nor_told() -> None:
     """Header values and PEM text are in no repr and in no JSON."""
-    tls = Tls(client_cert=Pem.model_validate("CERTIFICATE hunter2"))
+    tls = Tls(client_cert=Sensitive.model_validate("CERTIFICATE hunter2"))
     for value in (source(), Namespace(name="prod", tls=tls)):
         assert "open sesame" not in repr(value) + value.model_dump_json()
         assert "hunter2" not in repr(value) + value.model_dump_json()
@@ -57,7 +58,7 @@ def test_secrets_are_neither_shown_nor_told() -> None:
 def test_pem_comes_from_one_place(value: object) -> None:
     """Text, a file or a secret: exactly one."""
     with pytest.raises(ValidationError, match="exactly one of"):
-        Pem.model_validate(value)
+        Sensitive.model_validate(value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from blocks.models.cluster import ClusterSpec
+from blocks.models.namespace import Namespace
+from blocks.models.request import WorkKind
+from blocks.models.submission import Submission
+from doubles.cli import Outside
+
+NAMESPACE = "apiVersion: replicante.io/v0\nkind: Namespace\nmetadata: {name: prod}\n"
+SPEC = "apiVersion: replicante.io/v0\nkind: ClusterSpec\nmetadata: {cluster: orders}\nspec: {interval: 9}\n"
+SOURCE = """
+apiVersion: replicante.io/v0
+kind: DiscoverySettings
+metadata: {namespace: prod, name: inventory}
+spec: {interval: 60, url: "http://inventory.test/", headers: {token: hunter2}}
+"""
+
+
+@pytest.fixture
+def outside() -> Outside:
+    """A world with a namespace, whose `apply` applies nothing."""
+    world = Outside(flows={"apply": lambda **_: []})
+    asyncio.run(world.put(Namespace(name="prod", version=1)))
+    return world
+
+
+def _write(folder: Path, text: str) -> str:
+    path = folder / "one.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def _parameters(outside: Outside) -> dict[str, Any]:
+    ((_, parameters),) = outside.called
+    return parameters
+
+
+def test_a_dry_run_needs_no_prefect(outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what would be created and changed, field by field, and runs and writes nothing."""
+    asyncio.run(outside.put(ClusterSpec(namespace="prod", cluster_id="orders", interval=5.0, version=1)))
+    outside.prefect_down = True
+    path = _write(tmp_path, SPEC)
+    code = outside.replictl("apply", path, "--dry-run", "-n", "prod", "-o", "json")
+    (row,) = json.loads(capsys.readouterr().out)
+    outside.replictl("apply", path, "--dry-run", "-n", "prod")
+    text = capsys.readouterr().out
+    stored = asyncio.run(outside.store_.get(ClusterSpec, "prod/orders"))
+
+    assert (0, "changed", []) == (code, row["effect"], outside.called)
+    assert [{"path": "interval", "before": 5.0, "after": 9.0}] == row["differences"]
+    assert "ClusterSpec prod/orders  interval: 5.0 -> 9.0\ndry run: nothing was applied" in text
+    assert stored is not None
+    assert 5.0 == stored.interval
+
+
+def test_names_on_the_command_line_are_meant_instead(outside: Outside, tmp_path: Path) -> None:
+    """`--namespace`, `--cluster` and `--node` go to the flow as what is meant instead."""
+    code = outside.replictl("apply", "-f", _write(tmp_path, SPEC), "-n", "other", "--cluster", "c", "--node", "n")
+    given = _parameters(outside)
+
+    assert (0, "other", "c", "n", None) == (
+        code, given["namespace"], given["cluster"], given["node"], given["default_namespace"],
+    )  # fmt: skip
+
+
+def test_a_namespace_of_the_environment_only_fills_in(
+    outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A habit does not move what names its namespace."""
+    monkeypatch.setenv("REPLICTL_NAMESPACE", "other")
+    code = outside.replictl("apply", "-f", _write(tmp_path, SPEC))
+    given = _parameters(outside)
+
+    assert (0, None, "other") == (code, given["namespace"], given["default_namespace"])
+
+
+def test_secrets_are_kept_before_the_run(outside: Outside, tmp_path: Path) -> None:
+    """The run's parameters name the secret; its text is where secrets are kept."""
+    code = outside.replictl("apply", "-f", _write(tmp_path, SOURCE))
+    given = _parameters(outside)["manifests"]
+    name = yaml.safe_load(given)["spec"]["headers"]["token"]["secret"]
+
+    assert (0, {name: "hunter2"}) == (code, outside.secrets_.texts)
+    assert "hunter2" not in given
+
+
+def test_no_secret_is_kept_for_what_cannot_be_applied(outside: Outside, tmp_path: Path) -> None:
+    """What the store will refuse is refused first."""
+    code = outside.replictl("apply", "-f", _write(tmp_path, SOURCE.replace("namespace: prod", "namespace: nowhere")))
+
+    assert (1, {}, []) == (code, outside.secrets_.texts, outside.called)
+
+
+def test_manifests_on_stdin(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no file named they are read from stdin."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(NAMESPACE.encode())))
+    code = outside.replictl("apply")
+
+    assert (0, NAMESPACE) == (code, _parameters(outside)["manifests"])
+
+
+def test_the_queue_takes_them_without_prefect(
+    outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Handed in with a work item and its pointer; while no worker takes it, that is said, with where it waits."""
+    outside.prefect_down = True
+    code = outside.replictl("apply", "-f", _write(tmp_path, NAMESPACE), "--queue", "--timeout", "0.1")
+    error = capsys.readouterr().err
+    (handed_in,) = asyncio.run(outside.store_.find(Submission))
+
+    assert (1, "ann@here") == (code, handed_in.by)
+    assert f"`replictl work` shows apply:{handed_in.key}" in error
+    assert [WorkKind.APPLY] == [item.kind for item in outside.store_.work.values()]
+    assert 1 == len(outside.queue.waiting)
