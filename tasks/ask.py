@@ -46,6 +46,8 @@ class Asked:
     found: Found | None
     error: str | None
     duration_s: float
+    stamp: str | None = None
+    """What a file was like before it was read."""
 
 
 @task(name="ask source", cache_policy=NO_CACHE)
@@ -66,11 +68,12 @@ async def ask_source(store: Store, sources: Sources, key: str) -> Asked:
     begun = time.monotonic()
     if not namespace.may_look:
         return Asked(source, namespace, None, f"namespace {namespace.name} is {namespace.status}", 0.0)
+    stamp = await sources.stamp(source)
     try:
         found = await sources.ask(source)
     except SourceError as error:
-        return Asked(source, namespace, None, str(error), time.monotonic() - begun)
-    return Asked(source, namespace, found, None, time.monotonic() - begun)
+        return Asked(source, namespace, None, str(error), time.monotonic() - begun, stamp)
+    return Asked(source, namespace, found, None, time.monotonic() - begun, stamp)
 
 
 @task(name="save discovery", cache_policy=NO_CACHE)
@@ -200,6 +203,7 @@ def _report(asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], now
         missing_clusters=tuple(missing[:NAMES_MAX]),
         rejected=rejected[:NAMES_MAX],
         rejected_total=len(rejected),
+        stamp=asked.stamp,
     )
 
 

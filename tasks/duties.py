@@ -20,7 +20,7 @@ from blocks.models.cluster import ClusterSpec
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.namespace import Namespace
 from blocks.models.request import Priority, Request, WorkKind, work_key
-from blocks.models.source import Source
+from blocks.models.source import Source, SourceReport
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import Store, Where
 from blocks.work_queue.protocol import WorkQueue
@@ -214,10 +214,10 @@ class Files:
 
 @task(name="ask changed files", cache_policy=NO_CACHE)
 async def ask_changed_files(store: Store, queue: WorkQueue, sources: Sources, files: Files, now: datetime) -> int:
-    """Have those sources asked at once whose files have changed since the last turn; returns how many.
+    """Have those sources asked at once whose files have changed since they were read; returns how many.
 
-    Of a file that is seen for the first time, or whose settings have changed, the stamp is only remembered: who declares
-    it has it asked. One that is switched off or paused is looked at when it is on again.
+    Who declares a source, or changes it, has it asked: until that has been done there is nothing to compare with. One that
+    is switched off or paused is looked at when it is on again.
     """
     if files.again_at is not None and now < files.again_at:
         return 0
@@ -227,10 +227,15 @@ async def ask_changed_files(store: Store, queue: WorkQueue, sources: Sources, fi
     files.stamps = {key: stamp for key, stamp in files.stamps.items() if key in keys}
     on = await _on(store, sources_of_files, now)
     stamps = await asyncio.gather(*(sources.stamp(source) for source in on))
+    reports = await store.get_many(SourceReport, {source.key for source in on})
     asked = 0
     for source, stamp in zip(on, stamps, strict=True):
         version, before = files.stamps.get(source.key, (None, None))
-        if version == source.version and before != stamp:
+        if version != source.version:
+            if source.key not in reports:
+                continue
+            before = reports[source.key].stamp
+        if before != stamp:
             await request_work.fn(store, queue, WorkKind.DISCOVER, source.key, Priority.URGENT, now)
             asked += 1
         files.stamps[source.key] = (source.version, stamp)

@@ -141,6 +141,8 @@ class SourceReport(Fact):
     rejected: tuple[Rejected, ...] = ()
     """The first hundred records that could not be used."""
     rejected_total: int = 0
+    stamp: str | None = None
+    """Of a file: what it was like just before it was read. Another stamp means that it is to be read again."""
     version: int = 0
 
     @property

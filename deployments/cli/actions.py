@@ -15,7 +15,7 @@ from blocks.models.action import Action, ActionState, Requester
 from blocks.store.protocol import Store, Where
 from deployments.cli.options import ActionIds, Comment, Conditions, OneCluster, Selectors, Watch
 from deployments.cli.output import Answer, Block, Column, Format, Grid, Row, clean, dump, listing, say, show
-from deployments.cli.resolve import known_cluster
+from deployments.cli.resolve import remembered_cluster
 from deployments.cli.select import SIFTED_MAX, Filter, Note, Notes, Tags, cut, place
 from deployments.cli.session import Cli
 from deployments.cli.words import age, coloured, seconds_since
@@ -174,7 +174,7 @@ def actions(
 
     async def read(parts: Parts) -> Answer:
         store, now = await parts.store(), cli.world.clock()
-        ref = await known_cluster(store, cluster, cli.namespace) if cluster is not None else None
+        ref = await remembered_cluster(store, cluster, cli.namespace) if cluster is not None else None
         among = place(ref, cli.namespace).evolve(action_states=states)
         rows = await action_rows(store, among, wanted, now, labels=labels, limit=limit, note=note)
         return listing(rows, COLUMNS, wanted.empty("no actions" if every else "no unfinished actions", "action"))

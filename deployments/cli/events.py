@@ -17,7 +17,7 @@ from blocks.models.event import SOURCE, Event
 from blocks.store.protocol import EventQuery, Store
 from deployments.cli.options import ClusterOption, Conditions, Selectors
 from deployments.cli.output import Answer, Column, Format, Row, clean, console, dump, listing, say
-from deployments.cli.resolve import known_cluster
+from deployments.cli.resolve import remembered_cluster
 from deployments.cli.select import SIFTED_MAX, Filter, Note, Notes, Tags, cut
 from deployments.cli.session import Cli
 from deployments.cli.world import Parts
@@ -271,7 +271,7 @@ def events(
     most = limit or (SHOWN_BEFORE_FOLLOWING if follow and since is None else SHOWN)
 
     async def stream_of(parts: Parts) -> str | None:
-        return None if cluster is None else (await known_cluster(await parts.store(), cluster, cli.namespace)).key
+        return None if cluster is None else (await remembered_cluster(await parts.store(), cluster, cli.namespace)).key
 
     async def read(parts: Parts) -> Answer:
         store, stream = await parts.store(), await stream_of(parts)

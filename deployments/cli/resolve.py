@@ -8,7 +8,7 @@ from blocks.errors import InvalidInputError, NotFoundError
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.source import Source
-from blocks.store.protocol import Store, Where
+from blocks.store.protocol import EventQuery, Store, Where
 
 
 async def known_cluster(store: Store, text: str, namespace: str | None) -> ClusterRef:
@@ -26,6 +26,25 @@ async def known_cluster(store: Store, text: str, namespace: str | None) -> Clust
         if await store.get(record_type, ref.key) is not None:
             return ref
     raise _unknown(str(ref))
+
+
+async def remembered_cluster(store: Store, text: str, namespace: str | None) -> ClusterRef:
+    """The cluster that is meant, also one that was deleted and of which events are left.
+
+    Raises:
+        NotFoundError: nothing is known of it.
+        InvalidInputError: there are several of that id.
+        typer.BadParameter: this is no cluster's name.
+    """
+    try:
+        return await known_cluster(store, text, namespace)
+    except NotFoundError:
+        if "/" not in text and namespace is None:
+            raise
+        ref = cluster_name(text, namespace)
+        if not await store.events(EventQuery(stream=ref.key, newest=1)):
+            raise
+        return ref
 
 
 async def _by_id(store: Store, text: str) -> ClusterRef:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
 import pytest
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter, FlowRunFilterName
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.catalog import CATALOG, NAME, POOL_NAME, WORK_POOL
+from doubles.prefect_api import asking, ran, start
 from doubles.product import Product
 from doubles.waiting import until
 
 pytestmark = pytest.mark.real
-
-T = TypeVar("T")
 
 PROGRAM = """
 from flows.orchestrate import orchestrate
@@ -45,8 +40,7 @@ def test_ui_offers_every_flow_with_a_form(product: Product) -> None:
 
 def test_flow_from_the_ui(product: Product) -> None:
     """A run created as the UI does it is picked up, works, and shows its steps and artifacts."""
-    run_id = asking(product, lambda client: _start(client, f"orchestrate/{NAME}", {"cluster": "demo/orders"}))
-    run = until(lambda: asking(product, lambda client: _finished(client, run_id)), within_s=60, what="the run ended")
+    run = ran(product, f"orchestrate/{NAME}", {"cluster": "demo/orders"})
 
     assert "COMPLETED" == run.state.type
     assert "orchestrate demo/orders" == run.name
@@ -57,7 +51,7 @@ def test_bad_parameters_are_refused_before_a_run(product: Product) -> None:
     wrong = {"cluster": "demo/orders", "wait_s": "a while"}
 
     with pytest.raises(PrefectHTTPStatusError, match="wait_s"):
-        asking(product, lambda client: _start(client, f"orchestrate/{NAME}", wrong))
+        asking(product, lambda client: start(client, f"orchestrate/{NAME}", wrong))
 
 
 def test_shift_by_schedule(product: Product) -> None:
@@ -111,10 +105,7 @@ def test_work_pool(product: Product) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        run_id = asking(product, lambda client: _start(client, f"observe/{POOL_NAME}", {"cluster": "demo/orders"}))
-        run = until(
-            lambda: asking(product, lambda client: _finished(client, run_id)), within_s=60, what="the run ended"
-        )
+        run = ran(product, f"observe/{POOL_NAME}", {"cluster": "demo/orders"})
     finally:
         worker.send_signal(signal.SIGINT)
         worker.send_signal(signal.SIGTERM)
@@ -129,17 +120,6 @@ def test_work_pool(product: Product) -> None:
     assert "COMPLETED" == run.state.type
 
 
-def asking(product: Product, ask: Callable[[PrefectClient], Awaitable[T]]) -> T:
-    """Ask the product's Prefect API."""
-
-    async def main() -> T:
-        with temporary_settings({PREFECT_API_URL: product.stack.prefect_api_url}):
-            async with get_client() as client:
-                return await ask(client)
-
-    return asyncio.run(main())
-
-
 async def _deployments(client: PrefectClient) -> dict[str, dict[str, Any]]:
     wanted = DeploymentFilter(name=DeploymentFilterName(any_=[NAME]))
     found = await client.read_deployments(deployment_filter=wanted, limit=100)
@@ -148,16 +128,6 @@ async def _deployments(client: PrefectClient) -> dict[str, dict[str, Any]]:
         for deployment in found
         if deployment.parameter_openapi_schema is not None
     }
-
-
-async def _start(client: PrefectClient, deployment: str, parameters: dict[str, Any]) -> UUID:
-    found = await client.read_deployment_by_name(deployment)
-    return (await client.create_flow_run_from_deployment(found.id, parameters=parameters)).id
-
-
-async def _finished(client: PrefectClient, run_id: UUID) -> Any:
-    run = await client.read_flow_run(run_id)
-    return run if run.state is not None and run.state.is_final() else None
 
 
 async def _shifts(client: PrefectClient) -> list[Any]:

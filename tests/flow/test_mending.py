@@ -12,8 +12,9 @@ from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.record import Change, Record, RecordKey
 from blocks.models.request import Priority, Request, WorkKind, WorkState, work_key
-from blocks.models.source import FileDiscovery, Source
+from blocks.models.source import FileDiscovery, Source, SourceReport
 from doubles.store import MemoryStore
+from doubles.views import later
 from doubles.world import SOURCE, World, seconds
 from tasks.duties import FILES_AGAIN_S, Files, ask_changed_files, mend_timetable
 
@@ -89,17 +90,31 @@ async def test_what_was_declared_meanwhile_keeps_its_work() -> None:
 @pytest.fixture
 async def filed(world: World) -> World:
     """A source that is a file, and one that is not."""
-    await world.save(Namespace(name="prod", version=1), SOURCE, FILE)
+    await world.save(Namespace(name="prod", version=1), SOURCE, FILE, _read("one"))
     world.sources.stamped(FILE, "one")
     return world
+
+
+def _read(stamp: str) -> SourceReport:
+    """The file was read when it was like this."""
+    return SourceReport(namespace="prod", name=FILE.name, at=later(0), duration_s=0.1, stamp=stamp)
 
 
 async def _looked(world: World, files: Files) -> int:
     return await ask_changed_files.fn(world.store, world.queue, world.sources, files, world.clock())
 
 
+async def test_a_change_before_the_first_sight_counts(filed: World) -> None:
+    """A file that has changed since it was read, while nobody looked, is asked for at once; not before it was ever read."""
+    filed.sources.stamped(FILE, "two")
+    seen = await _looked(filed, Files())
+    filed.store.records[SourceReport].clear()
+
+    assert (1, 0) == (seen, await _looked(filed, Files()))
+
+
 async def test_a_changed_file_is_asked_at_once(filed: World) -> None:
-    """At first sight it is remembered; changed, it is asked for urgently, once."""
+    """Changed since it was read, it is asked for urgently, once."""
     files, counts = Files(), []
     for stamp in ("one", "one", "two", "two"):
         filed.sources.stamped(FILE, stamp)
@@ -111,10 +126,10 @@ async def test_a_changed_file_is_asked_at_once(filed: World) -> None:
 
 
 async def test_other_settings_are_another_file(filed: World) -> None:
-    """Who has changed the source has it asked: its stamp is only remembered."""
+    """Who has changed the source has it asked: what was read then is compared with."""
     files = Files()
     await _looked(filed, files)
-    await filed.save(FILE.evolve(file=FileDiscovery(path="/etc/other.yaml"), version=2))
+    await filed.save(FILE.evolve(file=FileDiscovery(path="/etc/other.yaml"), version=2), _read("two"))
     filed.sources.stamped(FILE, "two")
 
     assert [0, 0] == [await _looked(filed, files) for _ in range(2)]
@@ -162,7 +177,7 @@ async def test_without_files_hardly_anybody_looks(world: World) -> None:
     world.store.down = True
     not_asked = await _looked(world, files)
     world.store.down = False
-    await world.save(FILE)
+    await world.save(FILE, _read("one"))
     world.advance(FILES_AGAIN_S)
     for stamp in ("one", "two"):
         world.sources.stamped(FILE, stamp)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import typer
 
-from blocks.models.event import Event
+from blocks.models.event import Event, EventDraft, EventType
 from blocks.models.record import Change
 from deployments.cli.events import FIELDS, Picked, cloud_event, following, gist, parse_since
 from deployments.cli.select import Filter
@@ -147,3 +147,15 @@ async def test_events_command(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert 0 == code
     assert [4] == [event["data"]["number"] for event in json.loads(capsys.readouterr().out)]
+
+
+def test_events_of_a_deleted_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are kept and found by its full name, though the cluster is known no more; of what never was, nothing."""
+    outside = Outside()
+    told = EventDraft(type=EventType.CLUSTER_DELETED, stream="prod/gone", subject="prod/gone", data={"who": "ann"})
+    asyncio.run(outside.store_.commit(Change(drafts=(told,)), now=outside.now))
+    code = outside.replictl("events", "--cluster", "prod/gone", "-o", "json")
+    (event,) = json.loads(capsys.readouterr().out)
+
+    assert (0, "io.replicante.cluster.deleted.v1") == (code, event["type"])
+    assert 1 == outside.replictl("events", "--cluster", "prod/never")
