@@ -16,8 +16,6 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
 from weakref import WeakValueDictionary
 
 from blocks.agents.answers import Answer
@@ -28,6 +26,7 @@ from blocks.agents.protocol_a import ProtocolA
 from blocks.agents.protocol_b import ProtocolB
 from blocks.agents.settings import AgentsSettings
 from blocks.agents.transport import Transport, base_url
+from blocks.connected import Connected
 from blocks.errors import AgentError
 from blocks.models.action import Action
 from blocks.models.look import AgentAction, Failure, Glimpse, Look
@@ -46,7 +45,7 @@ PAUSE_MAX_S = 2.0
 """One that asks for more than this is not asked again in the same look."""
 
 
-class HttpAgents:
+class HttpAgents(Connected):
     """All agents of the fleet; `async with` it, or `connect` and `close`."""
 
     def __init__(
@@ -70,15 +69,6 @@ class HttpAgents:
         await self._transport.close()
         if self._own_contexts is not None:
             await self._own_contexts.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
         """Read everything of a node, and the details of each action that it lists as unfinished or that is asked for in

@@ -25,11 +25,12 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Self
+from typing import Any
 
 from kazoo.exceptions import NoNodeError
 from kazoo.handlers.threading import AsyncResult
 
+from blocks.connected import Connected
 from blocks.coordinator.bridge import LostAnswerError
 from blocks.coordinator.claims import Claims, all_of, chunks
 from blocks.coordinator.connection import Client
@@ -44,7 +45,7 @@ _PAUSE_S = 0.2
 _TRIES_MAX = 5
 
 
-class ZooKeeperCoordinator:
+class ZooKeeperCoordinator(Connected):
     """The live coordinator: `async with ZooKeeperCoordinator(settings) as coordinator`. One per process."""
 
     def __init__(
@@ -88,13 +89,6 @@ class ZooKeeperCoordinator:
     async def close(self) -> None:
         """End the session: all our claims go at once. Never raises, and takes two seconds at most."""
         await self._session.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     @property
     def worker(self) -> str:

@@ -13,9 +13,8 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
+from blocks.connected import Connected
 from blocks.errors import DependencyUnavailableError
 from blocks.event_bus.cloudevent import NotOurEventError, read, write
 from blocks.event_bus.settings import EventBusSettings
@@ -33,7 +32,7 @@ _FOREVER_MS = str(2**63 - 1)
 _logger = logging.getLogger("replicore.event_bus")
 
 
-class KafkaEventBus:
+class KafkaEventBus(Connected):
     """Both ends of the bus. Use it as `async with KafkaEventBus(kafka, settings) as bus`, or connect and close."""
 
     def __init__(self, kafka: Kafka, settings: EventBusSettings) -> None:
@@ -41,15 +40,6 @@ class KafkaEventBus:
         self._settings = settings
         self._admin = Admin(kafka)
         self._sender = Sender(kafka)
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def connect(self) -> None:
         """Begin to connect, without waiting for the brokers: `ready` does that.

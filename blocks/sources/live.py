@@ -7,9 +7,8 @@ whole answer has a deadline.
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
 
+from blocks.connected import Connected
 from blocks.errors import SourceError
 from blocks.models.base import clean_text
 from blocks.models.source import Source
@@ -23,7 +22,7 @@ from blocks.sources.settings import SourcesSettings
 from blocks.tls.contexts import TlsContexts
 
 
-class LiveSources:
+class LiveSources(Connected):
     """The live `Sources`; `async with` it, or `connect` and `close`."""
 
     def __init__(self, settings: SourcesSettings, contexts: TlsContexts | None = None) -> None:
@@ -46,15 +45,6 @@ class LiveSources:
         self._files.close()
         if self._own_contexts is not None:
             await self._own_contexts.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def ask(self, source: Source) -> Found:
         """See `Sources.ask`."""

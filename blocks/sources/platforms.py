@@ -9,9 +9,8 @@ Failure modes: the platform refuses = `PlatformRefusedError`; it cannot be reach
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
 
+from blocks.connected import Connected
 from blocks.errors import InvalidInputError, SourceError
 from blocks.models.platform import COUNT_MAX, ClusterDefinition, Provisioned
 from blocks.models.source import PlatformApi, Source
@@ -23,7 +22,7 @@ from blocks.sources.settings import SourcesSettings
 from blocks.tls.contexts import TlsContexts
 
 
-class HttpPlatforms:
+class HttpPlatforms(Connected):
     """The live `Platforms`; `async with` it, or `connect` and `close`. Connections live as long as one call."""
 
     def __init__(self, settings: SourcesSettings, contexts: TlsContexts | None = None) -> None:
@@ -38,15 +37,6 @@ class HttpPlatforms:
         """Stop loading certificates."""
         if self._own_contexts is not None:
             await self._own_contexts.close()
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def provision(
         self, source: Source, definition: ClusterDefinition, group: str, count: int, deadline_s: float | None = None

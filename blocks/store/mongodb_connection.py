@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import pymongo
 from bson.errors import BSONError
@@ -21,6 +21,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
+from blocks.connected import Connected
 from blocks.errors import DependencyUnavailableError, InvalidInputError, RecordError
 from blocks.models.base import clean_text
 from blocks.store.mapping import Document
@@ -39,7 +40,7 @@ _REASON_CHARS_MAX: Final = 300
 T = TypeVar("T")
 
 
-class Connection:
+class Connection(Connected):
     """A client with our guarantees: majority writes and reads, a deadline on every call, errors that say what to check.
 
     Connecting needs no server: calls fail until there is one, and work from then on.
@@ -48,13 +49,6 @@ class Connection:
     def __init__(self, settings: MongoDb) -> None:
         self._settings = settings
         self._client: AsyncMongoClient[Document] | None = None
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
 
     async def connect(self) -> None:
         """Make the client, within the running event loop.

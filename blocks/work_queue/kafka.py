@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import orjson
 from pydantic import ValidationError
 
+from blocks.connected import Connected
 from blocks.kafka.admin import Admin
 from blocks.kafka.group import GroupConsumer
 from blocks.kafka.producer import Sender
@@ -60,7 +59,7 @@ class KafkaWorkReceiver:
         await self._consumer.close(self._settings.close_within_s)
 
 
-class KafkaWorkQueue:
+class KafkaWorkQueue(Connected):
     """Both ends of the queue. Use it as `async with KafkaWorkQueue(kafka, settings) as queue`, or connect and close."""
 
     def __init__(self, kafka: Kafka, settings: WorkQueueSettings) -> None:
@@ -69,15 +68,6 @@ class KafkaWorkQueue:
         self._admin = Admin(kafka)
         self._sender = Sender(kafka)
         self._receivers: list[KafkaWorkReceiver] = []
-
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def connect(self) -> None:
         """Begin to connect, without waiting for the brokers: `ready` does that.

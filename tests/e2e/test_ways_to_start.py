@@ -20,6 +20,7 @@ from doubles.waiting import until
 
 pytestmark = pytest.mark.real
 
+NAMESPACE = "{apiVersion: replicante.io/v0, kind: Namespace, metadata: {name: typed}, spec: {status: Inactive}}"
 PROGRAM = """
 from flows.orchestrate import orchestrate
 
@@ -44,6 +45,18 @@ def test_flow_from_the_ui(product: Product) -> None:
 
     assert "COMPLETED" == run.state.type
     assert "orchestrate demo/orders" == run.name
+
+
+def test_manifests_and_discovery_from_the_ui(product: Product) -> None:
+    """What is typed into the form of `apply` is applied, in the run's name; the form of `discover` asks a source."""
+    applied = ran(product, f"apply/{NAME}", {"manifests": NAMESPACE})
+    asked = ran(product, f"discover/{NAME}", {"source": "demo/local"})
+    named = [row["metadata"]["name"] for row in product.rows("get", "namespaces")]
+    (event,) = product.rows("events", "--type", "namespace.applied", "--where", "stream=typed")
+
+    assert ("COMPLETED", "COMPLETED") == (applied.state.type, asked.state.type)
+    assert "typed" in named
+    assert f"flow run {applied.name}" == event["data"]["who"]
 
 
 def test_bad_parameters_are_refused_before_a_run(product: Product) -> None:
