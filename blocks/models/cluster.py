@@ -11,7 +11,7 @@ from blocks.models.base import Fact, Id, Labels, Name, Seconds, Text, Utc
 from blocks.models.declaration import Declaration
 from blocks.models.ids import ClusterRef
 from blocks.models.platform import PlatformRef
-from blocks.models.problem import Problem
+from blocks.models.problem import Pending, Problem
 from blocks.models.source import DiscoveredNode
 
 
@@ -83,6 +83,8 @@ class ClusterState(_OfCluster):
     health: Health = Health.UNKNOWN
     health_since: Utc | None = None
     problems: tuple[Problem, ...] = ()
+    pending: tuple[Pending, ...] = ()
+    """What is seen and not said yet; of no consequence for the health."""
     nodes_total: int = 0
     nodes_by_status: dict[str, int] = Field(default_factory=dict)
     shards: int = 0

@@ -40,6 +40,10 @@ class NamespaceSettings(Fact):
     """How often a source that says nothing else is asked, in seconds."""
     probe_interval: Annotated[float, Field(ge=0, le=3_600)] = 5.0
     """How often each node of a cluster that says nothing else is probed, in seconds; 0 switches the watch off."""
+    primary_grace: Annotated[float, Field(ge=0, le=3_600)] = 10.0
+    """For how many seconds a shard may have no primary, or several, before that is a problem: elections are normal."""
+    stuck_after: Seconds = 3_600.0
+    """An action that is not finished so many seconds after it was approved is a problem."""
     agent_protocol: Protocol | None = None
     """The wire protocol that its agents must speak; None means that each is asked what it speaks."""
 

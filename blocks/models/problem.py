@@ -32,3 +32,10 @@ class Problem(Fact):
     def identity(self) -> tuple[str, str, str]:
         """Two cycles speak of the same problem when this is equal."""
         return (self.code, self.node_id or "", self.shard_id or "")
+
+
+class Pending(Fact):
+    """A problem that is not one yet: it must last for a while first."""
+
+    code: str
+    since: Utc

@@ -19,7 +19,7 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
         view: the new nodes, and the state before.
         now: when the cycle looked.
     """
-    problems = find_problems(view, now=now)
+    problems, pending = find_problems(view, now=now)
     health = _health(view, problems)
     before = view.state
     kept = before is not None and before.health is health
@@ -30,6 +30,7 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
         health=health,
         health_since=before.health_since if before is not None and kept else now,
         problems=problems,
+        pending=pending,
         nodes_total=len(view.nodes),
         nodes_by_status=dict(sorted(Counter(node.status.value for node in view.nodes.values()).items())),
         shards=len({shard.shard_id for node in nodes for shard in node.shards}),

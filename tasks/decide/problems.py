@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from blocks.models.action import Action, ActionState
 from blocks.models.node import Node, NodeStatus, ShardRole
-from blocks.models.problem import Problem, Severity
+from blocks.models.problem import Pending, Problem, Severity
 from blocks.models.view import ClusterView
 
 EXAMPLES_MAX = 5
@@ -33,6 +34,8 @@ class Rule:
     description: str
     remedy: str
     match: Callable[[ClusterView], Iterable[Finding]]
+    grace_s: Callable[[ClusterView], float] | None = None
+    """For how many seconds it must last before it is said; None says it at once. Such a rule is about the cluster."""
 
 
 def _with_status(*statuses: NodeStatus) -> Callable[[ClusterView], Iterator[Finding]]:
@@ -63,8 +66,30 @@ def _examples(ids: list[str], what: str) -> Iterator[Finding]:
         yield Finding(evidence=f"{what}: {', '.join(sorted(ids)[:EXAMPLES_MAX])}{more}")
 
 
+def _without_primary(view: ClusterView) -> dict[str, list[str]]:
+    """By shard that no fresh node is primary for, the nodes that were when they last told, and may still be."""
+    silent: dict[str, list[str]] = defaultdict(list)
+    known = {node.node_id for node in fresh(view)}
+    for node in view.nodes.values():
+        if node.node_id in known or node.status in {NodeStatus.UNAVAILABLE, NodeStatus.NOT_IN_CLUSTER}:
+            continue
+        for shard in node.shards:
+            if shard.role is ShardRole.PRIMARY:
+                silent[shard.shard_id].append(node.node_id)
+    return {shard: silent.get(shard, []) for shard, primaries in _primaries(view).items() if primaries == 0}
+
+
 def _no_primary(view: ClusterView) -> Iterator[Finding]:
-    return _examples([shard for shard, primaries in _primaries(view).items() if primaries == 0], "no primary for")
+    return _examples([shard for shard, silent in _without_primary(view).items() if not silent], "no primary for")
+
+
+def _primary_unknown(view: ClusterView) -> Iterator[Finding]:
+    unknown = {shard: silent for shard, silent in _without_primary(view).items() if silent}
+    return _examples([f"{shard} (last {', '.join(silent[:2])})" for shard, silent in unknown.items()], "unknown for")
+
+
+def _primary_grace_s(view: ClusterView) -> float:
+    return view.namespace.settings.primary_grace
 
 
 def _many_primaries(view: ClusterView) -> Iterator[Finding]:
@@ -129,8 +154,9 @@ def _missing(view: ClusterView) -> Iterator[Finding]:
 RULES: tuple[Rule, ...] = (
     Rule("CLUSTER_NOT_SERVING", Severity.CRITICAL, "no node of the cluster serves", "look at its nodes, worst first", _not_serving),
     Rule("MAJORITY_LOST", Severity.CRITICAL, "the majority of the nodes is gone", "bring nodes back before anything else", _majority_lost),
-    Rule("NO_PRIMARY", Severity.CRITICAL, "a shard has no primary", "elections take seconds; after that look at the nodes that hold it", _no_primary),
-    Rule("SEVERAL_PRIMARIES", Severity.CRITICAL, "a shard has more than one primary", "suspect a partition; stop writes to the older one", _many_primaries),
+    Rule("NO_PRIMARY", Severity.CRITICAL, "a shard has no primary", "look at the nodes that hold it", _no_primary, _primary_grace_s),
+    Rule("PRIMARY_UNKNOWN", Severity.WARNING, "a shard's last primary cannot be asked, and no other node is primary", "check that node: the shard may be served by it, or by none", _primary_unknown, _primary_grace_s),
+    Rule("SEVERAL_PRIMARIES", Severity.CRITICAL, "a shard has more than one primary", "suspect a partition; stop writes to the older one", _many_primaries, _primary_grace_s),
     Rule("NODE_UNREACHABLE", Severity.WARNING, "the agent of a node does not answer", "check the machine, the agent and the network between", _with_status(NodeStatus.UNREACHABLE)),
     Rule("STORE_UNAVAILABLE", Severity.WARNING, "the agent answers, its store does not", "check the store's process and its log", _with_status(NodeStatus.UNAVAILABLE)),
     Rule("NODE_NOT_IN_CLUSTER", Severity.WARNING, "a node is not a member of its cluster", "initialise the cluster (cluster.init) or add the node (cluster.add)", _with_status(NodeStatus.NOT_IN_CLUSTER)),
@@ -145,22 +171,79 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def find_problems(view: ClusterView, *, now: datetime) -> tuple[Problem, ...]:
-    """All problems of a cluster, worst first; one that was there before keeps its `since`."""
-    before = {problem.identity: problem.since for problem in (view.state.problems if view.state is not None else ())}
-    found = [
-        Problem(
-            code=rule.code,
-            severity=rule.severity,
-            node_id=finding.node_id,
-            description=rule.description,
-            evidence=finding.evidence,
-            remedy=rule.remedy,
-            since=before.get((rule.code, finding.node_id or "", ""), now),
-        )
-        for rule in RULES
-        for finding in rule.match(view)
-    ]
+def find_problems(view: ClusterView, *, now: datetime) -> tuple[tuple[Problem, ...], tuple[Pending, ...]]:
+    """All problems of a cluster, worst first, and what is not said yet because it must last for a while first.
+
+    One that was there before keeps its `since`; one that had to last has the moment when it was first seen.
+    """
+    state = view.state
+    said = {problem.identity: problem.since for problem in (state.problems if state is not None else ())}
+    seen = {pending.code: pending.since for pending in (state.pending if state is not None else ())}
+    problems: dict[tuple[str, str, str], Problem] = {}
+    pending = []
+    for rule in (*RULES, _stuck(now)):
+        for finding in rule.match(view):
+            identity = (rule.code, finding.node_id or "", "")
+            since = said.get(identity, seen.get(rule.code, now))
+            if (
+                identity not in said
+                and rule.grace_s is not None
+                and now - since < timedelta(seconds=rule.grace_s(view))
+            ):
+                pending.append(Pending(code=rule.code, since=since))
+            else:
+                problems[identity] = _problem(rule, finding, since)
     order = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
-    unique = {problem.identity: problem for problem in found}
-    return tuple(sorted(unique.values(), key=lambda problem: (order[problem.severity], *problem.identity)))
+    worst_first = sorted(problems.values(), key=lambda problem: (order[problem.severity], *problem.identity))
+    return tuple(worst_first), tuple(pending)
+
+
+def _problem(rule: Rule, finding: Finding, since: datetime) -> Problem:
+    return Problem(
+        code=rule.code,
+        severity=rule.severity,
+        node_id=finding.node_id,
+        description=rule.description,
+        evidence=finding.evidence,
+        remedy=rule.remedy,
+        since=since,
+    )
+
+
+def pending_ends(view: ClusterView) -> datetime | None:
+    """When the first of what is not said yet will be, if it lasts; None when nothing is pending."""
+    graces = {rule.code: rule.grace_s for rule in RULES if rule.grace_s is not None}
+    ends = [
+        one.since + timedelta(seconds=graces[one.code](view))
+        for one in (view.state.pending if view.state is not None else ())
+        if one.code in graces
+    ]
+    return min(ends, default=None)
+
+
+def _stuck(now: datetime) -> Rule:
+    """The rule of actions that take too long; it depends on the time."""
+
+    def match(view: ClusterView) -> Iterator[Finding]:
+        limit = timedelta(seconds=view.namespace.settings.stuck_after)
+        for action in view.actions.values():
+            begun = _approved_at(action)
+            if begun is not None and now - begun > limit:
+                why = f": {action.error}" if action.error else ""
+                yield Finding(f"action {action.action_id} ({action.kind}) is {action.state}{why}", action.node_id)
+
+    return Rule(
+        "ACTION_STUCK",
+        Severity.WARNING,
+        "an action takes very long",
+        "see `replictl action ID`; cancel it when it will not end",
+        match,
+    )
+
+
+def _approved_at(action: Action) -> datetime | None:
+    """Since when an action could run; None while it waits for approval, or is finished."""
+    if action.state.final or action.state is ActionState.PENDING_APPROVE:
+        return None
+    approved = (step.at for step in action.history if step.after is ActionState.PENDING_SCHEDULE)
+    return next(approved, action.created_at)

@@ -11,6 +11,7 @@ from blocks.models.node import NodeStatus
 from blocks.models.request import Request, WorkKind
 from blocks.models.source import Source
 from blocks.models.view import ClusterView
+from tasks.decide.problems import pending_ends
 
 FOLLOW_UP_MIN_S = 0.5
 FOLLOW_UP_SHARE = 0.25
@@ -42,8 +43,8 @@ def _cluster_item(spec: ClusterSpec, namespace: Namespace) -> Request:
 def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
     """When to look at a cluster again before its turn; None when nothing is under way on it.
 
-    Something is under way when an action is with its agent (or may be), or a node is joining or leaving. What has just
-    begun is looked at often, what takes hours seldom.
+    Something is under way when an action is with its agent (or may be), a node is joining or leaving, or something is a
+    problem only if it lasts. What has just begun is looked at often, what takes hours seldom.
     """
     begun = [
         action.history[-1].at if action.history else action.created_at
@@ -52,7 +53,9 @@ def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
     ]
     transit = {NodeStatus.JOINING_CLUSTER, NodeStatus.LEAVING_CLUSTER}
     begun += [node.status_since for node in view.nodes.values() if node.status in transit]
-    if not begun:
-        return None
-    age_s = max(0.0, (now - max(begun)).total_seconds())
-    return now + timedelta(seconds=max(FOLLOW_UP_MIN_S, age_s * FOLLOW_UP_SHARE))
+    soonest = now + timedelta(seconds=FOLLOW_UP_MIN_S)
+    wanted = [ends] if (ends := pending_ends(view)) is not None else []
+    if begun:
+        age_s = max(0.0, (now - max(begun)).total_seconds())
+        wanted.append(now + timedelta(seconds=age_s * FOLLOW_UP_SHARE))
+    return max(soonest, min(wanted)) if wanted else None

@@ -187,7 +187,7 @@ async def test_seen_09_arbiters(a: Wired, b: Wired) -> None:
 async def test_seen_09_no_primary_is_for_us_to_see(b: Wired) -> None:
     """A lone secondary is HEALTHY for its agent, without a lag: the problem is ours to raise."""
     b.node.shards = (Shard(shard_id="rs0", role=ShardRole.SECONDARY),)
-    settled = cycle(new_view(), await b.look())
+    settled = cycle(cycle(new_view(), await b.look()).view, await b.look(), at=60)
 
     assert NodeStatus.HEALTHY is settled.view.nodes["n1"].status
     assert settled.view.state is not None

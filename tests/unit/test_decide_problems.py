@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.models.action import ActionState
 from blocks.models.cluster import ClusterSpec
 from blocks.models.node import Node, NodeStatus, Offset, Shard, ShardRole, Version
 from blocks.models.problem import Problem, Severity
 from blocks.models.view import ClusterView
+from doubles.actions import make_action
 from doubles.views import NODES, NOW, discovery, later, make_node, make_view, shard, state
-from tasks.decide.problems import EXAMPLES_MAX, RULES, find_problems
+from tasks.decide.problems import EXAMPLES_MAX, RULES, find_problems, pending_ends
 
 P, R = ShardRole.PRIMARY, ShardRole.SECONDARY
 
@@ -26,8 +29,14 @@ def _cluster(*statuses: NodeStatus) -> ClusterView:
     return make_view(*nodes)
 
 
+def _lasting(view: ClusterView) -> tuple[Problem, ...]:
+    """What is wrong with a cluster that has been like this for a minute."""
+    _, pending = find_problems(view, now=later(-60))
+    return find_problems(replace(view, state=(view.state or state()).evolve(pending=pending)), now=NOW)[0]
+
+
 def _found(view: ClusterView) -> list[tuple[str, str | None]]:
-    return [(problem.code, problem.node_id) for problem in find_problems(view, now=NOW)]
+    return [(problem.code, problem.node_id) for problem in _lasting(view)]
 
 
 def _changed(node: Node, **fields: Any) -> ClusterView:
@@ -90,7 +99,7 @@ def test_majority(total: int, serving: int, code: str | None) -> None:
 def test_a_shard_without_primary_is_critical() -> None:
     """Secondaries alone serve no writes; the shards are named, a few of many."""
     shards = tuple(shard(R, f"s{number}") for number in range(EXAMPLES_MAX + 3))
-    (problem,) = find_problems(make_view(make_node("n1", shards=shards)), now=NOW)
+    (problem,) = _lasting(make_view(make_node("n1", shards=shards)))
 
     assert ("NO_PRIMARY", Severity.CRITICAL) == (problem.code, problem.severity)
     assert problem.evidence.endswith("s0, s1, s2, s3, s4 and 3 more")
@@ -101,6 +110,52 @@ def test_two_primaries_of_one_shard_are_critical() -> None:
     view = make_view(make_node("n1"), make_node("n2", shards=(shard(P),)))
 
     assert [("SEVERAL_PRIMARIES", None)] == _found(view)
+
+
+@pytest.mark.parametrize("primaries", [0, 2])
+def test_an_election_is_no_problem(primaries: int) -> None:
+    """No primary, or two, is said only when it has lasted for the namespace's grace; then since it was first seen."""
+    nodes = [make_node(f"n{number}", shards=(shard(P if number < primaries else R),)) for number in range(3)]
+    first, pending = find_problems(make_view(*nodes), now=NOW)
+    view = make_view(*nodes, state=state(pending=pending))
+    still, same = find_problems(view, now=later(9.9))
+    (said,), none = find_problems(view, now=later(10))
+    after, over = find_problems(make_view(*map(make_node, NODES), state=state(pending=pending)), now=later(5))
+
+    assert ((), (), (), ()) == (first, still, none, after + over)
+    assert (pending, later(10)) == (same, pending_ends(view))
+    assert (NOW, said.code) == (said.since, pending[0].code)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (NodeStatus.UNREACHABLE, "PRIMARY_UNKNOWN"),
+        (NodeStatus.INCOMPLETE, "PRIMARY_UNKNOWN"),
+        (NodeStatus.UNAVAILABLE, "NO_PRIMARY"),
+    ],
+)
+def test_a_primary_that_cannot_be_asked_is_not_gone(status: NodeStatus, code: str) -> None:
+    """Its agent is away: nobody knows. Its store is down: there is no primary. Another one was elected: all is said."""
+    old = make_node("n1", status=status, info_stale_since=NOW, shards_stale_since=NOW, shards=(shard(P),))
+    alone = make_view(old, make_node("n2", shards=(shard(R),)), make_node("n3", shards=(shard(R),)))
+    elected = make_view(old, make_node("n2", shards=(shard(P),)), make_node("n3", shards=(shard(R),)))
+    codes = {"NO_PRIMARY", "PRIMARY_UNKNOWN"}
+
+    assert {code} == codes & {found for found, _ in _found(alone)}
+    assert set() == codes & {found for found, _ in _found(elected)}
+
+
+def test_an_action_that_does_not_end_is_stuck() -> None:
+    """Longer than the namespace allows since it was approved, with its last error; one that waits for a person is not."""
+    minutes = timedelta(minutes=61)
+    stuck = make_action(1, state=ActionState.RUNNING, created_at=NOW - minutes, error="out of disk")
+    waits = make_action(2, state=ActionState.PENDING_APPROVE, created_at=NOW - minutes)
+    young = make_action(3, node_id="n2", created_at=NOW - timedelta(minutes=59))
+    (problem,) = _lasting(make_view(*map(make_node, NODES), actions=[stuck, waits, young]))
+
+    assert ("ACTION_STUCK", "n1") == (problem.code, problem.node_id)
+    assert problem.evidence.endswith("is RUNNING: out of disk")
 
 
 def test_stale_shards_are_no_evidence() -> None:
@@ -137,7 +192,7 @@ def test_a_node_that_is_somebody_else(fields: dict[str, str]) -> None:
 
 def test_different_versions_are_worth_knowing() -> None:
     """A skew of versions is told, as information."""
-    (problem,) = find_problems(_changed(make_node("n2"), store_version=Version(number="7.0.0")), now=NOW)
+    (problem,) = _lasting(_changed(make_node("n2"), store_version=Version(number="7.0.0")))
 
     assert ("VERSION_SKEW", Severity.INFO) == (problem.code, problem.severity)
     assert "mongo.replica 6.0.0, mongo.replica 7.0.0" == problem.evidence
@@ -153,9 +208,9 @@ def test_a_cluster_that_its_source_lost() -> None:
 def test_a_problem_keeps_its_beginning() -> None:
     """Seen again it is the same problem with the same `since`; a new one begins now."""
     view = _cluster(NodeStatus.HEALTHY, NodeStatus.UNHEALTHY)
-    (first,) = find_problems(view, now=later(-60))
+    (first,), _ = find_problems(view, now=later(-60))
     worse = replace(_cluster(NodeStatus.UNHEALTHY, NodeStatus.UNHEALTHY), state=state(problems=(first,)))
-    since = {(problem.code, problem.node_id): problem.since for problem in find_problems(worse, now=NOW)}
+    since = {(problem.code, problem.node_id): problem.since for problem in find_problems(worse, now=NOW)[0]}
 
     assert (later(-60), NOW) == (since["NODE_UNHEALTHY", "n2"], since["NODE_UNHEALTHY", "n1"])
 
@@ -163,7 +218,7 @@ def test_a_problem_keeps_its_beginning() -> None:
 @given(st.lists(st.sampled_from(NodeStatus), max_size=6))
 def test_worst_first_each_once(statuses: list[NodeStatus]) -> None:
     """Whatever is wrong: critical before warning before information, and no problem twice."""
-    problems = find_problems(_cluster(*statuses), now=NOW)
+    problems = _lasting(_cluster(*statuses))
     order = [Severity.CRITICAL, Severity.WARNING, Severity.INFO]
 
     assert sorted(problems, key=lambda problem: order.index(problem.severity)) == list(problems)

@@ -62,10 +62,10 @@ def _looks(draw: st.DrawFn) -> dict[str, Look]:
 
 @given(_looks(), _looks())
 def test_the_same_looks_again_change_nothing(first: dict[str, Look], second: dict[str, Look]) -> None:
-    """Whatever was seen: seen again it is an empty change, without event, and since when things are stays."""
+    """Whatever has been seen for a while: seen again it is an empty change, without event, and since when things are stays."""
     before = _observed(make_view(discovery=discovery()), first)
-    once = settle(before, second, now=later(60))
-    again = settle(once.view, second, now=later(120))
+    once = settle(settle(before, second, now=later(60)).view, second, now=later(120))
+    again = settle(once.view, second, now=later(180))
 
     assert Change() == again.change
     assert once.view.nodes == again.view.nodes

@@ -6,10 +6,11 @@ from blocks.models.action import ActionState
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatus
 from blocks.models.node import NodeStatus
+from blocks.models.problem import Pending
 from blocks.models.request import WorkKind
 from blocks.models.source import HttpDiscovery, Source
 from doubles.actions import make_action
-from doubles.views import NOW, intent, later, make_node, make_view
+from doubles.views import NOW, intent, later, make_node, make_view, state
 from tasks.decide.timetable import follow_up, timetable
 
 HTTP = HttpDiscovery.model_validate({"url": "http://inventory.test/"})
@@ -82,3 +83,11 @@ def test_the_youngest_thing_under_way_counts() -> None:
     young = make_action(2, intent=intent(), created_at=later(-4))
 
     assert later(1) == follow_up(make_view(make_node("n1"), actions=[old, young]), now=NOW)
+
+
+def test_what_must_last_is_looked_at_when_it_has() -> None:
+    """A shard without primary is looked at again at the end of its grace, not an interval later."""
+    view = make_view(make_node("n1"), state=state(pending=(Pending(code="NO_PRIMARY", since=later(-4)),)))
+    late = make_view(make_node("n1"), state=state(pending=(Pending(code="NO_PRIMARY", since=later(-40)),)))
+
+    assert (later(6), later(0.5)) == (follow_up(view, now=NOW), follow_up(late, now=NOW))

@@ -105,13 +105,15 @@ def test_row_19_an_empty_answer_after_a_full_one_removes_nothing() -> None:
     ],
 )
 def test_row_28_primaries_are_stored_as_seen(roles: tuple[ShardRole, ...], code: str) -> None:
-    """Two primaries or none: roles stay as they were told, no lag is made up, and the shard is a problem."""
+    """Two primaries or none: roles stay as they were told, no lag is made up, and when it lasts the shard is a problem."""
     looks = {
         node_id: good_look(node_id, shards=good_look(node_id).shards.evolve(shards=(shard(role),)))  # type: ignore[union-attr]
         for node_id, role in zip(("n1", "n2"), roles, strict=True)
     }
-    settled = settle(make_view(make_node("n1"), make_node("n2")), looks, now=later(10))
+    first = settle(make_view(make_node("n1"), make_node("n2")), looks, now=later(10))
+    settled = settle(first.view, looks, now=later(20))
 
+    assert [] == _problems(first.view, code)
     told = [node.shards[0] for node in settled.view.nodes.values()]
     assert roles == tuple(one.role for one in told)
     assert [None, None] == [one.lag for one in told]
