@@ -22,12 +22,12 @@ from blocks.models.report import Report
 from blocks.models.request import Request, WorkKind
 from blocks.models.source import Source, SourceReport
 from blocks.store.protocol import EventQuery, Store, Where
-from deployments.cli import actions, clusters, events, sources
+from deployments.cli import actions, clusters, events, sources, topology
 from deployments.cli.cycles import report_row
 from deployments.cli.kinds import NAMESPACE_COLUMNS, Listed, allowed, listed, manifest, one_of, spec_facts
 from deployments.cli.objects import KindName, ObjectName
-from deployments.cli.options import Watch
-from deployments.cli.output import Answer, Block, Column, Format, Grid, clean, dump
+from deployments.cli.options import TheCluster, Watch
+from deployments.cli.output import Answer, Block, Column, Format, Grid, clean, console, dump
 from deployments.cli.resolve import known_cluster
 from deployments.cli.select import READ_MAX, Note, Notes
 from deployments.cli.session import Cli
@@ -42,6 +42,7 @@ EVENTS_SHOWN = 10
 EVENTS_READ = 1_000
 """So many of the newest events of a stream are looked through for those of one object."""
 ACTIONS_SHOWN = 100
+CLUSTER = "cluster"
 REFUSED_COLUMNS = (Column("REFUSED", lambda row: row["what"]), Column("WHY", lambda row: row["reason"]))
 
 
@@ -103,6 +104,11 @@ def describe(context: typer.Context, kind: KindName, name: ObjectName, watch: Wa
     cli.answer(read, watch)
 
 
+def cluster(context: typer.Context, name: TheCluster, watch: Watch = None) -> None:
+    """Everything about a cluster on one page: health, problems, topology, timetable, actions, last report and events."""
+    describe(context, kind=CLUSTER, name=name, watch=watch)
+
+
 async def _cluster(store: Store, ref: ClusterRef, kind: Kind, now: datetime, note: Note) -> Answer:
     spec, told = await store.get(ClusterSpec, ref.key), await store.get(Discovery, ref.key)
     state, report = await store.get(ClusterState, ref.key), await store.get(Report, ref.key)
@@ -134,6 +140,11 @@ async def _cluster(store: Store, ref: ClusterRef, kind: Kind, now: datetime, not
     problems = await clusters.problem_rows(store, ref, None, now, labels=False, note=note)
     page.value["problems"] = problems
     page.table("Problems", Grid(clusters.PROBLEM_COLUMNS, problems, "none"))
+    if state is not None:
+        shape = await topology.topology_of(store, ref, now)
+        page.value["topology"] = shape
+        tree = topology.drawn_tree(topology.tree_of(shape, every_shard=False), ascii_only=not console().is_terminal)
+        page.blocks += [Text(""), Text("Topology", style="bold"), tree]
     await _unfinished(page, store, Where(namespace=ref.namespace, cluster_id=ref.cluster_id), now)
     if report is not None:
         page.value["last_report"] = report_row(report)

@@ -105,6 +105,7 @@ for command in (
     app.command()(command)
 app.command()(objects.get)
 app.command()(describe.describe)
+app.command()(describe.cluster)
 app.command()(objects.export)
 app.command()(objects.delete)
 app.command()(schedule.pause)

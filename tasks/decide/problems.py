@@ -148,7 +148,9 @@ def _versions(view: ClusterView) -> Iterator[Finding]:
 
 def _missing(view: ClusterView) -> Iterator[Finding]:
     if view.discovery is not None and view.discovery.missing_since is not None:
-        yield Finding(evidence=f"{view.discovery.source} has not told of it since {view.discovery.missing_since}")
+        yield Finding(
+            evidence=f"{view.discovery.source} has not told of it since {view.discovery.missing_since:%Y-%m-%dT%H:%M:%SZ}"
+        )
 
 
 RULES: tuple[Rule, ...] = (

@@ -242,12 +242,13 @@ async def test_describe_a_cluster(outside: Outside, capsys: pytest.CaptureFixtur
     code = await replictl(outside, "describe", "cluster", "orders")
     page = capsys.readouterr().out
     value = await listed(outside, capsys, "describe", "cluster", "orders")
+    same = await listed(outside, capsys, "cluster", "orders")
 
-    assert 0 == code
+    assert (0, value) == (code, same)
     for said in (
         "cluster prod/orders", "CRITICAL", "declared by  a person", "prod/inventory", "env=prod,team=told",
         "+ discover and observe  + act  + apply", "until 2030-01-02T04:04:05Z by ann: move", "late        2.0 s",
-        "in 60m", "Problems", "OF_n1", "Unfinished actions", ID, "Last events", "node.changed", "bad lock",
+        "in 60m", "Problems", "OF_n1", "Topology", "Unfinished actions", ID, "Last events", "node.changed", "bad lock",
     ):  # fmt: skip
         assert said in page
     assert ("ClusterSpec", 2, 1, "orchestrate", "failed") == (
