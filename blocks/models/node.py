@@ -12,6 +12,7 @@ from blocks.models.ids import ClusterRef, NodeRef
 
 ATTRIBUTES_MAX = 200
 SHARDS_MAX = 20_000
+REWINDS_MAX = 20
 
 Attribute = bool | int | float | str | None
 
@@ -78,6 +79,15 @@ class Shard(Fact):
     lag: Offset | None = None
 
 
+class Rewind(Fact):
+    """The log of a shard's primary was shorter than before: writes may be lost."""
+
+    shard_id: Id
+    before: Offset
+    after: Offset
+    at: Utc
+
+
 class Version(Fact):
     """A version as reported."""
 
@@ -113,6 +123,8 @@ class Node(Fact):
     attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)
     store_attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)
     shards: Annotated[tuple[Shard, ...], Field(max_length=SHARDS_MAX)] = ()
+    rewinds: Annotated[tuple[Rewind, ...], Field(max_length=REWINDS_MAX)] = ()
+    """The last ones, oldest first, each kept for an hour."""
     info_stale_since: Utc | None = None
     store_stale_since: Utc | None = None
     shards_stale_since: Utc | None = None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.models.cluster import Discovery
 from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
-from blocks.models.node import Node, NodeStatus
+from blocks.models.node import REWINDS_MAX, Node, NodeStatus, Rewind, Shard, ShardRole
 from blocks.models.source import DiscoveredNode
 
 NOTES_MAX = 20
+REWINDS_KEPT = timedelta(hours=1)
 
 
 def merge(known: Node | None, discovered: DiscoveredNode, discovery: Discovery, look: Look, *, now: datetime) -> Node:
@@ -81,10 +83,27 @@ def _shards(facts: dict[str, Any], shards: ShardsInfo | Failure | None, now: dat
     known = isinstance(shards, ShardsInfo)
     _stale(facts, "shards_stale_since", failed=not known, now=now)
     if isinstance(shards, ShardsInfo):
+        rewinds = (*facts.get("rewinds", ()), *_rewound(facts.get("shards", ()), shards.shards, now))
+        facts["rewinds"] = tuple(one for one in rewinds if now - one.at < REWINDS_KEPT)[-REWINDS_MAX:]
         facts["shards"] = shards.shards
         notes.extend(f"shards: {note}" for note in shards.notes)
         return []
     return [f"shards: {shards.reason if shards is not None else 'not asked'}"]
+
+
+def _rewound(before: Iterable[Shard], after: Iterable[Shard], now: datetime) -> list[Rewind]:
+    """Shards that the node was and is primary for, and whose offset is smaller than before. Another unit is another log."""
+    known = {shard.shard_id: shard for shard in before if shard.role is ShardRole.PRIMARY}
+    return [
+        Rewind(shard_id=shard.shard_id, before=old.commit_offset, after=shard.commit_offset, at=now)
+        for shard in after
+        if shard.role is ShardRole.PRIMARY
+        and shard.commit_offset is not None
+        and (old := known.get(shard.shard_id)) is not None
+        and old.commit_offset is not None
+        and old.commit_offset.unit == shard.commit_offset.unit
+        and shard.commit_offset.value < old.commit_offset.value
+    ]
 
 
 def _stale(facts: dict[str, Any], field: str, *, failed: bool, now: datetime) -> None:

@@ -140,6 +140,27 @@ def _identity(view: ClusterView) -> Iterator[Finding]:
             yield Finding(evidence=f"its store says cluster {node.reported_cluster_id!r}", node_id=node.node_id)
 
 
+def _duplicates(view: ClusterView) -> Iterator[Finding]:
+    """Of agents that call themselves the same, the first that the source tells of keeps the name."""
+    order = [node.node_id for node in view.discovery.nodes] if view.discovery is not None else sorted(view.nodes)
+    owners: dict[str, str] = {}
+    for node in (view.nodes[node_id] for node_id in order if node_id in view.nodes):
+        if node.reported_node_id is None:
+            continue
+        owner = owners.setdefault(node.reported_node_id, node.node_id)
+        if owner != node.node_id:
+            evidence = f"its agent calls itself {node.reported_node_id!r}, as that of {owner} does"
+            yield Finding(evidence, node_id=node.node_id)
+
+
+def _rewound(view: ClusterView) -> Iterator[Finding]:
+    for node in view.nodes.values():
+        if node.rewinds:
+            last = node.rewinds[-1]
+            evidence = f"{last.shard_id} went from {last.before.value} back to {last.after.value} {last.after.unit} at {last.at:%Y-%m-%dT%H:%M:%SZ}"
+            yield Finding(evidence, node_id=node.node_id)
+
+
 def _versions(view: ClusterView) -> Iterator[Finding]:
     found = {f"{node.store_id} {node.store_version}" for node in view.nodes.values() if node.store_version is not None}
     if len(found) > 1:
@@ -168,6 +189,8 @@ RULES: tuple[Rule, ...] = (
     Rule("MAJORITY_AT_RISK", Severity.WARNING, "one more loss takes the majority", "bring the lost nodes back", _majority_at_risk),
     Rule("LAG_ABOVE_LIMIT", Severity.WARNING, "a secondary is far behind", "check its load, disk and network", _lag),
     Rule("IDENTITY_MISMATCH", Severity.WARNING, "a node is not who discovery says it is", "check the discovery record and the agent's settings", _identity),
+    Rule("DUPLICATE_NODE_ID", Severity.WARNING, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", _duplicates),
+    Rule("OFFSET_WENT_BACK", Severity.WARNING, "a primary's log is shorter than it was", "writes may be lost: was it restored, truncated or made anew?", _rewound),
     Rule("CLUSTER_MISSING", Severity.WARNING, "the source no longer tells of the cluster", "delete it if it is gone, or mend the source", _missing),
     Rule("VERSION_SKEW", Severity.INFO, "the nodes run different versions", "finish the upgrade", _versions),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
-from blocks.models.node import Node, NodeStatus, Protocol, Version
+from blocks.models.node import Node, NodeStatus, Offset, Protocol, Shard, ShardRole, Version
 from doubles.actions import action_id
 from doubles.views import NOW, discovery, failed_look, found, good_look, later, make_node
 from tasks.decide.merge import NOTES_MAX, merge
@@ -130,3 +130,29 @@ def test_notes_are_bounded() -> None:
     shards = ShardsInfo(notes=tuple(f"shard {number} is odd" for number in range(100)))
 
     assert NOTES_MAX == len(_merged(None, good_look("n1", shards=shards)).notes)
+
+
+def _leading(value: int, unit: str = "seconds", role: ShardRole = ShardRole.PRIMARY) -> Look:
+    one = Shard(shard_id="rs0", role=role, commit_offset=Offset(unit=unit, value=value))
+    return good_look("n1").evolve(shards=ShardsInfo(shards=(one,)))
+
+
+def test_a_primary_whose_offset_goes_back_is_remembered_for_an_hour() -> None:
+    """From where to where and when; seen again it is one; after an hour it is forgotten."""
+    ahead = _merged(None, _leading(9), at=1)
+    back = _merged(ahead, _leading(7), at=2)
+    again = _merged(back, _leading(7), at=3)
+    later_on = _merged(again, _leading(8), at=3_602)
+
+    assert [("rs0", 9, 7, later(2))] == [
+        (one.shard_id, one.before.value, one.after.value, one.at) for one in back.rewinds
+    ]
+    assert (back.rewinds, ()) == (again.rewinds, later_on.rewinds)
+
+
+@pytest.mark.parametrize(
+    "after", [_leading(9), _leading(7, "milliseconds"), _leading(7, role=ShardRole.SECONDARY), failed_look("n1")]
+)
+def test_what_is_no_step_back(after: Look) -> None:
+    """The same offset, another unit, another role or no answer: nothing was lost."""
+    assert () == _merged(_merged(None, _leading(9)), after).rewinds

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from blocks.models.action import ActionState
 from blocks.models.cluster import ClusterSpec
-from blocks.models.node import Node, NodeStatus, Offset, Shard, ShardRole, Version
+from blocks.models.node import Node, NodeStatus, Offset, Rewind, Shard, ShardRole, Version
 from blocks.models.problem import Problem, Severity
 from blocks.models.view import ClusterView
 from doubles.actions import make_action
@@ -224,3 +224,24 @@ def test_worst_first_each_once(statuses: list[NodeStatus]) -> None:
     assert sorted(problems, key=lambda problem: order.index(problem.severity)) == list(problems)
     assert len(problems) == len({problem.identity for problem in problems})
     assert all(isinstance(problem, Problem) for problem in problems)
+
+
+def test_two_agents_with_one_id() -> None:
+    """The first that the source tells of keeps the name, always; the other is a problem, with or without names of its own."""
+    named = make_view(make_node("n1"), make_node("n2", reported_node_id="n1"), make_node("n3"))
+    urls = ("http://a.test", "http://b.test")
+    unnamed = make_view(*(make_node(url, agent_address=url, reported_node_id="x") for url in reversed(urls)))
+
+    assert ("DUPLICATE_NODE_ID", "n2") in _found(named)
+    assert [("DUPLICATE_NODE_ID", urls[0])] == [found for found in _found(unnamed) if found[0] == "DUPLICATE_NODE_ID"]
+
+
+def test_a_log_that_became_shorter() -> None:
+    """Told with from where to where, as long as the node remembers it."""
+    back = Rewind(
+        shard_id="rs0", before=Offset(unit="seconds", value=9), after=Offset(unit="seconds", value=7), at=later(-60)
+    )
+    (problem,) = _lasting(_changed(make_node("n1"), rewinds=(back,)))
+
+    assert ("OFFSET_WENT_BACK", "n1") == (problem.code, problem.node_id)
+    assert problem.evidence.startswith("rs0 went from 9 back to 7 seconds at 2026-")
