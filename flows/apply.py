@@ -22,20 +22,21 @@ from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
 from tasks.apply import apply_wanted, keep_secrets, plan
 from tasks.decide.documents import read_documents
-from tasks.decide.manifests import Asked, Scope, Wanted, parse
+from tasks.decide.manifests import EVERYWHERE, Asked, Scope, Wanted, parse
 from tasks.decide.sheltering import sheltered
 from tasks.request import request_work
 
 
 @flow(name="apply")
 def apply(
-    manifests: str,
+    manifests: str = "",
     by: str | None = None,
     dry_run: bool = False,
     namespace: str | None = None,
     cluster: str | None = None,
     node: str | None = None,
     default_namespace: str | None = None,
+    submission: UUID | None = None,
     fleet: str = FLEET,
 ) -> list[Applied]:
     """Apply manifests (`apiVersion: replicante.io/v0`): all of them, or none when anything is wrong with one.
@@ -48,8 +49,11 @@ def apply(
         cluster: instead of the cluster that they name.
         node: instead of the node that they name.
         default_namespace: for documents that name none.
+        submission: instead of manifests, the id of what was handed in: Prefect takes no more than 512 KiB of parameters.
         fleet: name of the Fleet block.
     """
+    if submission is not None:
+        return run(lambda connections: _handed_in(connections, str(submission)), fleet)
     asked = Asked(who=who(by), now=utc_now(), new_id=uuid4)
     scope = Scope(namespace=namespace, cluster=cluster, node=node, fill_namespace=default_namespace)
     documents, secrets = sheltered(read_documents(manifests), scope)
@@ -73,13 +77,26 @@ def apply(
     return run(sentence, fleet)
 
 
+async def _handed_in(connections: Connections, key: str) -> list[Applied]:
+    """Apply what was handed in and is too large for a parameter.
+
+    Raises:
+        InvalidInputError: it cannot be applied.
+    """
+    store, queue = await connections.store(), await connections.work_queue()
+    ended = await apply_submission(store, queue, key, utc_now, Steps(watched=True))
+    if ended.error is not None:
+        raise InvalidInputError(ended.error)
+    return list(ended.applied or ())
+
+
 async def submit(
     store: Store,
     queue: WorkQueue,
     manifests: str,
     by: str,
     now: datetime,
-    scope: Scope = Scope(),  # noqa: B008 - frozen
+    scope: Scope = EVERYWHERE,
 ) -> Submission:
     """Hand manifests in to be applied by a worker: the way that needs no Prefect.
 
@@ -89,10 +106,23 @@ async def submit(
     Raises:
         InvalidInputError: they cannot be applied, or hold secrets in clear, which are not stored.
     """
+    handed_in = await hand_in(store, manifests, by, now, scope)
+    await request_work.fn(store, queue, WorkKind.APPLY, handed_in.key, Priority.PERSON, now)
+    return handed_in
+
+
+async def hand_in(store: Store, manifests: str, by: str, now: datetime, scope: Scope = EVERYWHERE) -> Submission:
+    """Keep manifests until they are applied.
+
+    Raises:
+        InvalidInputError: they cannot be applied, or hold secrets in clear, which are not stored.
+    """
     documents, secrets = sheltered(read_documents(manifests), scope)
     parse(documents, Asked(who=by, now=now, new_id=uuid4), scope=scope)
     if secrets:
-        message = "there are secrets in the manifests, and the queue keeps none: give {secret: NAME} or {file: PATH}"
+        message = (
+            "there are secrets in the manifests, and what is handed in keeps none: give {secret: NAME} or {file: PATH}"
+        )
         raise InvalidInputError(message)
     handed_in = Submission(
         submission_id=str(uuid4()),
@@ -106,11 +136,12 @@ async def submit(
         version=1,
     )
     await store.commit(Change(swaps=(handed_in,)), now=now)
-    await request_work.fn(store, queue, WorkKind.APPLY, handed_in.key, Priority.PERSON, now)
     return handed_in
 
 
-async def apply_submission(store: Store, queue: WorkQueue, key: str, clock: Callable[[], datetime]) -> Submission:
+async def apply_submission(
+    store: Store, queue: WorkQueue, key: str, clock: Callable[[], datetime], steps: Steps | None = None
+) -> Submission:
     """Apply what was handed in, once, and keep what came of it. Done again after a crash it comes to the same: the ids of
     its actions follow from its own.
 
@@ -131,7 +162,7 @@ async def apply_submission(store: Store, queue: WorkQueue, key: str, clock: Call
     try:
         scope = Scope(handed_in.namespace, handed_in.cluster, handed_in.node, handed_in.default_namespace)
         wanted = parse(read_documents(handed_in.manifests), asked, scope=scope)
-        applied = await _applied(store, queue, wanted, handed_in.by, clock, Steps())
+        applied = await _applied(store, queue, wanted, handed_in.by, clock, steps or Steps())
     except InvalidInputError as error:
         ended = handed_in.evolve(ended_at=clock(), error=str(error), version=handed_in.version + 1)
     else:

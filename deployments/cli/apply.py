@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-from uuid import uuid4
+from typing import Annotated, Any, cast
+from uuid import UUID, uuid4
 
 import typer
 import yaml
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from blocks.errors import Fault, InvalidInputError
 from blocks.models.submission import Applied, Difference, Submission
+from blocks.store.protocol import Store
 from deployments.cli.output import Answer, Column, Grid, clean, show
 from deployments.cli.session import Cli
 from deployments.cli.wait import LOOK_EVERY_S, WITHIN_S, NotInTimeError
@@ -31,6 +32,8 @@ from tasks.decide.sheltering import sheltered
 STDIN = "-"
 SUFFIXES = {".yaml", ".yml", ".json"}
 BYTES_MAX = 4 * 1024 * 1024
+PARAMETER_CHARS_MAX = 400_000
+"""Longer texts are no parameter of a flow run: Prefect's limit, for all parameters as JSON, is 512 KiB."""
 
 COLUMNS = (
     Column("KIND", lambda row: row["kind"]),
@@ -194,20 +197,30 @@ def _names(files: Sequence[str] | None, filename: Sequence[str] | None) -> list[
 
 
 def _by_flow(cli: Cli, manifests: Sequence[Manifest], wanted: Sequence[Wanted], scope: Scope) -> Sequence[Applied]:
-    """Run the flow. Secrets given in clear are kept first, so that the run's parameters only name them."""
+    """Run the flow. Secrets given in clear are kept first, so that the run's parameters only name them; what is too large
+    to be a parameter is handed in first.
+    """
     from tasks.apply import keep_secrets, plan  # noqa: PLC0415 - imports Prefect
 
     cli.need_prefect()
     text = joined(manifests)
     documents, secrets = sheltered([document for manifest in manifests for document in manifest.documents], scope)
     if secrets:
-
-        async def keep(parts: Parts) -> None:
-            await plan.fn(await parts.store(), wanted, cli.world.user)
-            await keep_secrets.fn(await parts.secrets(), secrets)
-
-        cli.run(keep)
         text = dumped(documents)
+    large = len(json.dumps(text)) > PARAMETER_CHARS_MAX
+
+    async def before(parts: Parts) -> Submission | None:
+        store = await parts.store()
+        await plan.fn(store, wanted, cli.world.user)
+        if secrets:
+            await keep_secrets.fn(await parts.secrets(), secrets)
+        return await _handed_in(cli, store, text, scope) if large else None
+
+    handed_in = cli.run(before) if secrets or large else None
+    if handed_in is not None:
+        return cast(
+            "Sequence[Applied]", cli.run_flow("apply", submission=UUID(handed_in.submission_id), by=cli.world.user)
+        )
     applied: Sequence[Applied] = cli.run_flow(
         "apply",
         manifests=text,
@@ -218,6 +231,12 @@ def _by_flow(cli: Cli, manifests: Sequence[Manifest], wanted: Sequence[Wanted], 
         default_namespace=scope.fill_namespace,
     )
     return applied
+
+
+async def _handed_in(cli: Cli, store: Store, text: str, scope: Scope) -> Submission:
+    from flows.apply import hand_in  # noqa: PLC0415 - imports Prefect
+
+    return await hand_in(store, text, cli.world.user, cli.world.clock(), scope)
 
 
 async def _planned(cli: Cli, parts: Parts, wanted: Sequence[Wanted]) -> Sequence[Applied]:

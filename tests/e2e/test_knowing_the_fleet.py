@@ -41,6 +41,19 @@ clusters:
     labels: {tier: gold}
     nodes: [{node_id: n1, agent_address: "http://127.0.0.1:9"}]
 """
+WIDE = """
+apiVersion: replicante.io/v0
+kind: Namespace
+metadata: {name: wide}
+spec: {status: Inactive}
+"""
+WIDE_CLUSTER = """
+apiVersion: replicante.io/v0
+kind: ClusterSpec
+metadata: {namespace: wide, cluster: c%d, labels: {a: %s, b: %s}}
+"""
+PARAMETERS_MAX = 512 * 1024
+"""Prefect's limit."""
 WITH_SECRET = """
 apiVersion: replicante.io/v0
 kind: DiscoverySettings
@@ -116,6 +129,18 @@ def test_a_secret_in_a_manifest_is_seen_nowhere(product: Product) -> None:
     assert "demo/guarded" in stored
     assert "demo/guarded" in shown or "guarded" in shown
     assert not [text for text in (parameters, stored, shown) if SECRET in text]
+
+
+def test_more_than_fits_into_a_parameter(product: Product) -> None:
+    """A fleet of 900 clusters in one file is applied by one run, all or nothing, and goes with its namespace."""
+    fleet = "---".join([WIDE, *(WIDE_CLUSTER % (number, "x" * 250, "y" * 250) for number in range(900))])
+    done = product.replictl("apply", "-f", "-", "-o", "json", stdin=fleet)
+    listed = product.rows("clusters", "-n", "wide")
+    product.replictl("delete", "namespace", "wide", "--yes")
+
+    assert 0 == done.returncode, done.stderr
+    assert (901, 900) == (len(json.loads(done.stdout)), len(listed))
+    assert len(fleet) > PARAMETERS_MAX
 
 
 def _seen(product: Product, cluster: str, count: int) -> Any:

@@ -219,7 +219,7 @@ async def test_what_cannot_be_applied_is_kept_with_the_reason(world: World) -> N
 
 async def test_the_queue_keeps_no_secrets(world: World) -> None:
     """A secret in clear is refused where it would be stored; nothing is handed in."""
-    with pytest.raises(InvalidInputError, match="the queue keeps none"):
+    with pytest.raises(InvalidInputError, match="what is handed in keeps none"):
         await submit(world.store, world.queue, FLEET, "ann", world.clock())
 
     assert [] == await world.store.find(Submission)

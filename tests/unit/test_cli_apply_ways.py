@@ -13,6 +13,7 @@ from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace
 from blocks.models.request import WorkKind
 from blocks.models.submission import Submission
+from deployments.cli.apply import PARAMETER_CHARS_MAX
 from doubles.cli import Outside
 
 NAMESPACE = "apiVersion: replicante.io/v0\nkind: Namespace\nmetadata: {name: prod}\n"
@@ -121,3 +122,19 @@ def test_the_queue_takes_them_without_prefect(
     assert f"`replictl work` shows apply:{handed_in.key}" in error
     assert [WorkKind.APPLY] == [item.kind for item in outside.store_.work.values()]
     assert 1 == len(outside.queue.waiting)
+
+
+def test_what_is_too_large_for_a_parameter_is_handed_in(outside: Outside, tmp_path: Path) -> None:
+    """Prefect takes no such parameters: the run only names what was handed in, whole and with its scope."""
+    spec = (
+        "apiVersion: replicante.io/v0\nkind: ClusterSpec\nmetadata: {namespace: other, cluster: c%d, labels: {a: %s}}\n"
+    )
+    text = "---\n".join(spec % (number, "x" * 250) for number in range(900))
+    path = _write(tmp_path, text + "# " + "y" * PARAMETER_CHARS_MAX)
+    code = outside.replictl("apply", "-f", path, "-n", "prod")
+    given = _parameters(outside)
+    (handed_in,) = asyncio.run(outside.store_.find(Submission))
+
+    assert (0, handed_in.submission_id) == (code, str(given["submission"]))
+    assert ("prod", "ann@here", Path(path).read_text()) == (handed_in.namespace, handed_in.by, handed_in.manifests)
+    assert "manifests" not in given
