@@ -137,6 +137,7 @@ def test_more_than_fits_into_a_parameter(product: Product) -> None:
     done = product.replictl("apply", "-f", "-", "-o", "json", stdin=fleet)
     listed = product.rows("clusters", "-n", "wide")
     product.replictl("delete", "namespace", "wide", "--yes")
+    until(lambda: _status(product, "wide") == "Deleted", within_s=60, what="the namespace is empty")
 
     assert 0 == done.returncode, done.stderr
     assert (901, 900) == (len(json.loads(done.stdout)), len(listed))

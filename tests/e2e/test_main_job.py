@@ -21,7 +21,7 @@ T = "io.replicante."
 
 def test_all_clusters_are_healthy(product: Product) -> None:
     """The three clusters of the demo are discovered and HEALTHY, with the columns that machines rely on."""
-    rows = {row["cluster"]: row for row in product.rows("clusters")}
+    rows = {row["cluster"]: row for row in product.rows("clusters", "-n", "demo")}
 
     assert {"orders", "coordination", "queue"} == rows.keys()
     assert {"HEALTHY"} == {row["health"] for row in rows.values()}
