@@ -92,7 +92,7 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
     held: Held = await turn.steps("lock", hold_clusters, turn.coordinator, turn.store, clusters, mode.value, wait_s)
     try:
         mine = [cluster for cluster in clusters if cluster.key in held.claims]
-        loaded = await turn.steps("load", load_views, turn.store, mine)
+        loaded = await turn.steps("load", load_views, turn.store, mine, with_dead=turn.steps.watched)
         broken = [_failed(ref, begun, loaded.unreadable[ref.key]) for ref in mine if ref.key in loaded.unreadable]
         whole = [ref for ref in mine if ref.key not in loaded.unreadable]
         done = await _all(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,6 +14,7 @@ from blocks.errors import RecordError
 from blocks.models.action import Action
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
+from blocks.models.request import WorkKind, WorkState, work_key
 from blocks.models.source import DiscoveredNode
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
@@ -31,8 +32,26 @@ class Loaded:
 
 
 @task(name="load views", cache_policy=NO_CACHE)
-async def load_views(store: Store, clusters: Sequence[ClusterRef]) -> Loaded:
-    """Load clusters, with one query per collection for all of them; one by one where a record among them is broken."""
+async def load_views(store: Store, clusters: Sequence[ClusterRef], *, with_dead: bool = False) -> Loaded:
+    """Load clusters, with one query per collection for all of them; one by one where a record among them is broken.
+
+    Args:
+        store: where they are.
+        clusters: which.
+        with_dead: also load their work items that are dead. The queue never brings such a cluster: only people do.
+    """
+    loaded = await _views(store, clusters)
+    dead = {item.key: item for item in await store.list_work([WorkState.DEAD], limit=10_000)} if with_dead else {}
+    if not dead:
+        return loaded
+    views = {
+        key: replace(view, dead_work=dead.get(work_key(WorkKind.ORCHESTRATE, key)))
+        for key, view in loaded.views.items()
+    }
+    return replace(loaded, views=views)
+
+
+async def _views(store: Store, clusters: Sequence[ClusterRef]) -> Loaded:
     try:
         return Loaded(await store.views(clusters))
     except RecordError:

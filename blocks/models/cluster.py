@@ -10,6 +10,7 @@ from pydantic import Field
 from blocks.models.base import Fact, Id, Labels, Name, Seconds, Text, Utc
 from blocks.models.declaration import Declaration
 from blocks.models.ids import ClusterRef
+from blocks.models.namespace import ForeignNodes
 from blocks.models.platform import PlatformRef
 from blocks.models.problem import Pending, Problem
 from blocks.models.source import DiscoveredNode
@@ -42,6 +43,10 @@ class ClusterSpec(_OfCluster):
     """Seconds between two cheap probes of each of its nodes; 0 switches the watch off, None means the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0)] = 30.0
     """A secondary further behind than this is a problem (units of time only)."""
+    primary_grace: Annotated[float, Field(ge=0, le=3_600)] | None = None
+    """For how many seconds a shard may have no primary, or several; None means the namespace's default."""
+    foreign_nodes: ForeignNodes | None = None
+    """What becomes of nodes whose store says another cluster; None means the namespace's default."""
     labels: Labels = Field(default_factory=dict)
     """Tags of the cluster, beside (and before) those that its source gives it."""
     node_labels: Annotated[dict[Id, Labels], Field(max_length=10_000)] = Field(default_factory=dict)
@@ -91,8 +96,18 @@ class ClusterState(_OfCluster):
     primaries: int = 0
     lag_worst_ms: int | None = None
     """Largest known lag of a secondary in units of time; None where none is known."""
+    lag_worst: dict[str, int] = Field(default_factory=dict)
+    """By unit, the largest known lag of a secondary, in that unit."""
+    lags_synthesised: int = 0
+    """Of how many copies the lag is our difference of two offsets, not their agent's word."""
     stores: tuple[Text, ...] = ()
     """What it is, `store version`, each once, sorted."""
+    versions: dict[str, int] = Field(default_factory=dict)
+    """By `store version`, how many nodes run it; like the next three, of the most frequent ones."""
+    agents: dict[str, int] = Field(default_factory=dict)
+    """By version of the agent."""
+    node_classes: dict[str, int] = Field(default_factory=dict)
+    node_groups: dict[str, int] = Field(default_factory=dict)
     observed_at: Utc | None = None
     """When the last cycle that saw all of it began to look."""
     offsets_at: Utc | None = None

@@ -27,6 +27,17 @@ class NamespaceStatus(StrEnum):
     """All that was in it is gone."""
 
 
+class ForeignNodes(StrEnum):
+    """What becomes of the answers of a node whose store says that it belongs to another cluster."""
+
+    AUTO = "auto"
+    """Refused where the store of some node of the cluster says the cluster's own id: there the ids have one origin."""
+    REFUSE = "refuse"
+    """Refused."""
+    ACCEPT = "accept"
+    """Taken, and no problem: stores have ids of their own here, as in sharded or renamed sets."""
+
+
 class NamespaceSettings(Fact):
     """Limits and defaults for what is in the namespace."""
 
@@ -42,6 +53,14 @@ class NamespaceSettings(Fact):
     """How often each node of a cluster that says nothing else is probed, in seconds; 0 switches the watch off."""
     primary_grace: Annotated[float, Field(ge=0, le=3_600)] = 10.0
     """For how many seconds a shard may have no primary, or several, before that is a problem: elections are normal."""
+    status_hold: Annotated[float, Field(ge=0, le=3_600)] = 2.0
+    """For how many seconds another status of a node must be seen before it is said; 0 says it at once."""
+    stale_after: Seconds = 300.0
+    """A part of a node that could not be read for so many seconds is a problem."""
+    clock_skew_max: Annotated[float, Field(ge=2, le=86_400)] = 60.0
+    """An agent's clock that is further than this from ours, in seconds, is a problem."""
+    foreign_nodes: ForeignNodes = ForeignNodes.AUTO
+    """What becomes of the answers of a node whose store says that it belongs to another cluster."""
     stuck_after: Seconds = 3_600.0
     """An action that is not finished so many seconds after it was approved is a problem."""
     agent_protocol: Protocol | None = None

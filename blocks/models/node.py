@@ -88,6 +88,15 @@ class Rewind(Fact):
     at: Utc
 
 
+class ClockOff(Fact):
+    """An agent's clock does not agree with ours, as the times of one of its actions show."""
+
+    action_id: Id
+    seconds: float
+    """How far it is ahead of ours at least; negative: behind."""
+    at: Utc
+
+
 class Version(Fact):
     """A version as reported."""
 
@@ -113,18 +122,30 @@ class Node(Fact):
     status_text: Text | None = None
     """Why, in one sentence: the agent's words or the transport's reason."""
     status_since: Utc
+    pending_status: NodeStatus | None = None
+    """What was last seen, where it is not said yet because it has not held for long enough; None when `status` was seen."""
+    pending_text: Text | None = None
+    pending_since: Utc | None = None
+    """Since when something else than `status` is seen."""
     protocol: Protocol | None = None
+    protocol_before: Protocol | None = None
+    """What its agent spoke until `protocol_changed_at`; both are forgotten an hour later."""
+    protocol_changed_at: Utc | None = None
     agent_version: Version | None = None
     store_id: Text | None = None
     store_version: Version | None = None
     reported_node_id: Text | None = None
     reported_cluster_id: Text | None = None
+    foreign_id: Text | None = None
+    """The id of another cluster that its store says: what it tells is refused; None while nothing is refused."""
     addresses: dict[str, Text] = Field(default_factory=dict, max_length=50)
     attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)
     store_attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)
     shards: Annotated[tuple[Shard, ...], Field(max_length=SHARDS_MAX)] = ()
     rewinds: Annotated[tuple[Rewind, ...], Field(max_length=REWINDS_MAX)] = ()
     """The last ones, oldest first, each kept for an hour."""
+    clock_off: ClockOff | None = None
+    """The last disagreement of its clock with ours; forgotten an hour later, or when its times agree again."""
     info_stale_since: Utc | None = None
     store_stale_since: Utc | None = None
     shards_stale_since: Utc | None = None
@@ -133,6 +154,16 @@ class Node(Fact):
     notes: tuple[Text, ...] = ()
     """What was wrong with the last answers, bounded."""
     version: int = 0
+
+    @property
+    def seen_status(self) -> NodeStatus:
+        """What was last seen, said or not."""
+        return self.pending_status or self.status
+
+    @property
+    def takes_actions(self) -> bool:
+        """Whether actions may be sent to it: its agent answers, for this cluster."""
+        return self.foreign_id is None and self.seen_status is not NodeStatus.UNREACHABLE
 
     @property
     def ref(self) -> NodeRef:

@@ -27,6 +27,17 @@ class Problem(Fact):
     evidence: Text = ""
     remedy: Text = ""
     since: Utc
+    cause: str | None = None
+    """The code of the problem that this one is a symptom of; None when it stands for itself."""
+    cause_node_id: Id | None = None
+    """The node that the cause is about; None when that is the whole cluster."""
+    symptoms: int = 0
+    """How many other problems are symptoms of this one."""
+
+    @property
+    def root(self) -> bool:
+        """Whether it stands for itself; only such problems count for the health."""
+        return self.cause is None
 
     @property
     def identity(self) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
+from blocks.models.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,9 @@ class ClusterView:
     """By node id."""
     actions: dict[str, Action] = field(default_factory=dict)
     """Unfinished ones by action id, and those that finished in this very cycle."""
+
+    dead_work: Request | None = None
+    """The cluster's own work item, where that is dead and somebody looked; it is not stored with the cluster."""
 
     @property
     def ref(self) -> ClusterRef:

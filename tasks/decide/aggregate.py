@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 
 from blocks.models.cluster import ClusterState, Health
-from blocks.models.node import Node, ShardRole
+from blocks.models.node import Node, Offset
 from blocks.models.problem import Problem, Severity
 from blocks.models.view import ClusterView
-from tasks.decide.problems import find_problems, fresh
+from tasks.decide.lag import lags
+from tasks.decide.problems import find_problems
+from tasks.decide.rules.base import Scene, scene_of
+
+COUNTED_MAX = 50
+"""So many different versions, classes and groups are counted, the most frequent ones."""
 
 
 def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
@@ -19,11 +25,13 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
         view: the new nodes, and the state before.
         now: when the cycle looked.
     """
-    problems, pending = find_problems(view, now=now)
+    scene = scene_of(view, now=now)
+    problems, pending = find_problems(scene)
     health = _health(view, problems)
-    before = view.state
+    before, nodes = view.state, view.nodes.values()
     kept = before is not None and before.health is health
-    nodes = list(fresh(view))
+    stores = Counter(_store(node) for node in nodes if node.store_id is not None)
+    lag_worst, synthesised = _lag_worst(scene)
     return ClusterState(
         namespace=view.spec.namespace,
         cluster_id=view.spec.cluster_id,
@@ -32,27 +40,49 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
         problems=problems,
         pending=pending,
         nodes_total=len(view.nodes),
-        nodes_by_status=dict(sorted(Counter(node.status.value for node in view.nodes.values()).items())),
-        shards=len({shard.shard_id for node in nodes for shard in node.shards}),
-        primaries=sum(shard.role is ShardRole.PRIMARY for node in nodes for shard in node.shards),
-        lag_worst_ms=_lag_worst_ms(nodes),
-        stores=tuple(sorted({_store(node) for node in view.nodes.values() if node.store_id is not None})),
+        nodes_by_status=dict(sorted(scene.statuses.items())),
+        shards=len(scene.primaries),
+        primaries=sum(scene.primaries.values()),
+        lag_worst_ms=_worst_ms(lag_worst),
+        lag_worst=lag_worst,
+        lags_synthesised=synthesised,
+        stores=tuple(sorted(stores)),
+        versions=_counted(stores),
+        agents=_counted(Counter(str(node.agent_version) for node in nodes if node.agent_version is not None)),
+        node_classes=_counted(Counter(node.node_class for node in nodes if node.node_class is not None)),
+        node_groups=_counted(Counter(node.node_group for node in nodes if node.node_group is not None)),
         observed_at=now,
     )
 
 
-def _health(view: ClusterView, problems: tuple[Problem, ...]) -> Health:
+def _health(view: ClusterView, problems: Iterable[Problem]) -> Health:
+    """That of the worst problem that is no symptom of another."""
     if not view.nodes:
         return Health.UNKNOWN
-    severities = {problem.severity for problem in problems}
+    severities = {problem.severity for problem in problems if problem.root}
     if Severity.CRITICAL in severities:
         return Health.CRITICAL
     return Health.DEGRADED if Severity.WARNING in severities else Health.HEALTHY
 
 
-def _lag_worst_ms(nodes: list[Node]) -> int | None:
-    lags = [shard.lag.milliseconds for node in nodes for shard in node.shards if shard.lag is not None]
-    return max((lag for lag in lags if lag is not None and lag >= 0), default=None)
+def _lag_worst(scene: Scene) -> tuple[dict[str, int], int]:
+    """By unit the largest lag, and how many lags we have computed ourselves."""
+    worst: dict[str, int] = {}
+    synthesised = 0
+    for lag in lags(scene.fresh, scene.primaries):
+        synthesised += lag.synthesised
+        if lag.value > worst.get(lag.unit, -1):
+            worst[lag.unit] = lag.value
+    return dict(sorted(worst.items())), synthesised
+
+
+def _worst_ms(worst: dict[str, int]) -> int | None:
+    moments = (Offset(unit=unit, value=value).milliseconds for unit, value in worst.items())
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _counted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.most_common(COUNTED_MAX)))
 
 
 def _store(node: Node) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from blocks.models.action import Action, ActionState, Intent
-from blocks.models.node import Node, NodeStatus
+from blocks.models.node import Node
 from blocks.models.report import Choice
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
@@ -55,7 +55,7 @@ def _next_of_each_node(view: ClusterView, actions: list[Action], now: datetime) 
     chosen = []
     for node_id, node in sorted(view.nodes.items()):
         mine = sorted((a for a in actions if a.node_id == node_id), key=lambda a: (a.created_at, a.action_id))
-        if node.status is NodeStatus.UNREACHABLE or any(action.state.on_agent for action in mine):
+        if not node.takes_actions or any(action.state.on_agent for action in mine):
             continue
         pending = [action for action in mine if action.state is ActionState.PENDING_SCHEDULE]
         if pending and _may_be_sent(pending[0], node, now):

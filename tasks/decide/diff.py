@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from blocks.models.base import Json
@@ -22,6 +23,7 @@ FACTS = (
     "store_version",
     "reported_node_id",
     "reported_cluster_id",
+    "foreign_id",
     "addresses",
     "attributes",
     "store_attributes",
@@ -53,6 +55,11 @@ def plain(value: object) -> Json:
     """A fact as it is told in an event's data."""
     dump = getattr(value, "model_dump", None)
     return dump(mode="json", exclude_none=True) if dump is not None else value  # type: ignore[return-value]
+
+
+def plain_time(moment: datetime) -> str:
+    """A moment as it is told in an event's data: RFC 3339 in UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _removed(node: Node) -> Iterator[EventDraft]:
@@ -98,10 +105,16 @@ def _shards(node: Node, before: tuple[Shard, ...]) -> Iterator[EventDraft]:
         yield draft(node.cluster, EventType.SHARD_REMOVED, subject, node_id=node.node_id, shard_id=shard_id)
     for shard_id in sorted(new):
         was, shard = old.get(shard_id), new[shard_id]
-        told = {"node_id": node.node_id, "shard_id": shard_id, "role": _role(shard)}
+        told = {
+            "node_id": node.node_id,
+            "shard_id": shard_id,
+            "role": _role(shard),
+            "role_value": shard.role.value,
+            "role_text": shard.role_text,
+        }
         if was is None:
             yield draft(node.cluster, EventType.SHARD_ADDED, subject, **told)
-        elif _role(was) != _role(shard):
+        elif (was.role, was.role_text) != (shard.role, shard.role_text):
             yield draft(node.cluster, EventType.SHARD_CHANGED, subject, **told, role_before=_role(was))
 
 
@@ -117,7 +130,15 @@ def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | N
     for identity in sorted(old.keys() - new.keys()):
         problem = old[identity]
         yield draft(
-            ref, EventType.PROBLEM_CLEARED, _subject(ref, problem.node_id), code=problem.code, node_id=problem.node_id
+            ref,
+            EventType.PROBLEM_CLEARED,
+            _subject(ref, problem.node_id),
+            code=problem.code,
+            node_id=problem.node_id,
+            shard_id=problem.shard_id,
+            since=plain_time(problem.since),
+            cause=problem.cause,
+            cause_node_id=problem.cause_node_id,
         )
     for identity in sorted(new.keys() - old.keys()):
         problem = new[identity]
@@ -130,6 +151,11 @@ def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | N
             severity=problem.severity.value,
             description=problem.description,
             evidence=problem.evidence,
+            remedy=problem.remedy,
+            shard_id=problem.shard_id,
+            since=plain_time(problem.since),
+            cause=problem.cause,
+            cause_node_id=problem.cause_node_id,
         )
     health_before = before.health if before is not None else Health.UNKNOWN
     if health_before is not after.health:

@@ -165,12 +165,12 @@ def _told_facts(source: Source, cluster: DiscoveredCluster, nodes: tuple[Discove
 
 def _drafts(ref: ClusterRef, before: Discovery | None, after: Discovery) -> tuple[EventDraft, ...]:
     if before is None:
-        return (draft(ref, EventType.CLUSTER_DISCOVERED, str(ref), **_plain(after)),)
+        return (draft(ref, EventType.CLUSTER_DISCOVERED, str(ref), **told_discovery(after)),)
     drafts = []
     if before.missing_since is not None:
         drafts.append(draft(ref, EventType.CLUSTER_RETURNED, str(ref), source=after.source))
     if _facts(before) != _facts(after):
-        told = {"before": _plain(before), "after": _plain(after)}
+        told = {"before": told_discovery(before), "after": told_discovery(after)}
         drafts.append(draft(ref, EventType.CLUSTER_DISCOVERY_CHANGED, str(ref), **told))
     return tuple(drafts)
 
@@ -181,7 +181,7 @@ def _missing(before: Discovery, now: datetime, reason: str = "its source no long
     return Change(swaps=(after,), drafts=(told,))
 
 
-def _plain(record: Discovery) -> dict[str, Json]:
+def told_discovery(record: Discovery) -> dict[str, Json]:
     """A discovery record as it is told in an event: not more of it than an event can hold."""
     nodes: list[Json] = []
     labels = 0

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from blocks.models.action import Action
 from blocks.models.cluster import Discovery
 from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
 from blocks.models.node import REWINDS_MAX, Node, NodeStatus, Rewind, Shard, ShardRole
 from blocks.models.source import DiscoveredNode
+from tasks.decide.clocks import Limits, clock_off
+from tasks.decide.damping import damped
+from tasks.decide.foreign import foreign_id
 
 NOTES_MAX = 20
 REWINDS_KEPT = timedelta(hours=1)
+PROTOCOL_CHANGE_KEPT = timedelta(hours=1)
 
 
-def merge(known: Node | None, discovered: DiscoveredNode, discovery: Discovery, look: Look, *, now: datetime) -> Node:
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a look is judged."""
+
+    status_hold_s: float = 0.0
+    """See `tasks.decide.damping`."""
+    refuse_foreign: bool = False
+    """See `tasks.decide.foreign`."""
+    clocks: Limits = field(default_factory=Limits)
+    sent: Mapping[str, Action] = field(default_factory=dict)
+    """By id, the cluster's actions."""
+
+
+def merge(
+    known: Node | None,
+    discovered: DiscoveredNode,
+    discovery: Discovery,
+    look: Look,
+    *,
+    now: datetime,
+    policy: Policy | None = None,
+) -> Node:
     """The node after a look.
 
     Args:
@@ -24,8 +51,10 @@ def merge(known: Node | None, discovered: DiscoveredNode, discovery: Discovery, 
         discovery: the cluster's discovery record.
         look: what the agent answered, part by part.
         now: when the look began.
+        policy: how it is judged; without one, at once and without refusing anything.
     """
-    facts: dict[str, Any] = dict(known) if known is not None else {"status_since": now}
+    policy = policy or Policy()
+    facts: dict[str, Any] = dict(known) if known is not None else {}
     facts |= {
         "namespace": discovery.namespace,
         "cluster_id": discovery.cluster_id,
@@ -34,7 +63,25 @@ def merge(known: Node | None, discovered: DiscoveredNode, discovery: Discovery, 
         "node_class": discovered.node_class,
         "node_group": discovered.node_group,
     }
+    _forget(facts, now)
+    foreign = foreign_id(known, look, discovery.cluster_id) if policy.refuse_foreign else None
+    facts["foreign_id"] = foreign
     notes: list[str] = []
+    if foreign is not None and not isinstance(look.info, Failure):
+        status, text = _refused(facts, look.info, foreign, discovery.cluster_id, now)
+    else:
+        status, text = _accepted(facts, look, now, notes, policy)
+    # Who a node is, is said at once: neither what began with another identity nor what ended with it is damped.
+    identity = foreign is not None or (known is not None and known.foreign_id is not None)
+    hold_s = 0.0 if identity else policy.status_hold_s
+    facts |= damped(known, status, text, now=now, hold_s=hold_s)
+    facts["notes"] = tuple(notes[:NOTES_MAX])
+    return Node(**facts)
+
+
+def _accepted(
+    facts: dict[str, Any], look: Look, now: datetime, notes: list[str], policy: Policy
+) -> tuple[NodeStatus, str | None]:
     status, text = _info(facts, look.info, now)
     if not isinstance(look.info, Failure):
         missing = [*_store(facts, look.store, now), *_shards(facts, look.shards, now, notes)]
@@ -46,10 +93,36 @@ def merge(known: Node | None, discovered: DiscoveredNode, discovery: Discovery, 
     _stale(facts, "actions_stale_since", failed=not asked, now=now)
     if isinstance(look.actions, Failure):
         notes.append(f"actions: {look.actions.reason}")
-    if known is None or known.status is not status:
-        facts["status_since"] = now
-    facts |= {"status": status, "status_text": text, "notes": tuple(notes[:NOTES_MAX])}
-    return Node(**facts)
+    if look.details or facts.get("clock_off") is not None:
+        facts["clock_off"] = clock_off(
+            facts.get("clock_off"), look.details.values(), policy.sent, policy.clocks, now=now
+        )
+    return status, text
+
+
+def _refused(
+    facts: dict[str, Any], info: NodeInfo, foreign: str, cluster_id: str, now: datetime
+) -> tuple[NodeStatus, str | None]:
+    """Nothing that the node tells is taken, but how to speak to it; what it told as this cluster's is kept as not fresh."""
+    _protocol(facts, info, now)
+    if facts.get("reported_cluster_id") not in {None, cluster_id}:  # taken before it was known to be another's
+        facts |= {"reported_cluster_id": None, "store_attributes": {}, "shards": (), "rewinds": ()}
+    for part in ("info_stale_since", "store_stale_since", "shards_stale_since", "actions_stale_since"):
+        _stale(facts, part, failed=True, now=now)
+    return NodeStatus.UNKNOWN, f"its store says cluster {foreign!r}: what it tells is refused"
+
+
+def _forget(facts: dict[str, Any], now: datetime) -> None:
+    changed_at = facts.get("protocol_changed_at")
+    if changed_at is not None and now - changed_at >= PROTOCOL_CHANGE_KEPT:
+        facts |= {"protocol_before": None, "protocol_changed_at": None}
+
+
+def _protocol(facts: dict[str, Any], info: NodeInfo, now: datetime) -> None:
+    before = facts.get("protocol")
+    if before is not None and before is not info.protocol:
+        facts |= {"protocol_before": before, "protocol_changed_at": now}
+    facts["protocol"] = info.protocol
 
 
 def _info(facts: dict[str, Any], info: NodeInfo | Failure, now: datetime) -> tuple[NodeStatus, str | None]:
@@ -58,8 +131,8 @@ def _info(facts: dict[str, Any], info: NodeInfo | Failure, now: datetime) -> tup
         for part in ("store_stale_since", "shards_stale_since"):
             _stale(facts, part, failed=True, now=now)
         return NodeStatus.UNREACHABLE, info.reason
+    _protocol(facts, info, now)
     facts |= {
-        "protocol": info.protocol,
         "agent_version": info.agent_version,
         "store_id": info.store_id or facts.get("store_id"),
         "store_version": info.store_version or facts.get("store_version"),

@@ -16,8 +16,10 @@ from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
 from blocks.models.view import ClusterView
 from tasks.decide.aggregate import aggregate
+from tasks.decide.clocks import Limits
 from tasks.decide.diff import diff
-from tasks.decide.merge import merge
+from tasks.decide.foreign import refuses
+from tasks.decide.merge import Policy, merge
 from tasks.decide.sync import Synced, cancelled_with_node, sync
 
 OFFSETS_EVERY_S = 15.0
@@ -51,8 +53,9 @@ def settle(
         stored: actions that agents tell of and that the store has although the view has not.
     """
     nodes = _nodes(view, looks, now)
+    foreign = {node.node_id for node in nodes.values() if node.foreign_id is not None}
     gone = sorted(view.nodes.keys() - nodes.keys())
-    synced = _actions(view, looks, now, stored)
+    synced = _actions(view, {key: look for key, look in looks.items() if key not in foreign}, now, stored)
     actions = {**view.actions, **{action.action_id: action for action in synced.actions}}
     after = replace(view, nodes=nodes, actions=actions)
     after = replace(after, state=_state(view, after, looks, now))
@@ -72,13 +75,24 @@ def _nodes(view: ClusterView, looks: Mapping[str, Look], now: datetime) -> dict[
     nodes: dict[str, Node] = {}
     if view.discovery is None:
         return nodes
+    policy = _policy(view, looks)
     for discovered in view.discovery.nodes:
         known, look = view.nodes.get(discovered.node_id), looks.get(discovered.node_id)
         if look is not None:
-            nodes[discovered.node_id] = merge(known, discovered, view.discovery, look, now=now)
+            nodes[discovered.node_id] = merge(known, discovered, view.discovery, look, now=now, policy=policy)
         elif known is not None:
             nodes[discovered.node_id] = known
     return nodes
+
+
+def _policy(view: ClusterView, looks: Mapping[str, Look]) -> Policy:
+    settings = view.namespace.settings
+    return Policy(
+        status_hold_s=settings.status_hold,
+        refuse_foreign=refuses(view, looks),
+        clocks=Limits(skew_s=settings.clock_skew_max, look_s=2 * settings.agent_timeout),
+        sent=view.actions,
+    )
 
 
 def _actions(view: ClusterView, looks: Mapping[str, Look], now: datetime, stored: frozenset[str]) -> Synced:
@@ -103,7 +117,7 @@ def _state(before: ClusterView, after: ClusterView, looks: Mapping[str, Look], n
 
 def _change(before: ClusterView, after: ClusterView, gone: list[str], synced: Synced) -> Change:
     drafts = (*diff(before, after), *synced.drafts)
-    nodes = tuple(node for node in after.nodes.values() if _stable(before.nodes.get(node.node_id)) != _stable(node))
+    nodes = tuple(node for node in after.nodes.values() if _differs(before.nodes.get(node.node_id), node))
     changed = nodes or gone or synced.actions or drafts or _lasting(before.state) != _lasting(after.state)
     if not changed or after.state is None:
         return Change()
@@ -111,10 +125,14 @@ def _change(before: ClusterView, after: ClusterView, gone: list[str], synced: Sy
     return Change(puts=(*nodes, after.state), swaps=synced.actions, deletes=deletes, drafts=drafts)
 
 
-def _stable(node: Node | None) -> object:
+def _differs(before: Node | None, after: Node) -> bool:
+    if before is None or before == after:
+        return before is None
+    return _stable(before) != _stable(after)
+
+
+def _stable(node: Node) -> object:
     """A node without what moves all the time."""
-    if node is None:
-        return None
     shards = tuple((shard.shard_id, shard.role, shard.role_text) for shard in node.shards)
     return {**dict(node), "shards": shards, "version": 0}
 
@@ -123,13 +141,18 @@ def _lasting(state: ClusterState | None) -> object:
     """A cluster's state without what moves all the time."""
     if state is None:
         return None
-    problems = tuple((problem.identity, problem.severity, problem.since) for problem in state.problems)
+    problems = tuple(
+        (problem.identity, problem.severity, problem.since, problem.cause, problem.cause_node_id)
+        for problem in state.problems
+    )
     return {
         **dict(state),
         "problems": problems,
         "observed_at": None,
         "offsets_at": None,
         "lag_worst_ms": None,
+        "lag_worst": None,
+        "lags_synthesised": 0,
         "version": 0,
     }
 

@@ -11,7 +11,7 @@ from blocks.models.action import Action, Intent
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.ids import ClusterRef
 from blocks.models.look import ActionsInfo, AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
-from blocks.models.namespace import Namespace
+from blocks.models.namespace import Namespace, NamespaceSettings
 from blocks.models.node import Node, NodeStatus, Offset, Protocol, Shard, ShardRole, Version
 from blocks.models.source import DiscoveredNode
 from blocks.models.view import ClusterView
@@ -69,9 +69,9 @@ def make_node(node_id: str, **fields: Any) -> Node:
 
 
 def make_view(*nodes: Node, actions: Iterable[Action] = (), **parts: Any) -> ClusterView:
-    """A cluster with these nodes, all of them discovered."""
+    """A cluster with these nodes, all of them discovered, whose statuses are said at once."""
     view = ClusterView(
-        namespace=Namespace(name="prod", version=1),
+        namespace=Namespace(name="prod", version=1, settings=NamespaceSettings(status_hold=0)),
         spec=ClusterSpec(namespace="prod", cluster_id="orders", version=1),
         discovery=discovery(node.node_id for node in nodes),
         nodes={node.node_id: node for node in nodes},

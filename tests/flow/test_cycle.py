@@ -13,10 +13,12 @@ from blocks.models.ids import ClusterRef
 from blocks.models.namespace import NamespaceStatus
 from blocks.models.node import NodeStatus
 from blocks.models.report import CycleOutcome
+from blocks.models.request import Request, WorkKind, WorkState
 from doubles.actions import make_action
 from doubles.views import NODES
 from doubles.world import World, seconds
 from flows.cycle import BUSY, Mode, cycle, cycle_one
+from tasks.poll import load_views
 
 S = ActionState
 
@@ -35,6 +37,22 @@ async def test_first_cycle_sees_saves_and_tells(world: World) -> None:
     assert [] == await (await world.worker("other")).holders(ClaimKind.LOCK)
 
 
+async def test_dead_work_is_loaded_when_a_person_looks(world: World) -> None:
+    """A cluster has its own dead item while that is dead, and no other's; the cycles of the queue do not ask for it."""
+    ref = await world.declare()
+    item = Request(kind=WorkKind.ORCHESTRATE, subject=ref.key, state=WorkState.DEAD, error="killed its worker")
+    other = item.evolve(subject="prod/billing")
+    world.store.work |= {one.key: one for one in (item, other)}
+    await cycle(await world.turn(), [ref], Mode.OBSERVE)
+    unasked = [problem.code for problem in (await world.state(ref)).problems]
+    loaded = await load_views.fn(world.store, [ref], with_dead=True)
+
+    assert [] == unasked
+    assert item == loaded.views[ref.key].dead_work
+    del world.store.work[item.key]
+    assert None is (await load_views.fn(world.store, [ref], with_dead=True)).views[ref.key].dead_work
+
+
 async def test_second_cycle_of_a_quiet_cluster_only_says_when(world: World) -> None:
     """Nothing changed: no event, no report, only the moment it was seen."""
     ref = await world.declare()
@@ -49,16 +67,22 @@ async def test_second_cycle_of_a_quiet_cluster_only_says_when(world: World) -> N
 
 
 async def test_a_lost_node_and_its_return(world: World) -> None:
-    """Agent gone: that node alone is UNREACHABLE and a problem; agent back: cleared. Both are told."""
+    """Agent gone: when that has held, that node alone is UNREACHABLE and a problem; back: cleared. Both are told once."""
     ref = await world.declare()
     turn = await world.turn()
     await cycle(turn, [ref], Mode.ORCHESTRATE)
     world.node("n3").down = True
+    first = await cycle(turn, [ref], Mode.ORCHESTRATE)
+    unsaid = (await world.node_record(ref, "n3")).status
+    world.advance(2)
     await cycle(turn, [ref], Mode.ORCHESTRATE)
     lost = (await world.node_record(ref, "n3")).status, (await world.state(ref)).health
     world.node("n3").down = False
     await cycle(turn, [ref], Mode.ORCHESTRATE)
+    world.advance(2)
+    await cycle(turn, [ref], Mode.ORCHESTRATE)
 
+    assert (NodeStatus.HEALTHY, {ref.key: world.clock() - seconds(2)}) == (unsaid, first.follow_up)
     assert (NodeStatus.UNREACHABLE, Health.DEGRADED) == lost
     assert Health.HEALTHY is (await world.state(ref)).health
     assert 2 == world.types().count(EventType.PROBLEM_RAISED) == world.types().count(EventType.PROBLEM_CLEARED)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from blocks.models.cluster import Health
 from blocks.models.node import NodeStatus, ShardRole, Version
 from doubles.views import NODES, NOW, later, make_node, make_view, shard, state
-from tasks.decide.aggregate import aggregate
+from tasks.decide.aggregate import COUNTED_MAX, aggregate
 
 P, R = ShardRole.PRIMARY, ShardRole.SECONDARY
 
@@ -79,3 +79,25 @@ def test_health_keeps_its_beginning_while_it_stays() -> None:
     other = replace(view, state=state(health=Health.DEGRADED, health_since=later(-60)))
 
     assert (later(-60), NOW) == (aggregate(same, now=NOW).health_since, aggregate(other, now=NOW).health_since)
+
+
+def test_what_it_runs_on_is_counted() -> None:
+    """How many nodes run which version, with which agent, of which class and group."""
+    nodes = [
+        make_node("n1", node_class="small", node_group="a"),
+        make_node("n2", node_class="small", node_group="b", agent_version=Version(number="0.2.0")),
+        make_node("n3", store_version=Version(number="5.0.1"), agent_version=None),
+    ]
+    after = aggregate(make_view(*nodes), now=NOW)
+
+    assert {"mongo.replica 5.0.1": 1, "mongo.replica 6.0.0": 2} == after.versions
+    assert {"0.1.0": 1, "0.2.0": 1} == after.agents
+    assert ({"small": 2}, {"a": 1, "b": 1}) == (after.node_classes, after.node_groups)
+
+
+def test_counts_are_bounded() -> None:
+    """However many groups there are, the most frequent ones are counted."""
+    nodes = [make_node(f"n{number}", node_group=f"g{max(number, 10):03}") for number in range(COUNTED_MAX + 20)]
+    groups = aggregate(make_view(*nodes), now=NOW).node_groups
+
+    assert (COUNTED_MAX, 11) == (len(groups), groups["g010"])

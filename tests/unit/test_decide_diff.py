@@ -26,6 +26,7 @@ OTHER: dict[str, Any] = {
     "store_version": None,
     "reported_node_id": "somebody",
     "reported_cluster_id": "else",
+    "foreign_id": "billing",
     "addresses": {"client": "db:1"},
     "attributes": {"a": 1},
     "store_attributes": {"b": 2},

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,14 +10,24 @@ from hypothesis import strategies as st
 
 from blocks.models.action import ActionState
 from blocks.models.cluster import ClusterSpec
+from blocks.models.namespace import NamespaceSettings
 from blocks.models.node import Node, NodeStatus, Offset, Rewind, Shard, ShardRole, Version
-from blocks.models.problem import Problem, Severity
+from blocks.models.problem import Pending, Problem, Severity
+from blocks.models.request import Request, WorkState
 from blocks.models.view import ClusterView
 from doubles.actions import make_action
 from doubles.views import NODES, NOW, discovery, later, make_node, make_view, shard, state
-from tasks.decide.problems import EXAMPLES_MAX, RULES, find_problems, pending_ends
+from tasks.decide.problems import find_problems as found_in
+from tasks.decide.problems import pending_ends
+from tasks.decide.rules.base import EXAMPLES_MAX, scene_of
+from tasks.decide.rules.table import RULES
 
 P, R = ShardRole.PRIMARY, ShardRole.SECONDARY
+
+
+def find_problems(view: ClusterView, *, now: datetime) -> tuple[tuple[Problem, ...], tuple[Pending, ...]]:
+    """What is wrong with a cluster, and what is not said yet."""
+    return found_in(scene_of(view, now=now))
 
 
 def _cluster(*statuses: NodeStatus) -> ClusterView:
@@ -245,3 +255,50 @@ def test_a_log_that_became_shorter() -> None:
 
     assert ("OFFSET_WENT_BACK", "n1") == (problem.code, problem.node_id)
     assert problem.evidence.startswith("rs0 went from 9 back to 7 seconds at 2026-")
+
+
+@pytest.mark.parametrize(
+    ("fields", "node", "why"),
+    [
+        ({"state": ActionState.RUNNING}, {"status": NodeStatus.UNREACHABLE}, "is RUNNING: its agent does not answer"),
+        ({}, {"foreign_id": "billing"}, "is PENDING_SCHEDULE: its node is another cluster's"),
+        ({}, {}, "is PENDING_SCHEDULE"),
+    ],
+)
+def test_why_an_action_is_stuck(fields: dict[str, Any], node: dict[str, Any], why: str) -> None:
+    """As far as it is known: its agent is away, its node is not ours; otherwise only where it stands."""
+    stuck = make_action(1, created_at=NOW - timedelta(hours=2), **fields)
+    view = make_view(make_node("n1", **node), *map(make_node, NODES[1:]), actions=[stuck])
+    (problem,) = (problem for problem in _lasting(view) if problem.code == "ACTION_STUCK")
+
+    assert problem.evidence.endswith(why)
+
+
+def test_several_stuck_actions_are_one_problem_of_their_node() -> None:
+    """The oldest is named, and what the next one waits for is known: it is on the node."""
+    first = make_action(1, state=ActionState.RUNNING, created_at=NOW - timedelta(hours=3))
+    second = make_action(2, created_at=NOW - timedelta(hours=2))
+    (problem,) = _lasting(make_view(*map(make_node, NODES), actions=[second, first]))
+    (waits,) = _lasting(make_view(*map(make_node, NODES), actions=[second, first.evolve(created_at=NOW)]))
+
+    assert problem.evidence.endswith("is RUNNING (and 1 more)")
+    assert problem.evidence.startswith(f"action {first.action_id}")
+    assert waits.evidence.endswith(f"it waits for action {first.action_id} on its node")
+
+
+@pytest.mark.parametrize(("state_", "codes"), [(WorkState.DEAD, [("WORK_DEAD", None)]), (WorkState.CLAIMED, [])])
+def test_dead_work_is_a_problem_of_its_cluster(state_: WorkState, codes: list[tuple[str, None]]) -> None:
+    """A cluster that is not looked after any more says so, with the last error."""
+    item = Request(kind="orchestrate", subject="prod/orders", state=state_, error="killed its worker", finished_at=NOW)
+
+    assert codes == _found(make_view(*map(make_node, NODES), dead_work=item))
+
+
+def test_a_part_is_stale_for_a_while_before_that_is_a_problem() -> None:
+    """Longer than the namespace says; actions alone count, and stand for themselves."""
+    stale_after = NamespaceSettings().stale_after
+    young = _changed(make_node("n2"), actions_stale_since=later(-stale_after + 1))
+    (problem,) = _lasting(_changed(make_node("n2"), actions_stale_since=later(-stale_after)))
+
+    assert [] == _found(young)
+    assert ("STALE_FACTS", "n2", True) == (problem.code, problem.node_id, problem.root)

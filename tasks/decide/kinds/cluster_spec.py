@@ -10,6 +10,7 @@ from pydantic import Field
 from blocks.models.base import Id, Json, Labels, Name, Seconds
 from blocks.models.cluster import ClusterSpec
 from blocks.models.declaration import Declaration
+from blocks.models.namespace import ForeignNodes
 from blocks.models.platform import PlatformRef
 from tasks.decide.kinds.base import (
     LABELLED,
@@ -62,6 +63,10 @@ class ClusterSpecSpec(Strict):
     """Seconds between two cheap probes of each node; 0 switches the watch off; without it, the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
     """A secondary further behind than this is a problem."""
+    primary_grace: Annotated[float, Field(ge=0, le=3_600)] | None = None
+    """Seconds that a shard may have no primary, or several, before that is a problem; without it, the namespace's default."""
+    foreign_nodes: ForeignNodes | None = None
+    """What becomes of the answers of a node whose store says another cluster; without it, the namespace's default."""
     platform: PlatformRef | None = None
     """Where its nodes are made and removed."""
     declaration: Declaration = Declaration()
@@ -96,6 +101,8 @@ def _record(manifest: ClusterSpecManifest, _: Asked, __: int) -> ClusterSpec:
         interval=spec.interval,
         probe_interval=spec.probe_interval,
         lag_limit_s=spec.lag_limit_s,
+        primary_grace=spec.primary_grace,
+        foreign_nodes=spec.foreign_nodes,
         platform=spec.platform,
         declaration=spec.declaration,
         node_labels={node_id: tags.labels for node_id, tags in spec.nodes.items()},
@@ -109,6 +116,8 @@ def _parts(record: ClusterSpec) -> tuple[Part, Part]:
         interval=record.interval,
         probe_interval=record.probe_interval,
         lag_limit_s=record.lag_limit_s if record.lag_limit_s != usual.lag_limit_s else None,
+        primary_grace=record.primary_grace,
+        foreign_nodes=record.foreign_nodes,
         platform=record.platform,
         declaration=record.declaration,
         nodes={node_id: part(labels=labels) for node_id, labels in record.node_labels.items()},

@@ -1,0 +1,48 @@
+"""Symptoms under their cause, as the table of rules says: so that one incident is one problem with what comes of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from blocks.models.problem import Problem
+from tasks.decide.rules.table import RULES
+
+UNDER = {rule.code: rule.under for rule in RULES if rule.under}
+
+
+def folded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The same problems in the same order; each symptom with its cause, each cause with the number of its symptoms.
+
+    A cause stands for itself: what is a symptom of a symptom is folded under the first of them all.
+    """
+    by_place = {(problem.code, problem.node_id): problem for problem in problems}
+    if len(by_place) <= 1:
+        return tuple(problem.model_copy(update={"cause": None, "symptoms": 0}) for problem in by_place.values())
+    causes = {place: _root(place, by_place) for place in by_place}
+    symptoms = Counter(cause for place, cause in causes.items() if cause != place)
+    return tuple(
+        problem.model_copy(
+            update={
+                "cause": cause[0] if cause != place else None,
+                "cause_node_id": cause[1] if cause != place else None,
+                "symptoms": symptoms[place],
+            }
+        )
+        for place, problem in by_place.items()
+        for cause in (causes[place],)
+    )
+
+
+Place = tuple[str, str | None]
+
+
+def _root(place: Place, there: dict[Place, Problem]) -> Place:
+    for _ in RULES:  # the table has no circles, and no way through it is longer than it
+        code, node_id = place
+        wider = (candidate for cause in UNDER.get(code, ()) for candidate in ((cause, node_id), (cause, None)))
+        above = next((candidate for candidate in wider if candidate in there and candidate != place), None)
+        if above is None:
+            return place
+        place = above
+    return place
