@@ -152,6 +152,11 @@ class Connections:
         self._parts: dict[str, Any] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    @property
+    def events_keep_days(self) -> int:
+        """For how many days events are kept at least."""
+        return self.settings.mongodb.events_keep_days
+
     async def coordinator(self) -> Coordinator:
         """Claims across processes."""
         from blocks.coordinator.zookeeper import ZooKeeperCoordinator  # noqa: PLC0415 - paid for when used

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks.models.base import clean_text
-from blocks.models.cluster import ClusterState
 from blocks.models.ids import ClusterRef
-from blocks.models.node import Node
+from blocks.models.node import NodeStatus
+from blocks.models.problem import Severity
 from blocks.models.report import Report
 from blocks.models.source import SourceReport
-from blocks.store.protocol import Store, Where
+from blocks.store.protocol import Store
+from tasks.decide.shape import shape_of
+from tasks.decide.topology import tree_of
+from tasks.decide.tree import drawn, plain
+from tasks.decide.words import age, milliseconds
+from tasks.known import known_of
 
 KEY_CHARS_MAX = 80
 ROWS_MAX = 500
+LINES_MAX = 400
+PROBLEMS_MAX = 100
 WHY_CHARS_MAX = 300
-"""So much of what a source told wrong is on a page; the table has all of it."""
+"""So much of what others told is on a page; of a discovery the table has all of it."""
+
+Row = Mapping[str, Any]
 
 
 def artifact_key(*parts: str) -> str:
@@ -28,30 +37,70 @@ def artifact_key(*parts: str) -> str:
 
 
 async def show_cluster(store: Store, ref: ClusterRef, report: Report) -> None:
-    """A table of the cluster's nodes, and a page with its health, problems and the run's report."""
-    state = await store.get(ClusterState, ref.key)
-    nodes = await store.find(Node, Where(namespace=ref.namespace, cluster_id=ref.cluster_id), limit=ROWS_MAX)
+    """A table of the cluster's nodes, its topology as text, and a page with its health, problems and the run's report. Ages
+    are as of the beginning of the run.
+    """
+    shape = shape_of(await known_of(store, ref), report.started_at)
     await acreate_table_artifact(
-        key=artifact_key("nodes", ref.key),
-        table=[
-            {
-                "node": node.node_id,
-                "status": node.status.value,
-                "why": node.status_text or "",
-                "store": f"{node.store_id or '?'} {node.store_version or ''}".strip(),
-                "shards": len(node.shards),
-            }
-            for node in nodes
-        ],
-        description=f"nodes of {_escaped(str(ref))}",
+        key=artifact_key("nodes", ref.key), table=node_table(shape), description=f"nodes of {_escaped(str(ref))}"
     )
-    lines = [f"# {_escaped(str(ref))}: {state.health.value if state is not None else 'UNKNOWN'}", ""]
-    for problem in state.problems if state is not None else ():
-        where = f" on {_escaped(problem.node_id)}" if problem.node_id else ""
-        lines.append(f"- **{problem.code}**{where}: {_escaped(problem.description)} ({_escaped(problem.evidence)})")
-    lines += ["", f"{report.nodes_synced} nodes answered, {report.nodes_failed} did not; {report.events} events; ", ""]
-    lines += [f"- {phase}: {ms:.1f} ms" for phase, ms in report.phases_ms.items()]
-    await acreate_markdown_artifact(key=artifact_key("report", ref.key), markdown="\n".join(lines))
+    await acreate_markdown_artifact(key=artifact_key("topology", ref.key), markdown=topology_page(shape))
+    await acreate_markdown_artifact(key=artifact_key("report", ref.key), markdown="\n".join(report_page(shape, report)))
+
+
+def node_table(shape: Row) -> list[dict[str, Any]]:
+    """One row per node; where there are too many, those with trouble come first and the last row counts the others."""
+    nodes = shape["nodes"]
+    if len(nodes) > ROWS_MAX:
+        nodes = sorted(nodes, key=lambda node: node["status"] == NodeStatus.HEALTHY)
+    rows = [
+        {
+            "node": node["node"],
+            "status": node["status"].value,
+            "for": age(node["status_age_s"]),
+            "why": clean_text(node["status_text"] or "", WHY_CHARS_MAX),
+            "store": f"{node['store'] or '?'} {node['version'] or ''}".strip(),
+            "shards": node["shards"],
+            "roles": " ".join(f"{role}:{count}" for role, count in node["roles"].items()),
+            "lag": milliseconds(node["lag_ms"]),
+            "stale": age(node["stale_age_s"]) if node["stale"] else "",
+            "problems": ", ".join(problem["code"] for problem in node["problems"]),
+        }
+        for node in nodes[:ROWS_MAX]
+    ]
+    return rows if len(nodes) <= ROWS_MAX else [*rows, {"node": f"and {len(nodes) - ROWS_MAX} more"}]
+
+
+def topology_page(shape: Row) -> str:
+    """The tree of a cluster in a block of code, which nothing in it can end."""
+    lines = [plain(line) for line in drawn(tree_of(shape), ascii_only=False)]
+    text = "\n".join(lines[:LINES_MAX])
+    if len(lines) > LINES_MAX:
+        text += f"\n... and {len(lines) - LINES_MAX} more lines: `replictl topology` has them"
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def report_page(shape: Row, report: Report) -> Iterator[str]:
+    """Health, problems with what to do, and what the run did, as lines of Markdown."""
+    name = _escaped(f"{shape['namespace']}/{shape['cluster']}")
+    yield f"# {name}: {shape['health'].value}"
+    yield ""
+    problems = [*shape["problems"], *(problem for node in shape["nodes"] for problem in node["problems"])]
+    problems.sort(key=lambda problem: -list(Severity).index(problem["severity"]))
+    for problem in problems[:PROBLEMS_MAX]:
+        where = f" on {_escaped(problem['node_id'])}" if problem["node_id"] else ""
+        evidence = _escaped(clean_text(problem["evidence"], WHY_CHARS_MAX))
+        said = f"{_escaped(problem['description'])} ({evidence})" if evidence else _escaped(problem["description"])
+        yield f"- **{_escaped(problem['code'])}**{where}, {problem['severity']}, for {age(problem['age_s'])}: {said}"
+        if problem["remedy"]:
+            yield f"    - to do: {_escaped(problem['remedy'])}"
+    yield from _left_out(len(problems), min(len(problems), PROBLEMS_MAX))
+    if not problems:
+        yield "No problems."
+    yield from ("", f"{report.nodes_synced} nodes answered, {report.nodes_failed} did not; {report.events} events", "")
+    yield from (f"- {_escaped(phase)}: {ms:.1f} ms" for phase, ms in report.phases_ms.items())
 
 
 async def show_source(report: SourceReport) -> None:

@@ -1,26 +1,27 @@
-"""Clusters and their problems, as tables."""
+"""Clusters, as a table."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery, Health
 from blocks.models.ids import ClusterRef
-from blocks.models.problem import Severity
 from blocks.models.request import Request, WorkKind
 from blocks.store.protocol import Store, Where
-from deployments.cli.options import Conditions, OneCluster, Selectors, ShowLabels, Watch
-from deployments.cli.output import Answer, Column, Format, Row, listing, say
-from deployments.cli.resolve import known_cluster
-from deployments.cli.select import Filter, Note, Notes, Tags, found, place
+from deployments.cli.options import Conditions, Selectors, ShowLabels, Watch
+from deployments.cli.output import Answer, Column, Row, listing, say
+from deployments.cli.past import At, Then, fleet_then, headed, moment_of, title
+from deployments.cli.past_rows import as_of, gaps, told
+from deployments.cli.select import Filter, Note, Notes, found
 from deployments.cli.session import Cli
 from deployments.cli.turns import TURN_FIELDS, turn_fields, turns_of, until
 from deployments.cli.words import age, coloured, milliseconds, seconds_since
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
+from tasks.decide.past import paused_at
 from tasks.decide.search import labels_of_cluster
 from tasks.decide.select import written
 
@@ -35,6 +36,14 @@ def _note(row: Row) -> str:
     return ", ".join(filter(None, notes))
 
 
+CLUSTER_NEVER_TOLD = ("lag_worst_ms", "observed_at", "primaries", "shards")
+"""What no event tells of a cluster, or only thousands of them."""
+
+
+def _note_then(row: Row) -> str:
+    return "nothing of that time is kept" if row["lost"] else _note({**row, "observed_at": row["at"]})
+
+
 CLUSTER_COLUMNS = (
     Column("NAMESPACE", lambda row: row["namespace"]),
     Column("CLUSTER", lambda row: row["cluster"]),
@@ -45,6 +54,11 @@ CLUSTER_COLUMNS = (
     Column("STORE", lambda row: ", ".join(row["stores"])),
     Column("SEEN", lambda row: age(row["age_s"]), right=True),
     Column("NOTE", _note),
+)
+CLUSTER_THEN_COLUMNS = (
+    *(column for column in CLUSTER_COLUMNS if column.title not in {"LAG", "SEEN", "NOTE"}),
+    Column("AS OF", as_of),
+    Column("NOTE", lambda row: ", ".join(filter(None, (_note_then(row), gaps(row, CLUSTER_NEVER_TOLD))))),
 )
 LABELS = Column("LABELS", lambda row: written(row["labels"]))
 CLUSTER_FIELDS: Fields = {
@@ -68,32 +82,6 @@ CLUSTER_FIELDS: Fields = {
     "observed_at": datetime,
     "age_s": float,
     **TURN_FIELDS,
-}
-PROBLEM_COLUMNS = (
-    Column("SEVERITY", lambda row: coloured(row["severity"])),
-    Column("CLUSTER", lambda row: f"{row['namespace']}/{row['cluster']}"),
-    Column("NODE", lambda row: row["node"]),
-    Column("SHARD", lambda row: row["shard"]),
-    Column("CODE", lambda row: row["code"]),
-    Column("FOR", lambda row: age(row["age_s"]), right=True),
-    Column("PROBLEM", lambda row: " - ".join(filter(None, (row["description"], row["evidence"])))),
-    Column("WHAT TO DO", lambda row: row["remedy"]),
-)
-
-
-PROBLEM_FIELDS: Fields = {
-    "namespace": str,
-    "cluster": str,
-    "node": str,
-    "shard": str,
-    "labels": dict,
-    "severity": Severity,
-    "code": str,
-    "description": str,
-    "evidence": str,
-    "remedy": str,
-    "since": datetime,
-    "age_s": float,
 }
 
 
@@ -145,38 +133,29 @@ def cluster_row(
     }
 
 
-async def problem_rows(
-    store: Store,
-    ref: ClusterRef | None,
-    namespace: str | None,
-    now: datetime,
-    *,
-    labels: bool = True,
-    note: Note = say,
-) -> list[dict[str, Any]]:
-    """One row per problem, the worst first, then the oldest; with the labels of its node, or else of its cluster."""
-    where = place(ref, namespace)
-    tags = await Tags.load(store, where, note) if labels else Tags()
-    rows = [
-        {
-            "namespace": state.namespace,
-            "cluster": state.cluster_id,
-            "node": problem.node_id,
-            "shard": problem.shard_id,
-            "labels": tags.of_node(state.key, problem.node_id),
-            "severity": problem.severity,
-            "code": problem.code,
-            "description": problem.description,
-            "evidence": problem.evidence,
-            "remedy": problem.remedy,
-            "since": problem.since,
-            "age_s": seconds_since(problem.since, now),
-        }
-        for state in await found(store, ClusterState, where, note)
-        for problem in state.problems
-    ]
-    order = list(Severity)
-    return sorted(rows, key=lambda row: (-order.index(row["severity"]), row["since"]))
+# -- the past --------------------------------------------------------------------------------------------------------------
+
+
+def cluster_row_then(then: Then) -> dict[str, Any]:
+    """A cluster as it was known at a moment."""
+    records, past = then.records, then.past
+    row = cluster_row(records.ref.key, records.spec, records.discovery, records.state, None, past.at)
+    paused = paused_at(past)
+    told_of = {key[:1] for key in past.facts} - {("node",), ("problem",), ("action",)}
+    fields = {"health": ("health",), "source": ("discovery",), "active": ("spec",), "paused_until": ("paused",)}
+    unknown = [name for name, key in fields.items() if not past.knows(key)]
+    if any(key[:1] == ("node",) for key in past.unknown) or past.lost:
+        unknown.append("stores")
+    return {
+        **row,
+        **dict.fromkeys((*CLUSTER_NEVER_TOLD, "age_s")),
+        "paused_until": paused.get("until"),
+        "paused_by": paused.get("who"),
+        "paused_why": paused.get("why"),
+        "lost": past.lost,
+        **told(past, told_of, (*CLUSTER_NEVER_TOLD, *unknown)),
+        "as_of": past.told_at,
+    }
 
 
 def clusters(
@@ -184,41 +163,25 @@ def clusters(
     selector: Selectors = None,
     where: Conditions = None,
     watch: Watch = None,
+    at: At = None,
     *,
     show_labels: ShowLabels = False,
 ) -> None:
-    """All clusters: health, nodes, problems, and how old that knowledge is."""
+    """All clusters: health, nodes, problems, and how old that knowledge is; with --at as they were known then."""
     cli = Cli.of(context)
     wanted, note = Filter.of(selector, where, CLUSTER_FIELDS), Notes()
-    columns = (*CLUSTER_COLUMNS[:2], LABELS, *CLUSTER_COLUMNS[2:]) if show_labels else CLUSTER_COLUMNS
+    moment = moment_of(at, cli.world.clock, watch)
+    columns = CLUSTER_COLUMNS if moment is None else CLUSTER_THEN_COLUMNS
+    columns = (*columns[:2], LABELS, *columns[2:]) if show_labels else columns
 
     async def read(parts: Parts) -> Answer:
+        if moment is not None:
+            now = cli.world.clock()
+            thens = await fleet_then(parts, cli.namespace, moment, now, note)
+            rows = wanted.kept([cluster_row_then(then) for _, then in thens])
+            return headed(title(moment, now), listing(rows, columns, wanted.empty("no clusters", "cluster")))
         rows = await cluster_rows(await parts.store(), cli.namespace, cli.world.clock(), note)
         empty = "no clusters: apply a DiscoverySettings manifest, or see `replictl sources`"
         return listing(wanted.kept(rows), columns, wanted.empty(empty, "cluster"))
-
-    cli.answer(read, watch)
-
-
-def problems(
-    context: typer.Context,
-    cluster: OneCluster = None,
-    selector: Selectors = None,
-    where: Conditions = None,
-    watch: Watch = None,
-    *,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 when any problem is listed.")] = False,
-) -> None:
-    """What is wrong now, the worst first, and what to do about it."""
-    cli = Cli.of(context)
-    wanted, note = Filter.of(selector, where, PROBLEM_FIELDS), Notes()
-    labels = wanted.needs_labels or cli.form is not Format.TABLE
-
-    async def read(parts: Parts) -> Answer:
-        store, now = await parts.store(), cli.world.clock()
-        ref = await known_cluster(store, cluster, cli.namespace) if cluster is not None else None
-        rows = wanted.kept(await problem_rows(store, ref, cli.namespace, now, labels=labels, note=note))
-        listed = listing(rows, PROBLEM_COLUMNS, wanted.empty("no problems", "problem"))
-        return Answer(listed.value, listed.blocks, code=1 if check and rows else 0)
 
     cli.answer(read, watch)

@@ -43,7 +43,8 @@ def report_row(report: Report) -> dict[str, Any]:
     }
 
 
-def _page(report: Report) -> Text:
+def report_page(report: Report) -> Text:
+    """A report for people."""
     nodes = plural(report.nodes_synced, "node") + " answered" + _more(report.nodes_failed, "did not")
     sent = plural(report.actions_sent, "action") + " sent"
     sent += _more(report.actions_send_failed, "could not be sent") + _more(report.actions_lost, "lost")
@@ -77,7 +78,7 @@ def _cycle(context: typer.Context, name: str, text: str, wait_s: float) -> None:
     ref = _cluster(cli, text)
     cli.need_prefect()
     report: Report = cli.run_flow(name, cluster=str(ref), wait_s=wait_s)
-    show(Answer(report_row(report), (_page(report),)), cli.form)
+    show(Answer(report_row(report), (report_page(report),)), cli.form)
     if report.outcome is not CycleOutcome.SUCCESS:
         why = report.error or ", ".join(report.notes) or "see its report"
         message = f"{ref} was {report.outcome}: {why}"

@@ -21,14 +21,17 @@ from deployments.cli import (
     actions,
     admin,
     apply,
+    cluster_page,
     clusters,
     cycles,
     describe,
     environment,
     events,
+    history,
     locks_work,
     nodes,
     objects,
+    problems,
     schedule,
     schema,
     sources,
@@ -96,7 +99,7 @@ def quiet(world: World, *, verbose: bool) -> None:
 
 
 for command in (
-    status.status, clusters.clusters, nodes.nodes, topology.topology, clusters.problems,
+    status.status, clusters.clusters, nodes.nodes, topology.topology, problems.problems,
     actions.actions, actions.action, events.events,
     apply.apply, actions.approve, actions.reject, actions.cancel,
     cycles.orchestrate, cycles.observe, cycles.act, cycles.discover,
@@ -105,7 +108,9 @@ for command in (
     app.command()(command)
 app.command()(objects.get)
 app.command()(describe.describe)
-app.command()(describe.cluster)
+app.command()(cluster_page.cluster)
+app.command()(history.history)
+app.command()(history.diff)
 app.command()(objects.export)
 app.command()(objects.delete)
 app.command()(schedule.pause)

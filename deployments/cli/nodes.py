@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
 from pydantic import ValidationError
+from rich.text import Text
 
 from blocks.errors import Fault, InvalidInputError
+from blocks.models.cluster import ClusterState
 from blocks.models.ids import ClusterRef
-from blocks.models.node import Node, NodeStatus, Protocol, Shard
+from blocks.models.node import Node, NodeStatus, Protocol
 from blocks.models.search import NodeSearch
 from blocks.store.protocol import Store
 from deployments.cli.options import Conditions, OneCluster, Selectors, ShowLabels, Watch
-from deployments.cli.output import Answer, Column, Format, listing, say
+from deployments.cli.output import Answer, Column, Format, Row, listing, say
+from deployments.cli.past import At, fleet_then, headed, moment_of, then_of, title
+from deployments.cli.past_rows import as_of, gaps, past_node
 from deployments.cli.resolve import known_cluster
 from deployments.cli.select import Filter, Note, Notes, Tags, found, place
 from deployments.cli.session import Cli
-from deployments.cli.words import age, coloured, milliseconds, seconds_since
+from deployments.cli.words import MIDDLING, age, coloured, milliseconds
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
 from tasks.decide.documents import TEXT_MAX, read_documents
-from tasks.decide.search import search_nodes
+from tasks.decide.search import labels_of_cluster, labels_of_nodes, search_nodes
 from tasks.decide.select import written
+from tasks.decide.shape import node_row
 
 STDIN = "-"
+
+
+def _seen(row: Row) -> Text:
+    """How old the oldest part of what is known of a node is."""
+    return coloured(f"{age(row['age_s'])} stale", MIDDLING) if row["stale"] else coloured(age(row["age_s"]), "")
+
 
 COLUMNS = (
     Column("NAMESPACE", lambda row: row["namespace"]),
@@ -42,9 +52,14 @@ COLUMNS = (
     Column("SHARDS", lambda row: row["shards"], right=True),
     Column("ROLES", lambda row: " ".join(f"{role}:{count}" for role, count in row["roles"].items())),
     Column("LAG", lambda row: milliseconds(row["lag_ms"]), right=True),
-    Column("STALE", lambda row: coloured("stale", "yellow") if row["stale"] else ""),
+    Column("SEEN", _seen, right=True),
     Column("AGENT", lambda row: row["agent"]),
     Column("WHY", lambda row: row["status_text"]),
+)
+THEN_COLUMNS = (
+    *(column for column in COLUMNS if column.title not in {"LAG", "SEEN"}),
+    Column("AS OF", as_of),
+    Column("NOTE", gaps),
 )
 LABELS = Column("LABELS", lambda row: written(row["labels"]))
 FIELDS: Fields = {
@@ -68,6 +83,9 @@ FIELDS: Fields = {
     "lag_ms": int,
     "stale": bool,
     "stale_since": datetime,
+    "stale_age_s": float,
+    "seen_at": datetime,
+    "age_s": float,
     "notes": list,
 }
 
@@ -98,46 +116,39 @@ async def node_rows(
     tags = await Tags.load(store, where, note) if labels or wanted is not None else Tags()
     if wanted is not None and ref is not None:
         nodes = search_nodes(nodes, wanted, tags.of_nodes(ref.key), tags.of_cluster(ref.key))
-    return [node_row(node, now, tags.of_node(node.cluster.key, node.node_id)) for node in nodes]
+    seen = {state.key: state.observed_at for state in await found(store, ClusterState, where, note)}
+    return [
+        node_row(node, now, tags.of_node(node.cluster.key, node.node_id), seen.get(node.cluster.key)) for node in nodes
+    ]
 
 
-def node_row(node: Node, now: datetime, labels: Mapping[str, str]) -> dict[str, Any]:
-    """A node in short, with the labels in effect for it."""
-    stale = [since for since in (node.info_stale_since, node.store_stale_since, node.shards_stale_since) if since]
-    return {
-        "namespace": node.namespace,
-        "cluster": node.cluster_id,
-        "node": node.node_id,
-        "labels": labels,
-        "status": node.status,
-        "status_text": node.status_text,
-        "status_since": node.status_since,
-        "status_age_s": seconds_since(node.status_since, now),
-        "store": node.store_id,
-        "version": str(node.store_version) if node.store_version else None,
-        "agent": node.agent_address,
-        "agent_version": str(node.agent_version) if node.agent_version else None,
-        "protocol": node.protocol,
-        "class": node.node_class,
-        "group": node.node_group,
-        "shards": len(node.shards),
-        "roles": dict(Counter(role_of(shard) for shard in node.shards)),
-        "lag_ms": lag_ms(node.shards),
-        "stale": bool(stale),
-        "stale_since": min(stale, default=None),
-        "notes": node.notes,
-    }
-
-
-def role_of(shard: Shard) -> str:
-    """A shard's role in the agent's words, where it has its own."""
-    return shard.role_text or shard.role.value
-
-
-def lag_ms(shards: Iterable[Shard]) -> int | None:
-    """The largest lag in units of time."""
-    lags = (shard.lag.milliseconds for shard in shards if shard.lag is not None)
-    return max((lag for lag in lags if lag is not None), default=None)
+async def node_rows_then(
+    parts: Parts,
+    cluster: str | None,
+    namespace: str | None,
+    at: datetime,
+    now: datetime,
+    *,
+    wanted: NodeSearch | None = None,
+    note: Note = say,
+) -> list[dict[str, Any]]:
+    """The same as it was known at a moment. Of all clusters at once, shards and roles are not told."""
+    if cluster is not None:
+        pasts = [await then_of(parts, cluster, namespace, at, now)]
+    else:
+        pasts = [then for _, then in await fleet_then(parts, namespace, at, now, note)]
+    rows = []
+    for then in pasts:
+        records = then.records
+        labels = labels_of_cluster(records.spec, records.discovery)
+        own = labels_of_nodes(records.spec, records.discovery)
+        nodes: Sequence[Node] = tuple(records.nodes.values())
+        if wanted is not None:
+            nodes = search_nodes(nodes, wanted, own, labels)
+        for node in nodes:
+            row = node_row(node, at, own.get(node.node_id, labels), None)
+            rows.append(past_node(row, then.past, shards=cluster is not None))
+    return rows
 
 
 def nodes(
@@ -150,10 +161,11 @@ def nodes(
         typer.Option(metavar="FILE|-|YAML", help="Only what this node search finds in the cluster, in its order."),
     ] = None,
     watch: Watch = None,
+    at: At = None,
     *,
     show_labels: ShowLabels = False,
 ) -> None:
-    """The nodes of a cluster, or of all."""
+    """The nodes of a cluster, or of all; with --at as they were known then."""
     cli = Cli.of(context)
     if search is not None and cluster is None:
         message = "a search is made in one cluster: name it"
@@ -161,14 +173,19 @@ def nodes(
     wanted, note = Filter.of(selector, where, FIELDS), Notes()
     searched = None if search is None else read_search(search, cli.world.folder, lambda: sys.stdin.buffer)
     labels = show_labels or wanted.needs_labels or cli.form is not Format.TABLE
-    columns = (*COLUMNS[:3], LABELS, *COLUMNS[3:]) if show_labels else COLUMNS
+    moment = moment_of(at, cli.world.clock, watch)
+    columns = COLUMNS if moment is None else THEN_COLUMNS
+    columns = (*columns[:3], LABELS, *columns[3:]) if show_labels else columns
+    empty = wanted.empty("the search finds no node" if searched is not None else "no nodes", "node")
 
     async def read(parts: Parts) -> Answer:
         store, now = await parts.store(), cli.world.clock()
+        if moment is not None:
+            rows = await node_rows_then(parts, cluster, cli.namespace, moment, now, wanted=searched, note=note)
+            return headed(title(moment, now), listing(wanted.kept(rows), columns, empty))
         ref = await known_cluster(store, cluster, cli.namespace) if cluster is not None else None
         rows = await node_rows(store, ref, cli.namespace, now, labels=labels, wanted=searched, note=note)
-        empty = "the search finds no node" if searched is not None else "no nodes"
-        return listing(wanted.kept(rows), columns, wanted.empty(empty, "node"))
+        return listing(wanted.kept(rows), columns, empty)
 
     cli.answer(read, watch)
 

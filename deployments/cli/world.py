@@ -45,6 +45,10 @@ class Parts(Protocol):
     async def secrets(self) -> Secrets:
         """What must not be shown."""
 
+    @property
+    def events_keep_days(self) -> int:
+        """For how many days events are kept at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class World:

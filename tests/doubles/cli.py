@@ -37,6 +37,7 @@ class Outside:
     now: datetime = NOW
     environ: dict[str, str] = field(default_factory=dict)
     folder: Path = Path("/nowhere")
+    events_keep_days: int = 14
     called: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """The flows that were run, with their parameters."""
 

@@ -11,9 +11,9 @@ from blocks.models.cluster import ClusterState, Discovery, Health
 from blocks.models.node import NodeStatus, Offset, Shard, ShardRole, Version
 from blocks.models.problem import Problem, Severity
 from blocks.models.source import DiscoveredNode
-from deployments.cli.clusters import cluster_rows, problem_rows
+from deployments.cli.clusters import cluster_rows
 from deployments.cli.nodes import node_rows
-from deployments.cli.topology import drawn_tree, topology_of, tree_of
+from deployments.cli.problems import problem_rows
 from doubles.cli import Outside
 from doubles.store_samples import NOW, REF, action, later, node, spec
 
@@ -112,57 +112,6 @@ async def test_rows_of_one_namespace(outside: Outside) -> None:
     rows = await cluster_rows(outside.store_, "test", NOW)
 
     assert ["other"] == [row["cluster"] for row in rows]
-
-
-async def test_topology_object(outside: Outside) -> None:
-    """One object: shards with who has them, nodes with what is wrong and what runs there."""
-    found = await topology_of(outside.store_, REF, NOW)
-
-    assert ["MAJOR"] == [one["code"] for one in found["problems"]]
-    assert [("n1", "primary"), ("n2", "secondary")] == [
-        (copy["node"], copy["role"]) for copy in found["shards"][0]["nodes"]
-    ]
-    first, _, last = found["nodes"]
-    assert (["MINOR"], ["RUNNING"]) == ([p["code"] for p in first["problems"]], [a["state"] for a in first["actions"]])
-    assert ("n3", "UNREACHABLE", []) == (last["node"], last["status"], last["actions"])
-
-
-async def test_topology_tree(outside: Outside) -> None:
-    """The tree is ASCII off a terminal, shows lags and offsets, and text of others as it is."""
-    found = await topology_of(outside.store_, REF, NOW)
-    lines = drawn_tree(tree_of(found, every_shard=False), ascii_only=True).plain.splitlines()
-
-    assert "prod/orders  CRITICAL  seen 12s ago  MongoDB 8.0" == lines[0]
-    assert "|- critical MAJOR for 60s: MAJOR it is: [red]seen[/red]" in lines
-    assert "|  `- to do: mend it" in lines
-    assert "|- shard s/0" in lines
-    assert "|  |- n1  primary  at 7 messages" in lines
-    assert "|  `- n2  secondary  lag 2.0s" in lines
-    assert any(line.startswith("`- node n3  UNREACHABLE") for line in lines)
-    assert "   `- connection refused" in lines
-    assert any("action agent.replicante.io/test.success RUNNING" in line for line in lines)
-
-
-async def test_topology_with_many_shards_counts_them(outside: Outside) -> None:
-    """More than 50 shards are counted per node; those without a primary are named; asked for, each is drawn."""
-    shards = tuple(
-        Shard(
-            shard_id=f"t/{n}",
-            role=ShardRole.OTHER if n == 7 else ShardRole.PRIMARY,
-            role_text="lost" if n == 7 else None,
-        )
-        for n in range(60)
-    )
-    await outside.put(node(1).evolve(shards=shards), node(2).evolve(shards=()))
-    found = await topology_of(outside.store_, REF, NOW)
-    short = drawn_tree(tree_of(found, every_shard=False), ascii_only=True).plain
-    whole = drawn_tree(tree_of(found, every_shard=True), ascii_only=True).plain.splitlines()
-
-    assert "60 shards" in short
-    assert "1 shard without a primary: t/7" in short
-    assert "n1  1 lost, 59 primary" in short
-    assert 60 == sum("- shard " in line for line in whole)
-    assert whole.index("|- shard t/9  n1  primary") < whole.index("|- shard t/10  n1  primary")
 
 
 @pytest.mark.parametrize(

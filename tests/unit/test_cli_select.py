@@ -14,7 +14,7 @@ from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.event import EventDraft, EventType
 from blocks.models.record import Change, Record
 from blocks.store.protocol import Where
-from deployments.cli import actions, clusters, events, locks_work, nodes, sources
+from deployments.cli import actions, clusters, events, locks_work, nodes, problems, sources
 from deployments.cli.events import Picked, following
 from deployments.cli.select import Filter, Notes, cut
 from doubles.cli import Outside
@@ -87,7 +87,7 @@ async def test_listings_are_narrowed(
 FIELDS = {
     "clusters": clusters.CLUSTER_FIELDS,
     "nodes": nodes.FIELDS,
-    "problems": clusters.PROBLEM_FIELDS,
+    "problems": problems.FIELDS,
     "actions": actions.FIELDS,
     "sources": sources.FIELDS,
     "work": locks_work.WORK_FIELDS,
@@ -129,7 +129,7 @@ async def test_events_carry_labels_as_an_extension(outside: Outside, capsys: pyt
     ("arguments", "said"),
     [
         (("clusters", "-l", "env=,x y"), "character 8: expected a comma, or the end"),
-        (("nodes", "--where", "nope=1"), "there is no field 'nope' to put a condition on; there are: agent"),
+        (("nodes", "--where", "nope=1"), "there is no field 'nope' to put a condition on; there are: age_s, agent"),
         (("events", "--where", "time>soon"), "'soon' is not a time"),
         (("nodes", "--search", "matches: {}"), "a search is made in one cluster: name it"),
     ],
