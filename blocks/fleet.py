@@ -24,6 +24,8 @@ from blocks.errors import DependencyUnavailableError, Fault, InvalidInputError
 from blocks.event_bus.protocol import EventBus
 from blocks.event_bus.settings import EventBusSettings
 from blocks.kafka.settings import Kafka
+from blocks.metrics.protocol import Metrics, NoMetrics
+from blocks.metrics.settings import MetricsSettings, folder_of
 from blocks.runs.protocol import Runs
 from blocks.secrets.protocol import Secrets
 from blocks.settings import Settings
@@ -80,6 +82,7 @@ class Fleet(Settings):
     agents: AgentsSettings = Field(default_factory=AgentsSettings)
     sources: SourcesSettings = Field(default_factory=SourcesSettings)
     workers: Workers = Field(default_factory=Workers)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 
     def with_environment(self, environ: Mapping[str, str] | None = None) -> Fleet:
         """These settings with what `REPLICORE_*` variables say instead.
@@ -91,7 +94,7 @@ class Fleet(Settings):
         return Fleet(**{name: part.overlaid(environ) for name, part in parts.items()})
 
 
-PARTS = ("zookeeper", "mongodb", "kafka", "work_queue", "event_bus", "agents", "sources", "workers")
+PARTS = ("zookeeper", "mongodb", "kafka", "work_queue", "event_bus", "agents", "sources", "workers", "metrics")
 
 
 class NoFleetError(InvalidInputError):
@@ -215,6 +218,14 @@ class Connections:
         from blocks.runs.prefect import PrefectRuns  # noqa: PLC0415 - paid for when used
 
         return PrefectRuns()
+
+    async def metrics(self) -> Metrics:
+        """Where this process counts: nowhere, unless it was started by one that serves metrics."""
+        if folder_of(os.environ) is None:
+            return NoMetrics()
+        from blocks.metrics.prometheus import PrometheusMetrics  # noqa: PLC0415 - paid for when used
+
+        return PrometheusMetrics()
 
     async def _contexts(self) -> TlsContexts:
         """Certificates and other sensitive texts, read once for all parts."""

@@ -22,6 +22,7 @@ from prefect.runner import Runner
 from blocks.errors import ReplicoreError
 from blocks.runs.prefect import PrefectRuns
 from deployments.catalog import CATALOG, NAME, SHIFT_EVERY, Entry
+from deployments.metrics import metrics_served
 from deployments.prefect_api import wait_for_prefect
 
 API_DEADLINE_S = 60.0
@@ -110,9 +111,10 @@ async def serve() -> None:
     server = Server(name="replicore", pause_on_shutdown=False, limit=None, query_seconds=POLL_S)
     for entry in CATALOG:
         await server.aadd_deployment(deployment(entry))
-    await _start_shift()
-    _say_ready()
-    await server.start()
+    async with metrics_served(os.environ, lambda: datetime.now(UTC)):
+        await _start_shift()
+        _say_ready()
+        await server.start()
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError, TransientError
 from blocks.fleet import Workers
+from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.report import CycleOutcome
 from blocks.models.request import Ended, Pointer, Request, WorkKind
@@ -54,6 +55,7 @@ class Consumer:
     settings: Workers
     clock: Callable[[], datetime]
     degraded: Degraded
+    metrics: Metrics = field(default_factory=NoMetrics)
     items: int = 0
     failures: int = 0
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,6 +119,8 @@ class Consumer:
             _logger.warning("work could not be claimed: %s", error)
             await pause(over, AGAIN_S)
             return []
+        for request in requests:
+            self.metrics.started(request)
         if requests:
             await self.degraded.leave(DegradedMode.NO_STORE)
         elif pointers is None:
@@ -156,6 +160,8 @@ class Consumer:
         self.nudge.set()
         if any(one.error is None for one in ended):
             await self.degraded.leave(DegradedMode.NO_COORDINATOR)
+        for one in ended:
+            self.metrics.ended(one.key.partition(":")[0], one)
         self.items += len(ended)
         self.failures += sum(one.error is not None for one in ended)
         await self._finish_at_last(ended)
@@ -209,6 +215,8 @@ async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list
     """Take a batch of clusters through the cycle; what fails for one is that one's error."""
     turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps())
     result = await cycle(turn, [ClusterRef.from_key(subject) for subject in subjects], Mode.ORCHESTRATE)
+    for report in result.reports:
+        consumer.metrics.cycled(report, transient=report.key in result.transient)
     return [
         Ended(
             key=f"{WorkKind.ORCHESTRATE}:{report.key}",
@@ -228,10 +236,15 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[En
         key = f"{WorkKind.DISCOVER}:{subject}"
         ref = SourceRef.parse(subject)
         try:
-            await discover_source(consumer.coordinator, consumer.store, consumer.sources, ref, consumer.clock, Steps())
+            report = await discover_source(
+                consumer.coordinator, consumer.store, consumer.sources, ref, consumer.clock, Steps()
+            )
+            consumer.metrics.discovered("success" if report.error is None else "failed", report.duration_s)
         except (BusyError, NotFoundError) as error:
             _logger.info("%s: %s", subject, error)
+            consumer.metrics.discovered("busy")
         except ReplicoreError as error:
+            consumer.metrics.discovered("failed")
             return Ended(key=key, error=str(error), transient=isinstance(error, TransientError))
         return Ended(key=key)
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from blocks.errors import DependencyUnavailableError
+from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.record import Change
 from blocks.store.protocol import Store
@@ -27,8 +28,13 @@ class DegradedMode(StrEnum):
 class Degraded:
     """The degraded modes that this worker is in."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], worker: str) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], datetime], worker: str, metrics: Metrics | None = None
+    ) -> None:
         """Start in none."""
+        self._metrics = metrics if metrics is not None else NoMetrics()
+        for mode in DegradedMode:
+            self._metrics.degraded(mode.name, on=False)
         self._worker = worker
         self._store = store
         self._clock = clock
@@ -39,6 +45,7 @@ class Degraded:
         """A dependency is away; told once."""
         if mode not in self._modes:
             self._modes[mode] = self._clock()
+            self._metrics.degraded(mode.name, on=True)
             _logger.warning("degraded: %s (%s)", mode.value, error)
             self._untold.append(_draft(EventType.DEGRADED_ENTERED, mode, self._worker, str(error)))
         await self._tell()
@@ -47,6 +54,7 @@ class Degraded:
         """It is back; told once."""
         if mode in self._modes:
             seconds = (self._clock() - self._modes.pop(mode)).total_seconds()
+            self._metrics.degraded(mode.name, on=False)
             _logger.warning("no longer degraded after %.1f s: %s", seconds, mode.value)
             self._untold.append(_draft(EventType.DEGRADED_LEFT, mode, self._worker, f"after {seconds:.1f} s"))
         await self._tell()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, TransientError
 from blocks.event_bus.protocol import EventBus
+from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.runs.protocol import Runs
 from blocks.secrets.protocol import Secrets
 from blocks.sources.protocol import Sources
@@ -51,6 +53,7 @@ class Duty:
     """Set when a turn is due at once."""
     proves: tuple[DegradedMode, ...] = ()
     """Modes that are over when a turn succeeds."""
+    metrics: Metrics = field(default_factory=NoMetrics)
 
     async def run(self, over: asyncio.Event, degraded: Degraded) -> None:
         """Take the duty whenever it is free, and do it until the shift is over."""
@@ -64,9 +67,13 @@ class Duty:
                 await degraded.enter(DegradedMode.NO_COORDINATOR, error)
                 await pause(over, AGAIN_S)
                 continue
+            self.metrics.duty(self.name, held=True)
             try:
                 await self._do(over, claim, degraded)
             finally:
+                self.metrics.duty(self.name, held=False)
+                if self.coordinator.remaining_s(claim) <= 0:
+                    self.metrics.lost(ClaimKind.DUTY.value)
                 await self.coordinator.give_back([claim])
             await pause(over, AGAIN_S)
 
@@ -86,7 +93,7 @@ class Duty:
         while not over.is_set() and failures < FAILURES_MAX and self.coordinator.remaining_s(claim) > 0:
             at_once = False
             try:
-                at_once = await self.turn()
+                at_once = await self._turn()
                 failures = 0
                 for mode in self.proves:
                     await degraded.leave(mode)
@@ -102,6 +109,15 @@ class Duty:
                 _logger.exception("%s failed unexpectedly", self.name)
             if not at_once:
                 await self._wait(over)
+
+    async def _turn(self) -> bool:
+        begun, failed = time.monotonic(), True
+        try:
+            at_once = await self.turn()
+            failed = False
+        finally:
+            self.metrics.turned(self.name, time.monotonic() - begun, failed=failed)
+        return at_once
 
     async def _wait(self, over: asyncio.Event) -> None:
         if self.nudge is None:
@@ -124,10 +140,12 @@ def duties(
     nudge: asyncio.Event,
     degraded: Degraded,
     sources: Sources,
+    metrics: Metrics | None = None,
 ) -> tuple[Duty, ...]:
     """The three duties."""
     thorough_at = clock()
     aside, files = Relay(), Files()
+    metrics = metrics if metrics is not None else NoMetrics()
 
     async def enqueue() -> bool:
         if (await enqueue_due.fn(store, queue, clock())).sent:
@@ -153,9 +171,17 @@ def duties(
         return swept.removing
 
     return (
-        Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue, proves=(DegradedMode.NO_STORE,)),
-        Duty(RELAY, RELAY_EVERY_S, coordinator, relay, nudge),
-        Duty("sweep", SWEEP_EVERY_S, coordinator, sweep, proves=(DegradedMode.NO_STORE, DegradedMode.NO_COORDINATOR)),
+        Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue, None, (DegradedMode.NO_STORE,), metrics),
+        Duty(RELAY, RELAY_EVERY_S, coordinator, relay, nudge, (), metrics),
+        Duty(
+            "sweep",
+            SWEEP_EVERY_S,
+            coordinator,
+            sweep,
+            None,
+            (DegradedMode.NO_STORE, DegradedMode.NO_COORDINATOR),
+            metrics,
+        ),
     )
 
 

@@ -44,6 +44,7 @@ def operate(shift_s: float | None = None, patience_s: float = 0.0, fleet: str = 
             clock=utc_now,
             stop=stop,
             patience_s=patience_s,
+            metrics=await connections.metrics(),
         )
         return await shift.work()
 

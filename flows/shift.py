@@ -15,6 +15,7 @@ from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError
 from blocks.event_bus.protocol import EventBus
 from blocks.fleet import Workers
+from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.base import Fact
 from blocks.runs.protocol import Runs
 from blocks.secrets.protocol import Secrets
@@ -24,6 +25,7 @@ from blocks.work_queue.protocol import WorkQueue
 from flows.consume import Consumer
 from flows.degraded import Degraded
 from flows.duties import Duty, duties
+from flows.measured import MeasuredAgents, MeasuredBus
 from flows.waits import pause
 from flows.watch import Watch
 
@@ -68,6 +70,7 @@ class Shift:
     """Set to end the shift early; it hands over and returns."""
     patience_s: float = 0.0
     """How long to wait while everything is taken, in seconds."""
+    metrics: Metrics = field(default_factory=NoMetrics)
     _held: dict[ClaimKind, Claim] = field(default_factory=dict)
 
     async def work(self) -> ShiftReport:
@@ -80,6 +83,7 @@ class Shift:
                 return ShiftReport(outcome=outcome, worker=self.coordinator.worker, seconds=time.monotonic() - begun)
             return await self._on_duty(begun)
         finally:
+            self.metrics.shift(None)
             await self.coordinator.give_back(list(self._held.values()))
 
     async def _seated(self, deadline: float) -> str | None:
@@ -98,6 +102,7 @@ class Shift:
                     await pause(self.stop, AGAIN_S)
                     continue
                 self._held[ClaimKind.STANDBY] = standby
+                self.metrics.shift("standby")
                 continue
             if time.monotonic() >= deadline:
                 return "no free seat"
@@ -129,18 +134,21 @@ class Shift:
         ends = time.monotonic() + self.settings.shift_s
         worker = self.coordinator.worker
         self._held[ClaimKind.WORKER] = await self.coordinator.take(ClaimKind.WORKER, worker, "works", wait_s=5.0)
-        degraded = Degraded(self.store, self.clock, worker)
+        self.metrics.shift("working")
+        agents = self._agents()
+        degraded = Degraded(self.store, self.clock, worker, self.metrics)
         consumer = Consumer(
             coordinator=self.coordinator,
             store=self.store,
             queue=self.queue,
-            agents=self.agents,
+            agents=agents,
             sources=self.sources,
             settings=self.settings,
             clock=self.clock,
             degraded=degraded,
+            metrics=self.metrics,
         )
-        watch = Watch(self.coordinator, self.store, self.queue, self.agents, self.clock)
+        watch = Watch(self.coordinator, self.store, self.queue, agents, self.clock, self.metrics)
         seat = self._held[ClaimKind.SEAT].name
         over = asyncio.Event()
         try:
@@ -163,18 +171,22 @@ class Shift:
             probes=watch.probes,
         )
 
+    def _agents(self) -> Agents:
+        return self.agents if isinstance(self.metrics, NoMetrics) else MeasuredAgents(self.agents, self.metrics)
+
     def _duties(self, consumer: Consumer, degraded: Degraded) -> tuple[Duty, ...]:
         return duties(
             self.coordinator,
             self.store,
             self.queue,
-            self.bus,
+            self.bus if isinstance(self.metrics, NoMetrics) else MeasuredBus(self.bus, self.metrics),
             self.runs,
             self.secrets,
             self.clock,
             consumer.nudge,
             degraded,
             self.sources,
+            self.metrics,
         )
 
     async def _release(self, worker: str) -> None:
@@ -202,6 +214,7 @@ class Shift:
                     continue
                 try:
                     if not await self.coordinator.confirm(claim):
+                        self.metrics.lost(kind.value)
                         self._held[kind] = await self.coordinator.take(kind, claim.name, "works")
                 except BusyError as error:
                     _logger.warning("the shift ends: %s", error)

@@ -18,14 +18,15 @@ from datetime import datetime
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import ClaimKind, Coordinator
 from blocks.errors import TransientError
-from blocks.models.look import Failure
+from blocks.metrics.protocol import Metrics, NoMetrics
+from blocks.models.look import Failure, Glimpse
 from blocks.models.node import Protocol
 from blocks.models.request import Priority, WorkKind
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.waits import pause
 from tasks.decide.share import owner, spread
-from tasks.decide.watch import Part, Watched, answered, missed
+from tasks.decide.watch import MISSES_MAX, Part, Watched, answered, missed
 from tasks.request import request_work
 from tasks.targets import Watchable, load_targets
 
@@ -51,6 +52,7 @@ class Watch:
     queue: WorkQueue
     agents: Agents
     clock: Callable[[], datetime]
+    metrics: Metrics = field(default_factory=NoMetrics)
     probes: int = 0
     _nodes: dict[str, Watchable] = field(default_factory=dict)
     """By node key, the share of this worker."""
@@ -86,6 +88,7 @@ class Watch:
             now = time.monotonic()
             if now - last > TICK_S + STALL_S:
                 self._stalled_at = now
+                self.metrics.stalled()
             last = now
             while self._due and self._due[0][0] <= now and len(self._running) < PROBES_MAX:
                 due, key = heapq.heappop(self._due)
@@ -107,13 +110,16 @@ class Watch:
         self.probes += 1
         if isinstance(answer, Failure):
             await asyncio.sleep(0)  # lets a late tick tell of a stall before the miss is judged
-            verdict = missed(watched, answer.reason, on_time=self._stalled_at < begun and not self._late())
+            on_time = self._stalled_at < begun and not self._late()
+            verdict = missed(watched, answer.reason, on_time=on_time)
+            self.metrics.missed(on_time=on_time)
         else:
             self._protocols[key] = answer.protocol
             verdict = answered(watched, part, answer.fingerprint, now_s=time.monotonic())
         if key in self._nodes:
             self._memory[key] = verdict.watched
             if verdict.escalate is not None:
+                self.metrics.escalated(_cause(watched, answer, part))
                 self._found[node.cluster] = f"{key}: {verdict.escalate}"
 
     def _late(self) -> bool:
@@ -148,6 +154,7 @@ class Watch:
         for key in gone:
             self._forget(key)
         self._nodes = mine
+        self.metrics.watching(len(mine))
         if gone:
             self._due = [entry for entry in self._due if entry[1] in mine]
             heapq.heapify(self._due)
@@ -171,3 +178,9 @@ class Watch:
                 else:
                     _logger.info("%s is looked at: %s", cluster, why)
             await pause(over, TICK_S)
+
+
+def _cause(watched: Watched, answer: Glimpse | Failure, part: Part) -> str:
+    if isinstance(answer, Failure):
+        return "silent"
+    return "back" if watched.misses >= MISSES_MAX else part.value

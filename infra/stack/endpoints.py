@@ -19,6 +19,7 @@ def environment(settings: StackSettings) -> dict[str, str]:
         "REPLICORE_WORKERS_SEATS": "1",
         "REPLICORE_STACK_DISCOVERY": f"http://{host}:{settings.discovery_port}/discover",
         "REPLICORE_STACK_PLATFORM": f"http://{settings.loopback}:{settings.platform_port}",
+        "REPLICORE_STACK_METRICS": f"http://{settings.loopback}:{settings.serve_metrics_port}/metrics",
         "REPLICORE_STACK_STATUS": str(settings.layout.status),
     }
 

@@ -112,10 +112,13 @@ def serve(context: Context) -> Service:
         name=SERVE,
         command=(sys.executable, "-m", "deployments.serve"),
         probe=Probe("file", expect=str(ready)),
+        ports=(context.settings.serve_metrics_port,),
         env={
             **endpoints.environment(context.settings),
             **_code("deployments", "flows", "tasks", "blocks"),
             "REPLICORE_READY_FILE": str(ready),
+            "REPLICORE_METRICS_PORT": str(context.settings.serve_metrics_port),
+            "REPLICORE_METRICS_HOST": context.settings.loopback,
         },
         cwd=str(PROJECT),
         after=(prefect_server.NAME, mongod.NAME, zookeeper.NAME, kafka.NAME),

@@ -47,6 +47,7 @@ class StackSettings(BaseSettings):
     agent_kafka_port: int = Field(28105, gt=0, lt=65536)
     discovery_port: int = Field(28106, gt=0, lt=65536)
     platform_port: int = Field(28107, gt=0, lt=65536)
+    serve_metrics_port: int = Field(28108, gt=0, lt=65536)
     machines_first_port: int = Field(28201, gt=0, le=65536 - MACHINE_PORTS)
     """The first of the ports of machines that the platform provisions; the last field, so that `free` leaves room."""
     machines_max: int = Field(9, ge=1, le=MACHINE_PORTS // 2)

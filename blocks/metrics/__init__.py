@@ -1,0 +1,1 @@
+"""Metrics: what workers count and time, and the endpoint where Prometheus reads it."""

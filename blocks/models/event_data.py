@@ -1,0 +1,302 @@
+"""What the data of each type of event is. Fields may be added within a version: consumers ignore those they do not know.
+
+Whatever would break a consumer (a field that goes, another type, another meaning) is a new version of the type. Every field
+that is sent is named here: the tests hold what flows make against it, docs/events.md and its schemas are made from it.
+"""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field
+
+from blocks.models.action import ActionState
+from blocks.models.base import Fact, Id, Json, Labels, Text, Utc
+from blocks.models.cluster import Health
+from blocks.models.node import Attribute, NodeStatus, Protocol, ShardRole, Version
+from blocks.models.problem import Severity
+from blocks.models.report import Report
+from blocks.models.source import DiscoveredNode
+
+
+class Data(Fact):
+    """The data of an event."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Ordered(Data):
+    """What a person asked for."""
+
+    who: Text
+    """Who wanted it: a person's name, or a flow run."""
+    why: Text | None = None
+    forced: bool | None = None
+    """Whether it was done although something spoke against it; only told of what can be forced."""
+
+
+class Applied(Ordered):
+    """A declared object was created or changed."""
+
+    kind: str
+    """Kind of the manifest."""
+    before: dict[str, Json] | None = None
+    """The object as it was, without its secrets; null: there was none."""
+    after: dict[str, Json]
+    """The object as it is, without its secrets."""
+
+
+class NamespaceDeleted(Data):
+    """Nothing is left in a namespace, or its name is free again."""
+
+    name_free: bool
+    """Whether the name can be used again."""
+    who: Text | None = None
+    """Only when a person freed the name."""
+    why: Text | None = None
+    forced: bool | None = None
+
+
+class SourceDeleted(Ordered):
+    """A discovery source or platform was removed."""
+
+    kind: str
+    clusters_missing: int
+    """How many clusters it told of: they are kept, and marked missing."""
+    secrets_forgotten: tuple[str, ...] = ()
+    """Names of the secrets that were removed with it."""
+
+
+class SourceState(Data):
+    """A source began to fail (or fails for another reason), or gives a good answer again."""
+
+    source: str
+    """`NAMESPACE/NAME`."""
+    error: Text | None = None
+    """Why it fails; null after a good answer."""
+
+
+class DiscoveredAs(Data):
+    """A cluster as its source tells of it: the first of its nodes and labels, where there are very many."""
+
+    source: str
+    display_name: str | None = None
+    labels: Labels = Field(default_factory=dict)
+    nodes: tuple[DiscoveredNode, ...] = ()
+
+
+class DiscoveryChanged(Data):
+    """The source tells something else of a cluster."""
+
+    before: DiscoveredAs
+    after: DiscoveredAs
+
+
+class FromSource(Data):
+    """A source and what it has to do with the cluster."""
+
+    source: str
+
+
+class Missing(FromSource):
+    """A source no longer tells of a cluster; the cluster is looked after all the same."""
+
+    reason: Text
+
+
+class ClusterDeleted(Ordered):
+    """A cluster was removed; its events stay."""
+
+    nodes: int
+    actions_cancelled: int
+    source: str | None = None
+    """The source that told of it."""
+    still_told_by: str | None = None
+    """A source that will bring it back at its next turn."""
+
+
+class HealthChanged(Data):
+    """A cluster's health is another one."""
+
+    before: Health
+    after: Health
+    nodes_total: int
+    nodes_by_status: dict[str, int] = Field(default_factory=dict)
+
+
+class Reported(Data):
+    """What a cycle did that changed or sent something, or failed."""
+
+    report: Report
+
+
+class NodeFacts(Data):
+    """Facts of a node. In a change only those that changed are there; null: it was not, or is no longer, known."""
+
+    agent_address: str | None = None
+    node_class: str | None = None
+    node_group: str | None = None
+    protocol: Protocol | None = None
+    agent_version: Version | None = None
+    store_id: Text | None = None
+    store_version: Version | None = None
+    reported_node_id: Text | None = None
+    """The id by which the agent calls the node."""
+    reported_cluster_id: Text | None = None
+    addresses: dict[str, Text] | None = None
+    attributes: dict[str, Attribute] | None = None
+    """What the agent says of the node."""
+    store_attributes: dict[str, Attribute] | None = None
+    foreign_id: Text | None = None
+    """The other cluster to which its store says that it belongs; null: none."""
+
+
+class NodeAdded(NodeFacts):
+    """A node was looked at for the first time."""
+
+    node_id: Id
+    status: NodeStatus
+
+
+class NodeChanged(Data):
+    """Facts of a node changed."""
+
+    node_id: Id
+    before: NodeFacts
+    after: NodeFacts
+
+
+class NodeStatusChanged(Data):
+    """A node's status is another one."""
+
+    node_id: Id
+    before: NodeStatus
+    after: NodeStatus
+    reason: Text | None = None
+    """The agent's words, or why it could not be asked."""
+
+
+class NodeRemoved(Data):
+    """The source no longer lists a node of the cluster; never because of a failure."""
+
+    node_id: Id
+    status: NodeStatus
+    """Its last one."""
+
+
+class ShardRemoved(Data):
+    """A good answer of a node came without a shard. The shards of a removed node go with it, without a word."""
+
+    node_id: Id
+    shard_id: Id
+
+
+class ShardAdded(ShardRemoved):
+    """A node has a shard that it had not."""
+
+    role: Text
+    """`primary`, `secondary`, `recovering`, or the agent's own word."""
+    role_value: ShardRole | None = None
+    """The role as one of a few words; null in events of old versions."""
+    role_text: Text | None = None
+    """The agent's own word; null where `role_value` says it all."""
+
+
+class ShardChanged(ShardAdded):
+    """A node is something else for a shard. Offsets and lag move all the time and make no event."""
+
+    role_before: Text
+
+
+class ProblemCleared(Data):
+    """A problem is gone."""
+
+    code: str
+    node_id: Id | None = None
+    """The node it is about; null: the whole cluster."""
+    shard_id: Id | None = None
+    """The shard it is about; null: the whole node."""
+    since: Utc | None = None
+    """When it was first seen; null in events of old versions."""
+    cause: str | None = None
+    """Code of the problem that explains this one, which is then a symptom; null: it stands for itself."""
+    cause_node_id: Id | None = None
+    """The node of that problem."""
+
+
+class ProblemRaised(ProblemCleared):
+    """Something is wrong."""
+
+    severity: Severity
+    description: Text
+    evidence: Text = ""
+    remedy: Text = ""
+    """What to do."""
+
+
+class ActionMoved(Data):
+    """An action came into being, moved, or ended."""
+
+    action_id: str
+    node_id: Id | None = None
+    """The node it is for; null: the whole cluster."""
+    kind: str
+    state: ActionState
+    state_before: ActionState | None = None
+    """Null: there was no such action before."""
+    payload: Json = None
+    """What the agent tells of its progress."""
+    error: Text | None = None
+    attempts: int
+    """How often sending it failed since it last succeeded."""
+    who: Text | None = None
+    why: Text | None = None
+
+
+class ActionRefused(Data):
+    """A move of an action that the table of moves does not have; the action stays what it is."""
+
+    action_id: str
+    node_id: Id | None = None
+    state: ActionState
+    wanted: ActionState
+    reason: Text
+
+
+class WorkPaused(Data):
+    """The timetable leaves a cluster or source alone, or goes on with it."""
+
+    kind: str
+    subject: str
+    who: Text
+    why: Text | None = None
+    until: Utc | None = None
+    """When the pause ends by itself; null once it has ended."""
+
+
+class WorkDead(Data):
+    """A work item failed, or killed its worker, too often: it waits for a person."""
+
+    kind: str
+    subject: str
+    attempts: int
+    error: Text | None = None
+
+
+class CoordinatorReset(Data):
+    """A person said that ZooKeeper was set up from nothing."""
+
+    generation: int
+    """Tokens of this one are newer than all before."""
+    who: Text
+    why: Text
+
+
+class Degraded(Data):
+    """A worker goes on without a dependency, or has it back."""
+
+    mode: str
+    """`NO_COORDINATOR`, `NO_QUEUE`, `NO_STORE` or `NO_PREFECT`."""
+    meaning: Text
+    """What goes on and what does not."""
+    worker: str
+    detail: Text
+    """The error, or how long it lasted."""
