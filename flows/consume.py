@@ -32,6 +32,7 @@ from flows.degraded import Degraded, DegradedMode
 from flows.discover import discover_source
 from flows.steps import Steps, Turn
 from flows.waits import pause
+from tasks.decide.rest import Occasion, occasion_of
 from tasks.duties import told_dead
 
 RECEIVE_S = 1.0
@@ -152,11 +153,17 @@ class Consumer:
         return await self.store.claim_work(known, owner, self.clock()) if known else []
 
     async def _batch(self, requests: list[Request]) -> None:
-        by_kind: dict[str, list[Request]] = defaultdict(list)
+        by_kind: dict[tuple[str, Occasion], list[Request]] = defaultdict(list)
         for request in requests:
-            by_kind[request.kind].append(request)
-        parts = [self._part(WorkKind(kind), items) for kind, items in by_kind.items()]
-        ended = [one for part in await asyncio.gather(*parts) for one in part]
+            orchestrated = request.kind == WorkKind.ORCHESTRATE
+            by_kind[request.kind, occasion_of(request) if orchestrated else Occasion.ROUTINE].append(request)
+        # Urgent work is over, and can be asked for again, while routine still waits for nodes that hang.
+        await asyncio.gather(
+            *(self._done(WorkKind(kind), occasion, items) for (kind, occasion), items in by_kind.items())
+        )
+
+    async def _done(self, kind: WorkKind, occasion: Occasion, items: list[Request]) -> None:
+        ended = await self._part(kind, occasion, items)
         self.nudge.set()
         if any(one.error is None for one in ended):
             await self.degraded.leave(DegradedMode.NO_COORDINATOR)
@@ -179,11 +186,12 @@ class Consumer:
                 return
             await asyncio.sleep(AGAIN_S)
 
-    async def _part(self, kind: WorkKind, items: list[Request]) -> list[Ended]:
-        verb = VERBS[kind]
+    async def _part(self, kind: WorkKind, occasion: Occasion, items: list[Request]) -> list[Ended]:
         subjects = [item.subject for item in items]
         try:
-            return await verb(self, subjects)
+            if kind is WorkKind.ORCHESTRATE:
+                return await orchestrate_batch(self, subjects, occasion)
+            return await VERBS[kind](self, subjects)
         except TransientError as error:
             return [Ended(key=item.key, error=str(error), transient=True) for item in items]
         except Exception as error:
@@ -211,10 +219,12 @@ def _log_failure(batch: asyncio.Task[None]) -> None:
 
 
 @task(name="orchestrate", task_run_name=_run_name, cache_policy=NO_CACHE)
-async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
+async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str], occasion: Occasion) -> list[Ended]:
     """Take a batch of clusters through the cycle; what fails for one is that one's error."""
     turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps())
-    result = await cycle(turn, [ClusterRef.from_key(subject) for subject in subjects], Mode.ORCHESTRATE)
+    result = await cycle(
+        turn, [ClusterRef.from_key(subject) for subject in subjects], Mode.ORCHESTRATE, occasion=occasion
+    )
     for report in result.reports:
         consumer.metrics.cycled(report, transient=report.key in result.transient)
     return [
@@ -268,5 +278,5 @@ async def apply_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended
     return ended
 
 
-VERBS = {WorkKind.ORCHESTRATE: orchestrate_batch, WorkKind.DISCOVER: discover_batch, WorkKind.APPLY: apply_batch}
-"""By kind of work, what runs it."""
+VERBS = {WorkKind.DISCOVER: discover_batch, WorkKind.APPLY: apply_batch}
+"""By kind of work, what runs it; clusters are orchestrated apart, by the occasion."""

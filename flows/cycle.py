@@ -33,6 +33,7 @@ from blocks.models.report import Choice, CycleOutcome, Report
 from blocks.models.view import ClusterView
 from flows.steps import Steps, Turn
 from tasks.decide.choose import choose
+from tasks.decide.rest import Occasion
 from tasks.decide.settle import Settled, settle
 from tasks.decide.sync import strangers
 from tasks.decide.timetable import follow_up
@@ -76,7 +77,14 @@ class Result:
     """Clusters whose failure says nothing about them: superseded, a lock in doubt, a record changed by a person."""
 
 
-async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_s: float = 0.0) -> Result:
+async def cycle(
+    turn: Turn,
+    clusters: Sequence[ClusterRef],
+    mode: Mode,
+    *,
+    wait_s: float = 0.0,
+    occasion: Occasion = Occasion.PERSON,
+) -> Result:
     """Take clusters through the cycle.
 
     Args:
@@ -84,6 +92,7 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
         clusters: which, each once.
         mode: how much of the cycle.
         wait_s: with a single cluster, how many seconds to wait for its lock.
+        occasion: why; a person's cycle asks every node, also those that have been silent for a while.
 
     Raises:
         DependencyUnavailableError: the store or the coordinator is gone.
@@ -96,7 +105,8 @@ async def cycle(turn: Turn, clusters: Sequence[ClusterRef], mode: Mode, *, wait_
         broken = [_failed(ref, begun, loaded.unreadable[ref.key]) for ref in mine if ref.key in loaded.unreadable]
         whole = [ref for ref in mine if ref.key not in loaded.unreadable]
         done = await _all(
-            _cluster(_own(turn), ref, loaded.views.get(ref.key), held.claims[ref.key], mode, begun) for ref in whole
+            _cluster(_own(turn), ref, loaded.views.get(ref.key), held.claims[ref.key], mode, occasion, begun)
+            for ref in whole
         )
         unchanged = [one.unchanged for one in done if one.unchanged is not None]
         if unchanged:
@@ -148,7 +158,13 @@ async def cycle_one(turn: Turn, ref: ClusterRef, mode: Mode, *, wait_s: float) -
 
 
 async def _cluster(
-    turn: Turn, ref: ClusterRef, view: ClusterView | None, claim: Claim, mode: Mode, begun: datetime
+    turn: Turn,
+    ref: ClusterRef,
+    view: ClusterView | None,
+    claim: Claim,
+    mode: Mode,
+    occasion: Occasion,
+    begun: datetime,
 ) -> _Done:
     if view is None:
         return _Done(_skipped(ref, begun, "it is not known any more"))
@@ -157,7 +173,7 @@ async def _cluster(
         return _Done(_skipped(ref, begun, why))
     report = Report(namespace=ref.namespace, cluster_id=ref.cluster_id, started_at=begun, outcome=CycleOutcome.SUCCESS)
     try:
-        return await _through(turn, view, claim, mode, report)
+        return await _through(turn, view, claim, mode, occasion, report)
     except DependencyUnavailableError:
         raise
     except (FencedError, LockLostError) as error:
@@ -178,10 +194,15 @@ async def _told(turn: Turn, report: Report, claim: Claim, *, transient: bool = F
     return _Done(report, transient=transient)
 
 
-async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, report: Report) -> _Done:
+async def _through(
+    turn: Turn, view: ClusterView, claim: Claim, mode: Mode, occasion: Occasion, report: Report
+) -> _Done:
     # What agents do not have is known as of before the looks: a request on its way may have arrived since.
     looked_at = turn.clock()
-    looks = await turn.steps("poll", poll_nodes, turn.agents, view, only_with_actions=mode is Mode.ACT)
+    polled = await turn.steps(
+        "poll", poll_nodes, turn.agents, view, now=looked_at, occasion=occasion, only_with_actions=mode is Mode.ACT
+    )
+    looks = polled.looks
     stored: frozenset[str] = frozenset()
     if strangers(view, looks):
         stored = await turn.steps("load", load_strangers, turn.store, view, looks)
@@ -207,7 +228,7 @@ async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, repo
         actions_send_failed=dispatched.failed,
         actions_lost=settled.lost,
         events=events,
-        notes=dispatched.notes,
+        notes=(*polled.notes, *dispatched.notes),
         phases_ms={phase: round(ms, 2) for phase, ms in turn.steps.phases_ms.items()},
     )
     if events or dispatched.actions or turn.steps.watched:
@@ -219,7 +240,9 @@ async def _through(turn: Turn, view: ClusterView, claim: Claim, mode: Mode, repo
     )
 
 
-def _judged(steps: Steps, view: ClusterView, looks: dict[str, Look], now: datetime, stored: frozenset[str]) -> Settled:
+def _judged(
+    steps: Steps, view: ClusterView, looks: Mapping[str, Look], now: datetime, stored: frozenset[str]
+) -> Settled:
     begun = time.monotonic()
     settled = settle(view, looks, now=now, stored=stored)
     steps.phases_ms["decide"] = steps.phases_ms.get("decide", 0.0) + (time.monotonic() - begun) * 1_000

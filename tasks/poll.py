@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -18,7 +19,12 @@ from blocks.models.request import WorkKind, WorkState, work_key
 from blocks.models.source import DiscoveredNode
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
+from tasks.decide.rest import Manner, Occasion, manner, silent, why_not_asked
 from tasks.decide.sync import asked_ids, strangers
+
+KNOCK_S = 1.0
+"""In an urgent cycle a node that has been silent for a while must answer within so many seconds, as it must to the watch."""
+NOTES_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,32 @@ async def _views(store: Store, clusters: Sequence[ClusterRef]) -> Loaded:
         return Loaded(views, unreadable)
 
 
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What looking at a cluster brought."""
+
+    looks: Mapping[str, Look]
+    """By node id; a node that was not asked is not among them."""
+    notes: tuple[str, ...] = ()
+    """Which nodes were not asked, and why; bounded."""
+
+
 @task(name="poll nodes", cache_policy=NO_CACHE)
-async def poll_nodes(agents: Agents, view: ClusterView, *, only_with_actions: bool = False) -> dict[str, Look]:
-    """Look at every node of a cluster that discovery tells of; by node id.
+async def poll_nodes(
+    agents: Agents,
+    view: ClusterView,
+    *,
+    now: datetime,
+    occasion: Occasion = Occasion.PERSON,
+    only_with_actions: bool = False,
+) -> Polled:
+    """Look at every node of a cluster that discovery tells of, but leave those alone that have been silent for a while.
 
     Args:
         agents: the fleet's agents.
         view: the cluster.
+        now: when the cycle looks.
+        occasion: why it does; a person's cycle asks every node.
         only_with_actions: leave out nodes that are known and on which no action is unfinished.
     """
     nodes = [
@@ -81,8 +106,18 @@ async def poll_nodes(agents: Agents, view: ClusterView, *, only_with_actions: bo
         or node.node_id not in view.nodes
         or any(action.node_id == node.node_id for action in view.actions.values())
     ]
-    looks = await asyncio.gather(*(agents.look(target_of(view, node), asked_ids(view, node.node_id)) for node in nodes))
-    return {node.node_id: look for node, look in zip(nodes, looks, strict=True)}
+    manners = {node.node_id: manner(view, node, now=now, occasion=occasion) for node in nodes}
+    targets = [_asked(view, node, manners[node.node_id]) for node in nodes if manners[node.node_id] is not Manner.REST]
+    looks = await asyncio.gather(*(agents.look(target, asked_ids(view, target.node_id)) for target in targets))
+    asked = {look.node_id: look for look in looks if look.asked}
+    left = [why_not_asked(view, node.node_id) for node in nodes if node.node_id not in asked]
+    more = [f"and {len(left) - NOTES_MAX} more of them"] if len(left) > NOTES_MAX else []
+    return Polled(asked, (*left[:NOTES_MAX], *more))
+
+
+def _asked(view: ClusterView, node: DiscoveredNode, how: Manner) -> Target:
+    target = target_of(view, node)
+    return target.evolve(silent=silent(view, node), knock_s=KNOCK_S if how is Manner.KNOCK else None)
 
 
 @task(name="load strangers", cache_policy=NO_CACHE)

@@ -1,9 +1,9 @@
 """All agents of the fleet over HTTP.
 
 Guarantees: a failure is a value of its node; a look takes at most twice the request's deadline, counted from when it is
-given its place, and keeps the parts that came in time; at most `concurrency` looks run at once, so that hanging nodes cost
-places for a bounded time and never break the deadline of others; sending has places of its own and does not wait behind
-looks; an action is sent exactly once per call, and never two at a time to one agent (some check for duplicates too late).
+given its place (for a node known to be silent: from the call), and keeps the parts that came in time; at most `concurrency`
+looks at nodes that answer and `silent_max` at others run at once, so that hanging nodes neither delay healthy ones nor break
+their deadlines; sending has places of its own and does not wait behind looks; an action is sent exactly once per call, and never two at a time to one agent (some check for duplicates too late).
 Failure modes: an agent that cannot be reached or is no agent is a `Failure` that says so; one that asks to be left alone for a
 moment (429, 503) is asked once more within the look.
 """
@@ -14,13 +14,14 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from weakref import WeakValueDictionary
 
 from blocks.agents.answers import Answer
 from blocks.agents.detection import Detected, detect
 from blocks.agents.dialect import Ask, Dialect
+from blocks.agents.places import Place, PlaceError, Places
 from blocks.agents.protocol import Proof, Target
 from blocks.agents.protocol_a import ProtocolA
 from blocks.agents.protocol_b import ProtocolB
@@ -39,6 +40,10 @@ DIALECTS: Mapping[Protocol, Dialect] = {
     Protocol.A: ProtocolA(),
     Protocol.B: ProtocolB(),
 }
+PATIENCE_S = 0.25
+"""A node that lets us wait for longer gives its place to others and is waited for elsewhere."""
+BEHIND_S = (0.05, 0.5)
+"""So long a silent node lets others go first, from and to, in seconds: hundreds of connections at once take time to make."""
 PAUSE_S = (0.1, 0.4)
 """How long a busy agent that says nothing more is left alone within a look, from and to, in seconds."""
 PAUSE_MAX_S = 2.0
@@ -55,7 +60,7 @@ class HttpAgents(Connected):
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, hides nothing
         self._own_contexts = TlsContexts() if contexts is None else None
         self._transport = Transport(settings, contexts or self._own_contexts or TlsContexts())
-        self._looks = asyncio.Semaphore(settings.concurrency)
+        self._looks = Places(settings.concurrency, settings.silent_max, PATIENCE_S)
         self._sends = asyncio.Semaphore(settings.concurrency)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By address, for agents that are being sent an action."""
@@ -71,16 +76,28 @@ class HttpAgents(Connected):
             await self._own_contexts.close()
 
     async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
-        """Read everything of a node, and the details of each action that it lists as unfinished or that is asked for in
-        `action_ids`; never raises for what an agent does or fails to do.
-        """
-        async with self._looks:
-            ask = self._ask(target, time.monotonic() + 2 * target.timeout_s)
-            spoken = await self._spoken(ask, target)
-            if isinstance(spoken, Failure):
-                return Look(node_id=target.node_id, info=spoken)
-            dialect, ask = spoken
-            return await dialect.look(ask, target.node_id, action_ids, self._settings.details_max)
+        """See `Agents.look`."""
+        called, wait_s = time.monotonic(), None
+        if target.silent:
+            wait_s = target.timeout_s if target.knock_s is None else target.knock_s
+            if target.knock_s is None:
+                await asyncio.sleep(min(self._jitter.uniform(*BEHIND_S), target.timeout_s / 4))
+        try:
+            async with self._looks.one(silent=target.silent, wait_s=wait_s) as place:
+                begun = called if target.silent else time.monotonic()
+                return await self._look(target, action_ids, begun + 2 * target.timeout_s, place)
+        except PlaceError as error:
+            return Look(node_id=target.node_id, info=Failure(reason=str(error)), asked=False)
+
+    async def _look(self, target: Target, action_ids: Sequence[str], end: float, place: Place) -> Look:
+        ask = self._ask(target, end, place.answered)
+        knock_s = target.knock_s
+        first = ask if knock_s is None else self._ask(target, min(end, time.monotonic() + knock_s), place.answered)
+        detected = await detect(first, target.protocol, target.only)
+        if isinstance(detected, Failure):
+            return Look(node_id=target.node_id, info=detected, asked=knock_s is None or detected.status is not None)
+        dialect, ask = DIALECTS[detected.protocol], detected.replayed(ask)
+        return await dialect.look(ask, target.node_id, action_ids, self._settings.details_max)
 
     async def probe(self, target: Target, *, shards: bool) -> Glimpse | Failure:
         """See `Agents.probe`."""
@@ -151,8 +168,8 @@ class HttpAgents(Connected):
             return detected
         return DIALECTS[detected.protocol], detected.replayed(ask)
 
-    def _ask(self, target: Target, end: float) -> Ask:
-        """A way to GET paths of one agent until the moment `end` of the monotonic clock."""
+    def _ask(self, target: Target, end: float, answered: Callable[[], None] = lambda: None) -> Ask:
+        """A way to GET paths of one agent until the moment `end` of the monotonic clock; tells of each answer."""
         late = f"not asked: the deadline of {2 * target.timeout_s:.3g} s for the whole node has passed"
         root: str | None = None
         patient = True
@@ -164,9 +181,11 @@ class HttpAgents(Connected):
                 return Failure(reason=late)
             try:
                 root = root or base_url(target.agent_address)
-                return await self._transport.get(root + path, self._tls(target), min(target.timeout_s, left))
+                answer = await self._transport.get(root + path, self._tls(target), min(target.timeout_s, left))
             except AgentError as error:
                 return Failure(reason=error.reason, status=error.status)
+            answered()
+            return answer
 
         async def ask(path: str) -> Answer | Failure:
             nonlocal patient

@@ -29,6 +29,10 @@ class Target(Fact):
     tls: Tls | None = None
     timeout_s: float = 10.0
     """Deadline of one request; the look as a whole gets at most twice that."""
+    silent: bool = False
+    """It did not answer last time: it gets none of the places of nodes that do."""
+    knock_s: float | None = None
+    """Deadline of the first answer, in seconds, where that is a shorter one; without it, nothing is said to be known."""
 
 
 Proof = Callable[[], float]
@@ -39,7 +43,8 @@ class Agents(Protocol):
 
     async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
         """Read everything of a node, and the details of each action that it lists as unfinished or that is asked for in
-        `action_ids`; never raises for what an agent does or fails to do.
+        `action_ids`; never raises for what an agent does or fails to do. With `asked` false it says nothing about the
+        node: there was no place for a silent one in time, or a knock was not answered.
         """
 
     async def probe(self, target: Target, *, shards: bool) -> Glimpse | Failure:

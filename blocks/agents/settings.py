@@ -30,6 +30,8 @@ class AgentsSettings(Settings):
 
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 100
     """How many nodes are looked at at the same time; as many again may be sent actions. Each takes one connection."""
+    silent_max: Annotated[int, Field(ge=1, le=10_000)] = 300
+    """How many nodes that let us wait may be waited for beside those. Each takes one connection, and no place of others."""
     connect_timeout_s: Annotated[float, Field(gt=0, le=60)] = 3.0
     """Deadline of a connection, TLS handshake included, in seconds; a host that is gone is given up after this."""
     keepalive_s: Annotated[float, Field(ge=0, le=3_600)] = 4.0

@@ -89,3 +89,5 @@ class Look(Fact):
     actions: ActionsInfo | Failure | None = None
     details: dict[str, AgentAction | Failure | None] = Field(default_factory=dict)
     """By action id: the agent's word on it; None when the agent does not know it (any more)."""
+    asked: bool = True
+    """False: the node was not really asked, `info` says why, and nothing must be concluded from it."""

@@ -67,8 +67,8 @@ class ZooKeeperStore:
         fallback = Version(self._version) if self._version else None
         try:
             srvr = parse_srvr(await self._ask("srvr"))
-        except NoQuorumError:
-            return NodeReport(Status.UNHEALTHY, version=fallback)
+        except NoQuorumError:  # protocol B has no words beside a status: the mode says why
+            return NodeReport(Status.UNHEALTHY, version=fallback, attributes={"zookeeper.apache.org/mode": "no quorum"})
         attributes = {"zookeeper.apache.org/mode": srvr.mode}
         return NodeReport(Status.HEALTHY, version=srvr.version or fallback, attributes=attributes)
 

@@ -162,9 +162,10 @@ class MemoryAgents:
 
     async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
         """What the node is at this moment."""
-        node = await self._reached(target, target.timeout_s)
+        knocked = target.knock_s is not None
+        node = await self._reached(target, target.knock_s if target.knock_s is not None else target.timeout_s)
         if isinstance(node, Failure):
-            return Look(node_id=target.node_id, info=node)
+            return Look(node_id=target.node_id, info=node, asked=not knocked)
         node.looks += 1
         broken = None if node.store_error is None else Failure(reason=f"HTTP 500: {node.store_error}", status=500)
         wanted = dict.fromkeys((*action_ids, *node.listed(final=False)))

@@ -95,10 +95,10 @@ class Wired:
 
 
 @asynccontextmanager
-async def wired(protocol: Protocol) -> AsyncIterator[Wired]:
+async def wired(protocol: Protocol, body_bytes_max: int = CAP) -> AsyncIterator[Wired]:
     """A healthy node that is the primary of the only shard."""
     node = MemoryNode("n1", shards=(Shard(shard_id="rs0", role=ShardRole.PRIMARY),))
-    settings = AgentsSettings(body_bytes_max=CAP)
+    settings = AgentsSettings(body_bytes_max=body_bytes_max)
     async with ScriptedAgent(answer=WIRES[protocol](node)) as agent, HttpAgents(settings) as agents:
         yield Wired(protocol, node, agent, agents, PATHS[protocol])
 

@@ -264,6 +264,21 @@ async def test_a_batch_that_does_not_end_is_cancelled(world: World) -> None:
     assert WorkState.CLAIMED is _work(world, ref).state
 
 
+async def test_urgent_work_of_a_batch_does_not_wait_for_routine(world: World) -> None:
+    """Taken off the queue together with a cluster whose node hangs, it is over, and may be asked for again, long before."""
+    urgent, routine = await world.declare(), await world.declare("payments", ["p1"])
+    gate = world.agents = Gate(world.agents, "p1")
+    await _ask(world, routine, Priority.ROUTINE)
+    await _ask(world, urgent, Priority.URGENT)
+    async with _consuming(world, await world.consumer(batches_parallel=1)):
+        await gate.asked.wait()
+        await until(lambda: _work(world, urgent).state is WorkState.IDLE)
+        held = [claim.name for claim in await (await world.worker("other")).holders(ClaimKind.LOCK)]
+        gate.open.set()
+
+    assert [routine.key] == held
+
+
 async def test_a_batch_is_one_task_run(world: World) -> None:
     """Many clusters in one batch: looked at together, reported together."""
     refs = [await world.declare(f"c{number}", [f"x{number}"]) for number in range(8)]

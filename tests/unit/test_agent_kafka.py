@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from infra.agents.kafka.broker import Broker
-from infra.agents.kafka.partitions import Partition, led_by, partitions_of, shard_of
+from infra.agents.kafka.partitions import Partition, led_by, partitions_of, shard_of, under_replicated
 from infra.agents.kafka.wire import DescribeClusterRequest, DescribeClusterResponse, MetadataResponse
 from infra.agents.kit.errors import StoreDownError, StoreError
 from infra.agents.kit.models import Offset, Other, Role, Shard
@@ -49,6 +49,12 @@ class TestPartitions:
             Partition(("a", 0), leader=2, in_sync=False, offline=True),
             Partition(("b", 1), leader=1, in_sync=True, offline=False),
         ] == partitions_of(answer, 1)
+
+    def test_under_replicated(self) -> None:
+        """Only partitions that the broker leads count, and only those that lack a replica."""
+        answer = metadata(a=[(1, [1, 2], [1], []), (1, [1, 2], [1, 2], []), (2, [1, 2], [2], [1])])
+
+        assert [1, 1, 0] == [under_replicated(answer, broker) for broker in (1, 2, 3)]
 
     def test_led_by(self) -> None:
         """Partitions are grouped by leader, so that each leader is asked once; those without one are left out."""

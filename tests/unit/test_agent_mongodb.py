@@ -52,7 +52,7 @@ class ScriptedMongod:
 
     def __init__(self, **answers: object) -> None:
         """Answer each command by its name."""
-        self.answers = answers
+        self.answers: dict[str, object] = {"hello": {}, **answers}
         self.commands: list[tuple[str, object]] = []
 
     async def command(
@@ -105,7 +105,7 @@ class TestStatus:
             (3, Status.UNHEALTHY),
             (5, Status.JOINING_CLUSTER),
             (6, Unknown("UNKNOWN")),
-            (7, Unknown("ARBITER")),
+            (7, Status.HEALTHY),
             (8, Unknown("DOWN")),
             (9, Status.UNHEALTHY),
             (10, Status.NOT_IN_CLUSTER),
@@ -149,6 +149,13 @@ class TestShard:
         """Without a primary that has an optime there is no lag."""
         assert shard_of(status(2, 90, *others)).lag is None
 
+    @pytest.mark.parametrize(("own", "lag_ms"), [(60, 10_000), (70, 0), (95, 0)])
+    def test_delayed(self, own: int, lag_ms: int) -> None:
+        """A member that is kept behind on purpose lags by what is beyond that only."""
+        found = shard_of(status(2, own, (1, 100)), {"hidden": True, "secondaryDelaySecs": 30})
+
+        assert Offset(lag_ms, "milliseconds") == found.lag
+
     @pytest.mark.parametrize("own", [None, 0])
     def test_arbiter(self, own: int | None) -> None:
         """An arbiter has no optime: a role, but no offset and no lag."""
@@ -172,6 +179,17 @@ class TestStore:
         assert (Status.NOT_IN_CLUSTER, "6.0.5") == (node.status, node.version.number if node.version else None)
         assert StoreReport("orders") == await store.store()
         assert [] == await store.shards()
+
+    async def test_hidden_and_delayed(self) -> None:
+        """What clients are not to see of a secondary are attributes; of an ordinary one nothing is said."""
+        answers = {"buildInfo": {"version": "6.0.5"}, "replSetGetStatus": status(2, 90, (1, 100))}
+        told = {"hidden": True, "secondaryDelaySecs": 60}
+        odd = await MongoStore(ScriptedMongod(**answers, hello=told), "orders", ME).node()
+        ordinary = await MongoStore(ScriptedMongod(**answers), "orders", ME).node()
+        common = {"mongodb.com/mode": "replica-set", "mongodb.com/member.state": "SECONDARY"}
+
+        assert {**common, "mongodb.com/member.hidden": True, "mongodb.com/member.delay": 60} == odd.attributes
+        assert common == ordinary.attributes
 
     async def test_standalone(self) -> None:
         """A standalone mongod is UNKNOWN, and its shards an error that says why."""

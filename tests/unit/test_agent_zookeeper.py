@@ -96,7 +96,7 @@ class TestStore:
         assert [Shard("coordination", role, Offset(0x300000002, "zxid"))] == shards
 
     async def test_no_quorum(self) -> None:
-        """A server without a quorum is UNHEALTHY; its shards are an error."""
+        """A server without a quorum is UNHEALTHY and says why; its shards are an error."""
         text = "This ZooKeeper instance is not currently serving requests\n"
         async with server({"srvr": text}) as store:
             node = await store.node()
@@ -104,6 +104,7 @@ class TestStore:
                 await store.shards()
 
         assert Status.UNHEALTHY == node.status
+        assert {"zookeeper.apache.org/mode": "no quorum"} == node.attributes
 
     async def test_refused(self) -> None:
         """A server that does not listen is down."""

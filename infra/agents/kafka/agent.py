@@ -3,19 +3,22 @@
 Which broker of the cluster is ours is told by its advertised address (``--client``, else ``--store``). Three requests,
 however many partitions: Metadata, DescribeLogDirs (lag of the replicas here), and ListOffsets, one per leading broker.
 A follower's offset is its leader's minus its lag: brokers tell followers' offsets to nobody else. The release is not in
-the protocol; ``--store-version`` says it, and the finalized metadata.version is an attribute.
+the protocol; ``--store-version`` says it, and the finalized metadata.version is an attribute. The controller is whom the
+quorum follows: as "controller" brokers name any one of themselves to clients, another each time.
 """
 
 import asyncio
 import logging
 
 from infra.agents.kafka.broker import Broker
-from infra.agents.kafka.partitions import Key, Partition, led_by, partitions_of, shard_of
+from infra.agents.kafka.partitions import Key, Partition, led_by, partitions_of, shard_of, under_replicated
 from infra.agents.kafka.wire import (
     DescribeClusterRequest,
     DescribeClusterResponse,
     DescribeLogDirsRequest,
     DescribeLogDirsResponse,
+    DescribeQuorumRequest,
+    DescribeQuorumResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
     MetadataRequest,
@@ -29,6 +32,7 @@ from infra.agents.kit.options import Options, join_address, parse_address
 log = logging.getLogger(__name__)
 
 LATEST = -1
+METADATA_TOPIC = "__cluster_metadata"
 
 
 class KafkaStore:
@@ -55,7 +59,6 @@ class KafkaStore:
             attributes["kafka.apache.org/metadata.version"] = features["metadata.version"]
         if own is not None:
             attributes["kafka.apache.org/broker.id"] = own.broker_id
-            attributes["kafka.apache.org/controller"] = cluster.controller_id == own.broker_id
         status: Status | Unknown = Status.HEALTHY
         if own is None or bool(getattr(own, "is_fenced", False)):
             status = Status.UNHEALTHY
@@ -64,11 +67,16 @@ class KafkaStore:
         return NodeReport(status, Version(self._version) if self._version else None, attributes)
 
     async def store(self) -> StoreReport:
-        """Return Kafka's own cluster id and the number of brokers."""
+        """Return Kafka's own cluster id, its brokers and controller, and what is under-replicated of what we lead."""
         cluster = await self._cluster()
+        metadata = await self._broker.ask(MetadataRequest, MetadataResponse, topics=None)
+        own = self._own(metadata)
         attributes: Attributes = {
             "kafka.apache.org/cluster.id": str(cluster.cluster_id),
             "kafka.apache.org/brokers": len(cluster.brokers),
+            "kafka.apache.org/brokers.serving": len(metadata.brokers),
+            "kafka.apache.org/controller.id": await self._controller(),
+            "kafka.apache.org/partitions.under-replicated": None if own is None else under_replicated(metadata, own),
         }
         return StoreReport(self._cluster_id, attributes)
 
@@ -76,7 +84,7 @@ class KafkaStore:
         """Return the partitions with a replica on this broker."""
         metadata = await self._broker.ask(MetadataRequest, MetadataResponse, topics=None)
         addresses = {broker.node_id: join_address(broker.host, broker.port) for broker in metadata.brokers}
-        own = next((node_id for node_id, address in addresses.items() if address == self.address), None)
+        own = self._own(metadata)
         if own is None:
             message = f"no broker of the cluster advertises {self.address}: the broker is fenced, or --client is wrong"
             raise StoreError(message)
@@ -93,6 +101,22 @@ class KafkaStore:
         """Drop the connections."""
         for broker in (self._broker, *self._peers.values()):
             broker.close()
+
+    def _own(self, metadata: MetadataResponse) -> int | None:
+        """Return the id under which the cluster serves our broker's address; None while it does not."""
+        return next((b.node_id for b in metadata.brokers if join_address(b.host, b.port) == self.address), None)
+
+    async def _controller(self) -> int | None:
+        """Return the id of the controller that the quorum follows; None where that cannot be told."""
+        partition = DescribeQuorumRequest.TopicData.PartitionData(partition_index=0)
+        topic = DescribeQuorumRequest.TopicData(topic_name=METADATA_TOPIC, partitions=[partition])
+        try:
+            answer = await self._broker.ask(DescribeQuorumRequest, DescribeQuorumResponse, topics=[topic])
+        except StoreError as error:
+            log.debug("no controller: %s", error)
+            return None
+        leaders = [told.leader_id for found in answer.topics for told in found.partitions if not told.error_code]
+        return next((int(leader) for leader in leaders if leader >= 0), None)
 
     async def _cluster(self) -> DescribeClusterResponse:
         """Return the cluster's brokers, fenced ones included where the broker can tell."""

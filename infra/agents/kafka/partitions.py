@@ -46,6 +46,16 @@ def partitions_of(metadata: MetadataResponse, broker_id: int) -> list[Partition]
     return sorted(found, key=lambda partition: partition.key)
 
 
+def under_replicated(metadata: MetadataResponse, broker_id: int) -> int:
+    """Return how many partitions that a broker leads have a replica that is not in sync."""
+    return sum(
+        len(partition.isr_nodes) < len(partition.replica_nodes)
+        for topic in metadata.topics
+        for partition in topic.partitions
+        if partition.leader_id == broker_id
+    )
+
+
 def led_by(partitions: list[Partition]) -> dict[int, list[Key]]:
     """Return the partitions' keys by the broker that leads them."""
     leaders: dict[int, list[Key]] = {}

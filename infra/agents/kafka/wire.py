@@ -14,6 +14,8 @@ with warnings.catch_warnings():
         DescribeClusterResponse,
         DescribeLogDirsRequest,
         DescribeLogDirsResponse,
+        DescribeQuorumRequest,
+        DescribeQuorumResponse,
     )
     from kafka.protocol.api_message import ApiMessage
     from kafka.protocol.consumer import ListOffsetsRequest, ListOffsetsResponse
@@ -28,6 +30,8 @@ __all__ = [
     "DescribeClusterResponse",
     "DescribeLogDirsRequest",
     "DescribeLogDirsResponse",
+    "DescribeQuorumRequest",
+    "DescribeQuorumResponse",
     "KafkaError",
     "KafkaProtocol",
     "ListOffsetsRequest",

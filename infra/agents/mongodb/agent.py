@@ -11,7 +11,14 @@ from infra.agents.kit.models import NodeReport, Shard, StoreReport, Version
 from infra.agents.kit.options import Options
 from infra.agents.mongodb.actions import ClusterAdd, ClusterInit, StepDown
 from infra.agents.mongodb.client import Commands, Document, MongoCommandError, Mongod
-from infra.agents.mongodb.status import INVALID_CONFIG, NOT_YET_INITIALIZED, refused_status, report_of, shard_of
+from infra.agents.mongodb.status import (
+    INVALID_CONFIG,
+    NOT_YET_INITIALIZED,
+    SECONDARY,
+    refused_status,
+    report_of,
+    shard_of,
+)
 
 
 class MongoStore:
@@ -31,7 +38,8 @@ class MongoStore:
         build = await self._mongod.command("buildInfo")
         version = Version(str(build["version"]), checkout=build.get("gitVersion"))
         try:
-            report = report_of(await self._mongod.command("replSetGetStatus"))
+            status = await self._mongod.command("replSetGetStatus")
+            report = report_of(status, await self._hello(status))
         except MongoCommandError as error:
             report = NodeReport(refused_status(error.code, str(error)), attributes={"mongodb.com/mode": "replica-set"})
         return replace(report, version=version)
@@ -52,7 +60,7 @@ class MongoStore:
     async def shards(self) -> list[Shard]:
         """Return the set as one shard; none before the mongod is a member."""
         status = await self._member_status()
-        return [] if status is None else [shard_of(status)]
+        return [] if status is None else [shard_of(status, await self._hello(status))]
 
     def actions(self) -> Handlers:
         """Return what this agent can do to its mongod."""
@@ -65,6 +73,10 @@ class MongoStore:
     async def close(self) -> None:
         """Drop the connections."""
         await self._mongod.close()
+
+    async def _hello(self, status: Document) -> Document:
+        """Return what a secondary says of itself to clients; the status does not tell of hidden and delayed members."""
+        return await self._mongod.command("hello") if status["myState"] == SECONDARY else {}
 
     async def _member_status(self) -> Document | None:
         """Return the set's status, or None for a mongod that is in no set (yet, or any more)."""

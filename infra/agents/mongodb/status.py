@@ -1,7 +1,8 @@
 """What ``replSetGetStatus`` means, as pure functions: node status, role, offset and lag.
 
 Optimes are whole seconds (``optime.ts``); arbiters and members that are down have none, or Timestamp(0, 0), and no
-offset or lag is ever computed from that.
+offset or lag is ever computed from that. An arbiter that votes is as well as it can be: HEALTHY, with a role of its own.
+A delayed member is as far behind as it was told to be: only what is beyond that is lag.
 """
 
 from bson.timestamp import Timestamp
@@ -28,6 +29,7 @@ STATUSES = {
     SECONDARY: Status.HEALTHY,
     3: Status.UNHEALTHY,
     5: Status.JOINING_CLUSTER,
+    ARBITER: Status.HEALTHY,
     9: Status.UNHEALTHY,
     10: Status.NOT_IN_CLUSTER,
 }
@@ -50,7 +52,7 @@ def state_name(state: int) -> str:
 
 
 def node_status(state: int) -> Status | Unknown:
-    """Return a member state as a node status; what has no equivalent (arbiters too) is UNKNOWN with its name."""
+    """Return a member state as a node status; what has no equivalent is UNKNOWN with its name."""
     return STATUSES.get(state) or Unknown(state_name(state))
 
 
@@ -61,8 +63,8 @@ def refused_status(code: int, message: str) -> Status | Unknown:
     return Unknown(message)
 
 
-def shard_of(status: Document) -> Shard:
-    """Return this member's copy of the one shard of its replica set."""
+def shard_of(status: Document, hello: Document | None = None) -> Shard:
+    """Return this member's copy of the one shard of its replica set; `hello` tells of a delay that people want."""
     state = int(status["myState"])
     members = status.get("members", [])
     own = next((_seconds(member) for member in members if member.get("self")), None)
@@ -70,7 +72,7 @@ def shard_of(status: Document) -> Shard:
     newest = max((seconds for seconds in leading if seconds is not None), default=None)
     lag = None
     if state != PRIMARY and own is not None and newest is not None:
-        lag = Offset(max(newest - own, 0) * 1000, "milliseconds")
+        lag = Offset(max(newest - own - delay_seconds(hello or {}), 0) * 1000, "milliseconds")
     return Shard(
         id=str(status["set"]),
         role=ROLES.get(state) or Other(state_name(state)),
@@ -79,11 +81,22 @@ def shard_of(status: Document) -> Shard:
     )
 
 
-def report_of(status: Document) -> NodeReport:
-    """Return the node's report, still without a version."""
-    state = int(status["myState"])
-    attributes = {"mongodb.com/mode": "replica-set", "mongodb.com/member.state": state_name(state)}
+def report_of(status: Document, hello: Document | None = None) -> NodeReport:
+    """Return the node's report, still without a version; `hello` tells whether clients see the member."""
+    state, hello = int(status["myState"]), hello or {}
+    attributes: dict[str, str | int | bool] = {"mongodb.com/mode": "replica-set"}
+    attributes["mongodb.com/member.state"] = state_name(state)
+    if hello.get("hidden"):
+        attributes["mongodb.com/member.hidden"] = True
+    if delay_seconds(hello):
+        attributes["mongodb.com/member.delay"] = delay_seconds(hello)
     return NodeReport(node_status(state), attributes=attributes)
+
+
+def delay_seconds(hello: Document) -> int:
+    """Return by how many seconds a member is kept behind on purpose."""
+    delay = hello.get("secondaryDelaySecs", hello.get("slaveDelay", 0))
+    return max(int(delay), 0) if isinstance(delay, int | float) else 0
 
 
 def _seconds(member: Document) -> int | None:
