@@ -12,6 +12,7 @@ from blocks.fleet import Connections
 from blocks.runs.protocol import Runs
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
+from flows.dead_work import tell_dead_work
 from flows.emptying import empty_namespaces
 from flows.entry import FLEET, run, utc_now
 from flows.steps import Steps
@@ -23,8 +24,8 @@ OPERATE = "operate"
 
 @flow(name="sweep")
 def sweep(fleet: str = FLEET) -> Swept:
-    """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone, and remove
-    what is in namespaces that are being deleted.
+    """Take work back from workers that are gone, mend the timetable, mark runs Crashed whose process is gone, have
+    problems name dead work, and remove what is in namespaces that are being deleted.
 
     Args:
         fleet: name of the Fleet block.
@@ -62,13 +63,15 @@ async def sweep_once(
         secrets: where secrets are kept.
         clock: the present.
         steps: how to run the verbs.
-        thorough: also mend the timetable, ask Prefect for zombies, and look into namespaces that are gone.
+        thorough: also mend the timetable, ask Prefect for zombies, have problems name dead work, and look into namespaces
+            that are gone.
     """
     requeued = await steps("requeue", requeue_orphans, coordinator, store, clock())
     swept = Swept(requeued=requeued)
     if thorough:
         changes = await steps("mend", mend_timetable, store, clock())
         crashed = await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock())
-        swept = Swept(requeued=requeued, crashed=crashed, timetable_changes=changes)
+        told = await tell_dead_work(coordinator, store, clock, steps)
+        swept = Swept(requeued=requeued, crashed=crashed, timetable_changes=changes, dead_told=told)
     emptied = await empty_namespaces(coordinator, store, secrets, clock, steps, thorough=thorough)
     return swept.evolve(removed=emptied.removed, removing=emptied.more)

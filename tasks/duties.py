@@ -69,6 +69,8 @@ class Swept(Fact):
     crashed: int = 0
     """Flow runs marked Crashed because their worker is gone."""
     timetable_changes: int = 0
+    dead_told: int = 0
+    """Clusters whose problems name their dead work now."""
     removed: int = 0
     """Sources and clusters removed from namespaces that are being deleted."""
     removing: bool = False

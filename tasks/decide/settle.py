@@ -108,10 +108,11 @@ def _actions(view: ClusterView, looks: Mapping[str, Look], now: datetime, stored
 
 def _state(before: ClusterView, after: ClusterView, looks: Mapping[str, Look], now: datetime) -> ClusterState:
     state, known = aggregate(after, now=now), before.state
-    seen_whole = looks.keys() >= after.nodes.keys()
+    there = {node.node_id for node in (after.discovery.nodes if after.discovery is not None else ())}
+    seen_whole = looks.keys() >= there
     return state.evolve(
         offsets_at=known.offsets_at if known is not None else None,
-        observed_at=now if seen_whole or known is None else known.observed_at,
+        observed_at=now if seen_whole else known.observed_at if known is not None else None,
     )
 
 
@@ -142,7 +143,7 @@ def _lasting(state: ClusterState | None) -> object:
     if state is None:
         return None
     problems = tuple(
-        (problem.identity, problem.severity, problem.since, problem.cause, problem.cause_node_id)
+        (problem.identity, problem.severity, problem.since, problem.evidence, problem.cause, problem.cause_node_id)
         for problem in state.problems
     )
     return {

@@ -11,6 +11,7 @@ C, W, I = Severity.CRITICAL, Severity.WARNING, Severity.INFO  # noqa: E741 - the
 GONE = ("CLUSTER_NOT_SERVING", "MAJORITY_LOST")
 HEADLESS = ("NO_PRIMARY", "PRIMARY_UNKNOWN")
 FOREIGN = "FOREIGN_NODE"
+WORK_DEAD = "WORK_DEAD"
 NODE_DOWN = (
     "NODE_UNREACHABLE",
     "STORE_UNAVAILABLE",
@@ -45,7 +46,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CLUSTER_MISSING", W, "the source no longer tells of the cluster", "delete it if it is gone, or mend the source", cluster.missing),
     Rule("CLOCK_SKEW", W, "an agent's clock does not agree with ours", "synchronise the clocks; nothing is ordered or expires by agents' times", nodes.clock),
     Rule("ACTION_STUCK", W, "an action takes very long", "see `replictl action ID`; cancel it when it will not end", nodes.stuck, ("NODE_UNREACHABLE", FOREIGN)),
-    Rule("WORK_DEAD", W, "the cluster is no longer looked after: its work failed too often", "mend the cause, then `replictl work retry`", cluster.dead_work),
+    Rule(WORK_DEAD, W, "the cluster is no longer looked after: its work failed too often", "mend the cause, then `replictl work retry`", cluster.dead_work),
     Rule("AGENT_PROTOCOL_CHANGED", I, "an agent speaks another protocol than before", "nothing, if it was replaced; actions that the old one had are lost", nodes.protocol_changed),
     Rule("VERSION_SKEW", I, "the nodes run different versions", "finish the upgrade", cluster.versions),
 )  # fmt: skip
