@@ -43,8 +43,8 @@ up: env ## start everything and wait until the main job is done
 down: ## stop what `make up` started; the data in .stack is kept
 	@test ! -x $(BIN)/python || $(BIN)/python -m infra.stack down
 
-test: env ## all tests
-	@$(BIN)/python -m pytest
+test: env ## all tests, those of the whole product beside the others
+	@$(BIN)/python -m pytest --numprocesses 2
 
 lock: env ## renew the lock files, within what pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

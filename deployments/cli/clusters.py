@@ -36,6 +36,12 @@ def _note(row: Row) -> str:
     return ", ".join(filter(None, notes))
 
 
+def _problems(row: Row) -> str:
+    """How many, and beside it how many symptoms of them."""
+    more = f" (+{row['symptoms']})" if row["symptoms"] else ""
+    return f"{row['problems']}{more}"
+
+
 CLUSTER_NEVER_TOLD = ("lag_worst_ms", "observed_at", "primaries", "shards")
 """What no event tells of a cluster, or only thousands of them."""
 
@@ -49,7 +55,7 @@ CLUSTER_COLUMNS = (
     Column("CLUSTER", lambda row: row["cluster"]),
     Column("HEALTH", lambda row: coloured(row["health"])),
     Column("NODES", lambda row: f"{row['nodes_healthy']}/{row['nodes_total']}", right=True),
-    Column("PROBLEMS", lambda row: row["problems"], right=True),
+    Column("PROBLEMS", _problems, right=True),
     Column("LAG", lambda row: milliseconds(row["lag_worst_ms"]), right=True),
     Column("STORE", lambda row: ", ".join(row["stores"])),
     Column("SEEN", lambda row: age(row["age_s"]), right=True),
@@ -72,6 +78,7 @@ CLUSTER_FIELDS: Fields = {
     "nodes_healthy": int,
     "nodes_by_status": dict,
     "problems": int,
+    "symptoms": int,
     "shards": int,
     "primaries": int,
     "lag_worst_ms": int,
@@ -119,7 +126,8 @@ def cluster_row(
         "nodes_total": len(told.nodes) if unseen and told else state.nodes_total if state else 0,
         "nodes_healthy": state.nodes_healthy if state else 0,
         "nodes_by_status": state.nodes_by_status if state else {},
-        "problems": len(state.problems) if state else 0,
+        "problems": sum(problem.root for problem in state.problems) if state else 0,
+        "symptoms": sum(not problem.root for problem in state.problems) if state else 0,
         "shards": state.shards if state else 0,
         "primaries": state.primaries if state else 0,
         "lag_worst_ms": state.lag_worst_ms if state else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,9 +28,21 @@ from tasks.decide.conditions import Fields
 from tasks.decide.search import labels_of_cluster, labels_of_nodes
 
 
+def _code(row: Row) -> str:
+    """A cause with the number of its symptoms; a symptom under its cause."""
+    return (
+        f"└ {row['code']}"
+        if row["cause"]
+        else f"{row['code']} (+{row['symptoms']})"
+        if row["symptoms"]
+        else row["code"]
+    )
+
+
 def _cause(row: Row) -> str:
     """Of what it is a symptom, where that is known."""
-    return f"symptom of {row['cause']}" if row["cause"] else ""
+    at = f" of {row['cause_node']}" if row["cause_node"] and row["cause_node"] != row["node"] else ""
+    return f"symptom of {row['cause']}{at}" if row["cause"] else ""
 
 
 COLUMNS = (
@@ -37,7 +50,7 @@ COLUMNS = (
     Column("CLUSTER", lambda row: f"{row['namespace']}/{row['cluster']}"),
     Column("NODE", lambda row: row["node"]),
     Column("SHARD", lambda row: row["shard"]),
-    Column("CODE", lambda row: row["code"]),
+    Column("CODE", _code),
     Column("FOR", lambda row: age(row["age_s"]), right=True),
     Column("SEEN", lambda row: age(row["observed_age_s"]), right=True),
     Column("PROBLEM", lambda row: " - ".join(filter(None, (row["description"], row["evidence"], _cause(row))))),
@@ -59,6 +72,8 @@ FIELDS: Fields = {
     "evidence": str,
     "remedy": str,
     "cause": str,
+    "cause_node": str,
+    "symptoms": int,
     "since": datetime,
     "age_s": float,
     "observed_at": datetime,
@@ -75,7 +90,7 @@ async def problem_rows(
     labels: bool = True,
     note: Note = say,
 ) -> list[dict[str, Any]]:
-    """One row per problem, the worst first, then the oldest; with the labels of its node, or else of its cluster."""
+    """One row per problem, in the order of `grouped`; with the labels of its node, or else of its cluster."""
     where = place(ref, namespace)
     tags = await Tags.load(store, where, note) if labels else Tags()
     rows = [
@@ -83,7 +98,7 @@ async def problem_rows(
         for state in await found(store, ClusterState, where, note)
         for problem in state.problems
     ]
-    return worst_first(rows)
+    return grouped(rows)
 
 
 def problem_row(state: ClusterState, problem: Problem, labels: Mapping[str, str], now: datetime) -> dict[str, Any]:
@@ -99,7 +114,9 @@ def problem_row(state: ClusterState, problem: Problem, labels: Mapping[str, str]
         "description": problem.description,
         "evidence": problem.evidence,
         "remedy": problem.remedy,
-        "cause": dict(problem).get("cause"),
+        "cause": problem.cause,
+        "cause_node": problem.cause_node_id,
+        "symptoms": problem.symptoms,
         "since": problem.since,
         "age_s": seconds_since(problem.since, now),
         "observed_at": state.observed_at,
@@ -107,10 +124,34 @@ def problem_row(state: ClusterState, problem: Problem, labels: Mapping[str, str]
     }
 
 
-def worst_first(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The worst first, then the oldest."""
+def grouped(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Causes, the worst first, then the oldest, and each followed by its symptoms; a symptom without its cause is like one."""
     order = list(Severity)
-    return sorted(rows, key=lambda row: (-order.index(row["severity"]), -(row["age_s"] or math.inf)))
+    worst_first = sorted(rows, key=lambda row: (-order.index(row["severity"]), -(row["age_s"] or math.inf)))
+    there = {_place(row) for row in rows}
+    under: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    tops = []
+    for row in worst_first:
+        if _place_of_cause(row) in there:
+            under[_place_of_cause(row)].append(row)
+        else:
+            tops.append(row)
+    return [one for row in tops for one in (row, *under[_place(row)])]
+
+
+def folded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the symptoms whose cause is among them."""
+    there = {_place(row) for row in rows}
+    return [row for row in rows if _place_of_cause(row) not in there]
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    return (row["namespace"], row["cluster"], row["code"], row["node"] or "")
+
+
+def _place_of_cause(row: Row) -> tuple[str, ...]:
+    """That of the problem of which it is a symptom; of nothing for one that stands for itself."""
+    return (row["namespace"], row["cluster"], row["cause"] or "", row["cause_node"] or "")
 
 
 def problem_rows_then(then: Then) -> list[dict[str, Any]]:
@@ -138,22 +179,30 @@ def problems(
     watch: Watch = None,
     at: At = None,
     *,
+    symptoms: Annotated[
+        bool,
+        typer.Option("--symptoms", help="Also list symptoms, each under its cause, instead of their number alone."),
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when any problem is listed.")] = False,
 ) -> None:
-    """What is wrong now, the worst first, and what to do about it; with --at what was known to be wrong then."""
+    """What is wrong now, the worst first, and what to do about it; with --at what was known to be wrong then.
+
+    Symptoms are folded under their cause, which says how many it has.
+    """
     cli = Cli.of(context)
     wanted, note = Filter.of(selector, where, FIELDS), Notes()
     moment = moment_of(at, cli.world.clock, watch)
     labels = wanted.needs_labels or cli.form is not Format.TABLE
+    shown = grouped if symptoms else folded
 
     async def read(parts: Parts) -> Answer:
         store, now = await parts.store(), cli.world.clock()
         if moment is not None:
-            rows = wanted.kept(await _problems_then(parts, cluster, cli.namespace, moment, now, note))
+            rows = shown(wanted.kept(await _problems_then(parts, cluster, cli.namespace, moment, now, note)))
             listed = listing(rows, THEN_COLUMNS, wanted.empty("no problems", "problem"))
             return replace(headed(title(moment, now), listed), code=1 if check and rows else 0)
         ref = await known_cluster(store, cluster, cli.namespace) if cluster is not None else None
-        rows = wanted.kept(await problem_rows(store, ref, cli.namespace, now, labels=labels, note=note))
+        rows = shown(wanted.kept(await problem_rows(store, ref, cli.namespace, now, labels=labels, note=note)))
         listed = listing(rows, COLUMNS, wanted.empty("no problems", "problem"))
         return Answer(listed.value, listed.blocks, code=1 if check and rows else 0)
 
@@ -167,4 +216,4 @@ async def _problems_then(
         thens = [await then_of(parts, cluster, namespace, at, now)]
     else:
         thens = [then for _, then in await fleet_then(parts, namespace, at, now, note)]
-    return worst_first([row for then in thens for row in problem_rows_then(then)])
+    return grouped([row for then in thens for row in problem_rows_then(then)])

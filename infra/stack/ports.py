@@ -8,8 +8,9 @@ from infra.stack.errors import PortTakenError, StackError
 from infra.stack.processes import family
 
 _LISTEN = "0A"
-_LOWEST, _HIGHEST = 12_000, 26_000
-"""Range for tests: away from the defaults of `make up`, and from the ports of outgoing connections."""
+FOR_PARTS, FOR_PRODUCT = range(12_000, 19_000), range(19_000, 26_000)
+"""Ranges for tests: away from the defaults of `make up`, and from the ports of outgoing connections. Tests of the whole product
+have one of their own: they kill servers whose ports must still be free when they come back."""
 
 
 def is_free(host: str, port: int) -> bool:
@@ -23,13 +24,14 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def free_block(host: str, count: int) -> int:
+def free_block(host: str, count: int, among: range = FOR_PARTS) -> int:
     """Return the first of ``count`` neighbouring free ports."""
-    for _ in range(1000):
-        first = random.randrange(_LOWEST, _HIGHEST - count)  # noqa: S311  # no secret
+    starts = among[: max(0, len(among) - count)]
+    for _ in range(1000 if starts else 0):
+        first = random.choice(starts)  # noqa: S311  # no secret
         if all(is_free(host, first + offset) for offset in range(count)):
             return first
-    message = f"no {count} neighbouring free ports between {_LOWEST} and {_HIGHEST} on {host}"
+    message = f"no {count} neighbouring free ports between {among.start} and {among.stop} on {host}"
     raise StackError(message)
 
 

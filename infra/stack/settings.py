@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.stack.layout import PROJECT, Layout
-from infra.stack.ports import free_block
+from infra.stack.ports import FOR_PARTS, free_block
 
 MACHINE_PORTS = 40
 """Neighbouring ports that the platform gives to the machines it provisions, two to each; some may be taken by others."""
@@ -74,10 +74,10 @@ class StackSettings(BaseSettings):
         return [name for name in cls.model_fields if name.endswith("_port")]
 
     @classmethod
-    def free(cls, folder: Path) -> Self:
+    def free(cls, folder: Path, among: range = FOR_PARTS) -> Self:
         """Return settings with ports that are free now, for tests."""
         names = cls.port_names()
-        first = free_block("127.0.0.1", len(names) + MACHINE_PORTS - 1)
+        first = free_block("127.0.0.1", len(names) + MACHINE_PORTS - 1, among)
         ports: dict[str, Any] = {name: first + offset for offset, name in enumerate(names)}
         return cls(folder=folder, host="127.0.0.1", **ports)
 

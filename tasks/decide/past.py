@@ -20,6 +20,7 @@ from blocks.models.request import Request
 from blocks.models.view import ClusterView
 from tasks.decide.diff import FACTS, plain
 from tasks.decide.discovery import told_discovery
+from tasks.decide.folding import folded
 from tasks.decide.history import Known, Past
 from tasks.decide.moves import ROLE, STATUS, Gap, Key, Value, action_value, health_value, spec_value
 from tasks.decide.rules.table import RULES
@@ -125,7 +126,7 @@ def records_at(past: Past, ref: ClusterRef) -> Records:
         ref=ref,
         spec=_read(ClusterSpec, _value(known, ("spec",)), ref),
         discovery=_discovery(known, ref),
-        state=_state(ref, known.get(("health",)), nodes, problems),
+        state=_state(ref, known.get(("health",)), nodes, folded(problems)),
         nodes=nodes,
         running=tuple(_running(key[1], fact) for key, fact in known.items() if key[0] == "action"),
         item=None,

@@ -115,10 +115,8 @@ def problems(view: ClusterView) -> list[str]:
 
 
 def codes(view: ClusterView) -> set[str]:
-    """The codes of the problems that are said, and of those that are folded under them."""
-    found = view.state.problems if view.state is not None else ()
-    folded = {str(getattr(symptom, "code", symptom)) for one in found for symptom in getattr(one, "symptoms", ())}
-    return {one.code for one in found} | {code.partition(" ")[0] for code in folded}
+    """The codes of the problems that are said, causes and symptoms alike."""
+    return {problem.code for problem in (view.state.problems if view.state is not None else ())}
 
 
 def lags(view: ClusterView) -> dict[str, bool]:

@@ -10,6 +10,7 @@ import pytest
 
 from doubles.product import Product
 from infra.stack import control
+from infra.stack.ports import FOR_PRODUCT
 from infra.stack.processes import Process
 from infra.stack.service import Plan
 from infra.stack.settings import StackSettings
@@ -19,7 +20,7 @@ from infra.stack.testing import TestStack
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """Bring everything up, main job included; take it down at the end."""
-    settings = StackSettings.free(tmp_path_factory.mktemp("product"))
+    settings = StackSettings.free(tmp_path_factory.mktemp("product"), FOR_PRODUCT)
     ports = {name: value for name, value in settings.model_dump().items() if name.endswith("_port")}
     environment = {f"REPLICORE_STACK_{name.upper()}": str(value) for name, value in ports.items()}
     environment["REPLICORE_STACK_FOLDER"] = str(settings.folder)

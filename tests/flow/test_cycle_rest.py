@@ -19,6 +19,12 @@ async def run(turn: Turn, ref: ClusterRef, occasion: Occasion) -> Report:
     return report
 
 
+async def held(world: World, turn: Turn, ref: ClusterRef) -> None:
+    """Another status is said when it has held for a while."""
+    world.advance(2)
+    await run(turn, ref, Occasion.ROUTINE)
+
+
 @pytest.fixture
 async def dead(world: World) -> tuple[Turn, ClusterRef]:
     """A cluster whose node `n3` has been silent for half a minute, and hangs."""
@@ -69,6 +75,7 @@ async def test_its_return_is_seen_by_an_urgent_cycle(world: World, dead: tuple[T
     world.node("n3").hangs = False
 
     report = await run(turn, ref, Occasion.URGENT)
+    await held(world, turn, ref)
 
     node = await world.node_record(ref, "n3")
     assert (NodeStatus.HEALTHY, None, ()) == (node.status, node.info_stale_since, report.notes)
@@ -80,6 +87,7 @@ async def test_a_person_always_asks(world: World, dead: tuple[Turn, ClusterRef])
     world.node("n3").hangs = False
 
     await run(turn, ref, Occasion.PERSON)
+    await held(world, turn, ref)
 
     assert NodeStatus.HEALTHY is (await world.node_record(ref, "n3")).status
 
@@ -91,5 +99,6 @@ async def test_routine_asks_again_after_a_minute(world: World, dead: tuple[Turn,
     world.advance(60)
 
     await run(turn, ref, Occasion.ROUTINE)
+    await held(world, turn, ref)
 
     assert NodeStatus.HEALTHY is (await world.node_record(ref, "n3")).status

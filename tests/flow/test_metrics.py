@@ -122,11 +122,11 @@ async def test_the_watch_counts_what_it_sees(world: World, counted: Counted) -> 
     task = asyncio.create_task(watch.run(over))
     await until(lambda: counted("probes_total", outcome="answered") >= 12)
     world.node("n2").down = True
-    await until(lambda: counted("escalations_total", cause="silent") == 1)
+    await until(lambda: counted("escalations_total", cause="silent") >= 1)
     world.node("n2").down = False
     world.node("n1").shards = ()
-    await until(lambda: counted("escalations_total", cause="back") == 1)
-    await until(lambda: counted("escalations_total", cause="shards") == 1)
+    await until(lambda: counted("escalations_total", cause="back") >= 1)
+    await until(lambda: counted("escalations_total", cause="shards") >= 1)
     over.set()
     await task
 

@@ -15,6 +15,7 @@ from deployments.cli.clusters import cluster_rows
 from deployments.cli.nodes import node_rows
 from deployments.cli.problems import problem_rows
 from doubles.cli import Outside
+from doubles.labelled import listed
 from doubles.store_samples import NOW, REF, action, later, node, spec
 
 ISSUE_CLUSTER = {"namespace", "cluster", "health", "nodes_total", "nodes_healthy", "problems", "observed_at", "age_s"}
@@ -104,6 +105,44 @@ async def test_problem_rows_worst_first(outside: Outside) -> None:
 
     assert [("MAJOR", None), ("MINOR", "n1")] == [(row["code"], row["node"]) for row in rows]
     assert ("mend it", 60.0) == (rows[0]["remedy"], rows[0]["age_s"])
+
+
+@pytest.fixture
+async def incident(outside: Outside) -> Outside:
+    """A third cluster of which no node serves, with what follows from it, and something else that is wrong."""
+    gone = problem("GONE", Severity.CRITICAL).evolve(symptoms=2)
+    symptoms = [problem("SILENT", Severity.WARNING, name).evolve(cause="GONE") for name in ("n1", "n2")]
+    await outside.put(state("third", problems=(gone, *symptoms, problem("SKEW", Severity.INFO))))
+    return outside
+
+
+async def problems(outside: Outside, capsys: pytest.CaptureFixture[str], *words: str) -> list[tuple[str, str, str]]:
+    """Cluster, code and node of the problems that `replictl problems` lists."""
+    rows = await listed(outside, capsys, "problems", *words)
+    return [(row["cluster"], row["code"], row["node"]) for row in rows]
+
+
+async def test_symptoms_are_folded(incident: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """Causes alone are listed; asked for, symptoms follow their cause, whatever else is worse than they are."""
+    causes = [("orders", "MAJOR", None), ("third", "GONE", None), ("orders", "MINOR", "n1"), ("third", "SKEW", None)]
+    symptoms = [("third", "SILENT", "n1"), ("third", "SILENT", "n2")]
+
+    assert causes == await problems(incident, capsys)
+    assert [*causes[:2], *symptoms, *causes[2:]] == await problems(incident, capsys, "--symptoms")
+
+
+async def test_symptoms_without_their_cause_are_listed(incident: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who filters for what is a symptom sees it."""
+    assert [("third", "SILENT", "n2")] == await problems(incident, capsys, "--where", "node=n2")
+
+
+async def test_clusters_count_causes_and_symptoms(incident: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """Side by side, so that one incident does not look like many."""
+    third = (await cluster_rows(incident.store_, None, NOW))[-1]
+
+    assert (2, 2) == (third["problems"], third["symptoms"])
+    assert 0 == await asyncio.to_thread(incident.replictl, "clusters")
+    assert " 2 (+2) " in capsys.readouterr().out
 
 
 async def test_rows_of_one_namespace(outside: Outside) -> None:

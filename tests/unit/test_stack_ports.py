@@ -62,4 +62,4 @@ def test_ports_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_no_free_block_is_an_error() -> None:
     """Asking for more ports than there are is refused in a sentence."""
     with pytest.raises((StackError, ValueError)):
-        ports.free_block(HOST, 16_000)
+        ports.free_block(HOST, 7_001)
