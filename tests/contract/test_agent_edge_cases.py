@@ -1,7 +1,7 @@
 """The 32 edge cases of the wire (`agent-protocol.md` 6) over a real socket, in both protocols; a name begins with its row.
 
 Rows that a cycle judges rather than the adapter go on to the judgement, here, in
-`test_agent_edge_cases_actions.py` or in `tests/unit/test_edge_cases_judged.py`.
+`test_agent_edge_cases_actions.py`, `test_agent_edge_cases_clusters.py` or in `tests/unit/test_edge_cases_judged.py`.
 """
 
 from __future__ import annotations
