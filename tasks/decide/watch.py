@@ -1,8 +1,9 @@
 """What a probe of a node means: nothing, or that its cluster must be looked at now.
 
 A probe brings a *fingerprint*: of the node's own answer (status, identity, version), or of its shards (ids and roles). A
-fingerprint that differs from the last one of its kind escalates; so do two misses in a row, and the first answer after
-them. A miss counts only when our own loop was on time: a paused or starved worker never declares the fleet dead.
+fingerprint that differs from the last one of its kind that was told escalates; so do two misses in a row, and the first
+answer after them. A node whose answers differ from one probe to the next is told of ever more seldom; what is still different
+when that time is over, or has come twice in a row, is told: no change is forgotten. A miss counts only when our own loop was on time: a paused or starved worker never declares the fleet dead.
 """
 
 from __future__ import annotations
@@ -25,22 +26,41 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered of one part of a node."""
+
+    last: str | None = None
+    """The last fingerprint."""
+    told: str | None = None
+    """The one that a cycle was last asked for, or that was there from the beginning."""
+    changes: int = 0
+    """How many were told since it was last the same twice in a row."""
+    quiet_until: float = 0.0
+    """One that differs from the last is not told before this moment."""
+
+
+@dataclass(frozen=True, slots=True)
 class Watched:
     """What is remembered of a node between two probes."""
 
-    fingerprints: tuple[str | None, str | None] = (None, None)
-    """The last of the node, the last of its shards."""
+    node: Memory = Memory()
+    shards: Memory = Memory()
     misses: int = 0
     probes: int = 0
-    changes: int = 0
-    """Changes told in close succession."""
-    quiet_until: float = 0.0
-    """A change before this moment is remembered and not told."""
 
     def part(self, every: int) -> Part:
         """What to ask for next: the shards every `every`-th time (0: never), a silent node for itself."""
         due = every > 0 and self.misses == 0 and self.probes % every == every - 1
         return Part.SHARDS if due else Part.NODE
+
+    def of(self, part: Part) -> Memory:
+        """What is remembered of a part."""
+        return self.node if part is Part.NODE else self.shards
+
+    def seen(self, part: Part, memory: Memory) -> Watched:
+        """After an answer with this part."""
+        node, shards = (memory, self.shards) if part is Part.NODE else (self.node, memory)
+        return Watched(node, shards, probes=self.probes + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +80,20 @@ def answered(watched: Watched, part: Part, fingerprint: str, *, now_s: float) ->
         fingerprint: what the answer is like.
         now_s: a clock that only goes forward, in seconds.
     """
-    index = 0 if part is Part.NODE else 1
-    before = watched.fingerprints[index]
-    kept = list(watched.fingerprints)
-    kept[index] = fingerprint
-    was_down = watched.misses >= MISSES_MAX
-    seen = replace(watched, fingerprints=(kept[0], kept[1]), misses=0, probes=watched.probes + 1)
-    if was_down:
-        return Verdict(seen, "it answers again")
-    if before in {None, fingerprint}:
-        calm = now_s > watched.quiet_until + QUIET_MAX_S
-        return Verdict(replace(seen, changes=0) if calm else seen)
-    if now_s < watched.quiet_until:
-        return Verdict(seen)
-    quiet_s = min(QUIET_MAX_S, QUIET_BASE_S * 2.0 ** min(watched.changes, 10))
-    told = replace(seen, changes=watched.changes + 1, quiet_until=now_s + quiet_s)
-    return Verdict(told, f"its {part} changed")
+    memory = watched.of(part)
+    steady, new = fingerprint == memory.last, memory.last is None
+    last = replace(memory, last=fingerprint)
+    if new or watched.misses >= MISSES_MAX:
+        known = watched.seen(part, replace(last, told=fingerprint))
+        return Verdict(known, "it answers again" if watched.misses >= MISSES_MAX else None)
+    if fingerprint == memory.told:
+        calm = replace(last, changes=0, quiet_until=0.0) if steady else last
+        return Verdict(watched.seen(part, calm))
+    if not steady and now_s < memory.quiet_until:
+        return Verdict(watched.seen(part, last))
+    quiet_s = min(QUIET_MAX_S, QUIET_BASE_S * 2.0 ** min(memory.changes, 10))
+    news = Memory(fingerprint, fingerprint, memory.changes + 1, now_s + quiet_s)
+    return Verdict(watched.seen(part, news), f"its {part} changed")
 
 
 def missed(watched: Watched, reason: str, *, on_time: bool) -> Verdict:

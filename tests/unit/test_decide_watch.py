@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.decide.share import owner, spread
-from tasks.decide.watch import MISSES_MAX, QUIET_MAX_S, Part, Watched, answered, missed
+from tasks.decide.watch import MISSES_MAX, QUIET_MAX_S, Memory, Part, Watched, answered, missed
 
 
 def test_first_answer_says_nothing() -> None:
@@ -17,12 +17,12 @@ def test_first_answer_says_nothing() -> None:
     verdict = answered(Watched(), Part.NODE, "a", now_s=0.0)
 
     assert None is verdict.escalate
-    assert ("a", None) == verdict.watched.fingerprints
+    assert (Memory("a", "a"), Memory()) == (verdict.watched.node, verdict.watched.shards)
 
 
 def test_another_fingerprint_escalates() -> None:
     """A fingerprint that differs from the last of its part escalates; the same one does not."""
-    known = Watched(fingerprints=("a", "s"))
+    known = Watched(node=Memory("a", "a"), shards=Memory("s", "s"))
 
     assert "its node changed" == answered(known, Part.NODE, "b", now_s=0.0).escalate
     assert "its shards changed" == answered(known, Part.SHARDS, "t", now_s=0.0).escalate
@@ -51,7 +51,7 @@ def test_miss_of_a_late_loop_does_not_count() -> None:
 
 def test_answer_after_misses_escalates() -> None:
     """A node that was told of as silent and answers again is told of."""
-    verdict = answered(Watched(fingerprints=("a", None), misses=MISSES_MAX), Part.NODE, "a", now_s=0.0)
+    verdict = answered(Watched(node=Memory("a", "a"), misses=MISSES_MAX), Part.NODE, "a", now_s=0.0)
 
     assert "it answers again" == verdict.escalate
     assert 0 == verdict.watched.misses
@@ -59,13 +59,42 @@ def test_answer_after_misses_escalates() -> None:
 
 def test_node_that_always_differs_is_told_of_ever_more_seldom() -> None:
     """A body with something volatile in it does not make a storm."""
-    watched, told = Watched(fingerprints=("", None)), 0
-    for second in range(0, 3_600, 5):
+    watched, told = Watched(node=Memory("", "")), 0
+    for second in range(0, 3_600, 10):
         verdict = answered(watched, Part.NODE, str(second), now_s=float(second))
-        watched = verdict.watched
+        watched = answered(verdict.watched, Part.SHARDS, "steady", now_s=second + 5.0).watched
         told += verdict.escalate is not None
 
     assert 3_600 / QUIET_MAX_S <= told <= 20
+
+
+def told_of(fingerprints: str, every_s: float) -> list[bool]:
+    """For each of these answers, one after the other, whether it was told."""
+    watched, told = Watched(), []
+    for number, fingerprint in enumerate(fingerprints):
+        verdict = answered(watched, Part.SHARDS, fingerprint, now_s=number * every_s)
+        watched = verdict.watched
+        told.append(verdict.escalate is not None)
+    return told
+
+
+def test_changes_with_calm_between_are_all_told_at_once() -> None:
+    """One fail-over after the other, within minutes: none is news that waits."""
+    fingerprints = "pp" + "sspp" * 3 + "ss"
+
+    assert [False, False, *([True, False] * 7)] == told_of(fingerprints, 5.0)
+
+
+@given(st.text("abc", min_size=1, max_size=40), st.sampled_from("abc"))
+def test_what_lasts_is_told(fingerprints: str, last: str) -> None:
+    """However it flapped before: what is there three times in a row is what was told last, or was there at first."""
+    watched, known = Watched(), ""
+    for number, fingerprint in enumerate(fingerprints + 3 * last):
+        verdict = answered(watched, Part.NODE, fingerprint, now_s=number * 1.0)
+        watched = verdict.watched
+        known = fingerprint if verdict.escalate is not None or number == 0 else known
+
+    assert last == known
 
 
 def test_every_other_probe_asks_for_shards() -> None:
