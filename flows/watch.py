@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -144,12 +145,16 @@ class Watch:
         """Make this worker's share what it should be; what stays keeps its turn and its memory."""
         mine = {key: node for key, node in everything.items() if owner(key, workers) == self.coordinator.worker}
         now = time.monotonic()
+        if any(key not in self._memory for key in mine):
+            turns = _turns(everything)
+            self._memory |= {key: Watched(probes=turns[key]) for key in mine if key not in self._memory}
         for key, node in mine.items():
             known = self._nodes.get(key)
             if known is None or known.interval_s <= 0 < node.interval_s:
                 heapq.heappush(self._due, (now + spread(key) * node.interval_s, key))
             if known is not None and known.target.agent_address != node.target.agent_address:
                 self._forget(key)
+                self._memory[key] = Watched()
         gone = self._nodes.keys() - mine.keys()
         for key in gone:
             self._forget(key)
@@ -178,6 +183,16 @@ class Watch:
                 else:
                     _logger.info("%s is looked at: %s", cluster, why)
             await pause(over, TICK_S)
+
+
+def _turns(everything: dict[str, Watchable]) -> dict[str, int]:
+    """Which part each node is first asked for: the nodes of a cluster differ, so that some tell of its shards at any time."""
+    before: Counter[str] = Counter()
+    turns = {}
+    for key, node in sorted(everything.items()):
+        turns[key] = before[node.cluster] % SHARDS_EVERY
+        before[node.cluster] += 1
+    return turns
 
 
 def _cause(watched: Watched, answer: Glimpse | Failure, part: Part) -> str:

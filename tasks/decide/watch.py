@@ -13,6 +13,8 @@ from enum import StrEnum
 
 MISSES_MAX = 2
 """So many misses in a row are told."""
+QUIET_AFTER = 4
+"""So many changes are told without a pause: elections and restarts come in rows."""
 QUIET_BASE_S = 5.0
 QUIET_MAX_S = 300.0
 """A node whose answers differ every time is told of ever more seldom, up to this."""
@@ -91,7 +93,8 @@ def answered(watched: Watched, part: Part, fingerprint: str, *, now_s: float) ->
         return Verdict(watched.seen(part, calm))
     if not steady and now_s < memory.quiet_until:
         return Verdict(watched.seen(part, last))
-    quiet_s = min(QUIET_MAX_S, QUIET_BASE_S * 2.0 ** min(memory.changes, 10))
+    more = memory.changes - QUIET_AFTER
+    quiet_s = min(QUIET_MAX_S, QUIET_BASE_S * 2.0 ** min(more, 10)) if more >= 0 else 0.0
     news = Memory(fingerprint, fingerprint, memory.changes + 1, now_s + quiet_s)
     return Verdict(watched.seen(part, news), f"its {part} changed")
 
