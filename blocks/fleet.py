@@ -32,6 +32,7 @@ from blocks.settings import Settings
 from blocks.sources.platforms_protocol import Platforms
 from blocks.sources.protocol import Sources
 from blocks.sources.settings import SourcesSettings
+from blocks.sources.webhooks_protocol import Webhooks
 from blocks.store.protocol import Store
 from blocks.store.settings import MongoDb
 from blocks.work_queue.protocol import WorkQueue
@@ -199,6 +200,13 @@ class Connections:
 
         contexts = await self._contexts()
         return await self._part("sources", lambda: LiveSources(self.settings.sources, contexts))
+
+    async def webhooks(self) -> Webhooks:
+        """HTTP endpoints of others."""
+        from blocks.sources.webhooks import HttpWebhooks  # noqa: PLC0415 - paid for when used
+
+        contexts = await self._contexts()
+        return await self._part("webhooks", lambda: HttpWebhooks(self.settings.sources, contexts))
 
     async def platforms(self) -> Platforms:
         """The platforms among the sources."""

@@ -32,6 +32,7 @@ from flows.degraded import Degraded, DegradedMode
 from flows.discover import discover_source
 from flows.steps import Steps, Turn
 from flows.waits import pause
+from tasks.cluster_actions.base import Outside
 from tasks.decide.rest import Occasion, occasion_of
 from tasks.duties import told_dead
 
@@ -56,6 +57,7 @@ class Consumer:
     settings: Workers
     clock: Callable[[], datetime]
     degraded: Degraded
+    outside: Outside
     metrics: Metrics = field(default_factory=NoMetrics)
     items: int = 0
     failures: int = 0
@@ -221,7 +223,7 @@ def _log_failure(batch: asyncio.Task[None]) -> None:
 @task(name="orchestrate", task_run_name=_run_name, cache_policy=NO_CACHE)
 async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str], occasion: Occasion) -> list[Ended]:
     """Take a batch of clusters through the cycle; what fails for one is that one's error."""
-    turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps())
+    turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps(), consumer.outside)
     result = await cycle(
         turn, [ClusterRef.from_key(subject) for subject in subjects], Mode.ORCHESTRATE, occasion=occasion
     )

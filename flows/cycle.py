@@ -40,6 +40,7 @@ from tasks.decide.timetable import follow_up
 from tasks.dispatch import Dispatched, dispatch
 from tasks.hold import Held, hold_clusters, let_go
 from tasks.poll import load_strangers, load_views, poll_nodes
+from tasks.progress import Progressed, Surroundings, progress
 from tasks.save import save, save_report, save_seen
 
 BUSY = "somebody else holds its lock"
@@ -210,15 +211,21 @@ async def _through(
     events = 0
     if not settled.change.empty:
         events = await turn.steps("save", save, turn.store, settled, claim, turn.clock())
-    dispatched, choice = Dispatched(), Choice()
+    dispatched, progressed, choice = Dispatched(), Progressed(), Choice()
     if mode is not Mode.OBSERVE:
-        chosen = choose(settled.view, now=looked_at)
+        chosen = choose(settled.view, turn.kinds, now=looked_at)
         choice = chosen.choice
         if chosen.actions:
             dispatched = await turn.steps(
                 "dispatch", dispatch, turn.agents, turn.coordinator, turn.store, settled.view, claim, chosen.actions, turn.clock
             )  # fmt: skip
-    actions = {**settled.view.actions, **{action.action_id: action for action in dispatched.actions}}
+        if chosen.start is not None or _progressing(settled.view):
+            world = Surroundings(turn.coordinator, turn.store, turn.outside, turn.clock, turn.handlers, turn.kinds)
+            progressed = await turn.steps("progress", progress, world, settled.view, claim, chosen.start)
+    actions = {
+        **settled.view.actions,
+        **{action.action_id: action for action in (*dispatched.actions, *progressed.actions)},
+    }
     after = replace(settled.view, actions=actions)
     report = report.evolve(
         choice=choice,
@@ -227,17 +234,22 @@ async def _through(
         actions_sent=dispatched.sent,
         actions_send_failed=dispatched.failed,
         actions_lost=settled.lost,
+        cluster_actions_progressed=len(progressed.actions),
         events=events,
-        notes=(*polled.notes, *dispatched.notes),
+        notes=(*polled.notes, *dispatched.notes, *progressed.notes),
         phases_ms={phase: round(ms, 2) for phase, ms in turn.steps.phases_ms.items()},
     )
-    if events or dispatched.actions or turn.steps.watched:
+    if events or dispatched.actions or progressed.actions or turn.steps.watched:
         await turn.steps("report", save_report, turn.store, report, claim, turn.clock())
     return _Done(
         report,
         unchanged=(settled, claim) if settled.change.empty else None,
         follow_up=follow_up(after, now=turn.clock()),
     )
+
+
+def _progressing(view: ClusterView) -> bool:
+    return any(action.node_id is None and action.state.on_agent for action in view.actions.values())
 
 
 def _judged(

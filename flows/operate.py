@@ -42,6 +42,7 @@ def operate(shift_s: float | None = None, patience_s: float = 0.0, fleet: str = 
             secrets=await connections.secrets(),
             settings=settings,
             clock=utc_now,
+            outside=connections,
             stop=stop,
             patience_s=patience_s,
             metrics=await connections.metrics(),

@@ -28,6 +28,7 @@ from flows.duties import Duty, duties
 from flows.measured import MeasuredAgents, MeasuredBus
 from flows.waits import pause
 from flows.watch import Watch
+from tasks.cluster_actions.base import Outside
 
 STANDBY = "standby"
 PRESENCE_EVERY_S = 0.5
@@ -66,6 +67,8 @@ class Shift:
     secrets: Secrets
     settings: Workers
     clock: Callable[[], datetime]
+    outside: Outside
+    """What actions on clusters reach."""
     stop: asyncio.Event
     """Set to end the shift early; it hands over and returns."""
     patience_s: float = 0.0
@@ -146,6 +149,7 @@ class Shift:
             settings=self.settings,
             clock=self.clock,
             degraded=degraded,
+            outside=self.outside,
             metrics=self.metrics,
         )
         watch = Watch(self.coordinator, self.store, self.queue, agents, self.clock, self.metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
@@ -13,6 +13,9 @@ from prefect.tasks import Task
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Coordinator
 from blocks.store.protocol import Store
+from tasks.cluster_actions.base import ClusterAction, Outside
+from tasks.cluster_actions.table import BY_NAME, CATALOGUE
+from tasks.decide.cluster_kinds import Catalogue, catalogue
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,3 +53,11 @@ class Turn:
     agents: Agents
     clock: Callable[[], datetime]
     steps: Steps
+    outside: Outside
+    handlers: Mapping[str, ClusterAction] = field(default_factory=lambda: BY_NAME)
+    """By kind, those of actions on clusters."""
+
+    @property
+    def kinds(self) -> Catalogue:
+        """The kinds of actions on clusters."""
+        return CATALOGUE if self.handlers is BY_NAME else catalogue(one.kind for one in self.handlers.values())

@@ -19,6 +19,7 @@ async def watched_turn(connections: Connections) -> Turn:
         agents=await connections.agents(),
         clock=utc_now,
         steps=Steps(watched=True),
+        outside=connections,
     )
 
 

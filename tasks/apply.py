@@ -19,6 +19,7 @@ from blocks.models.source import Source
 from blocks.models.submission import Applied
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
+from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.manifests import Wanted
 from tasks.decide.plan import Plan, Stored, planned
 from tasks.decide.timetable import timetable
@@ -36,7 +37,7 @@ async def plan(store: Store, wanted: Sequence[Wanted], who: str) -> Plan:
     Raises:
         InvalidInputError: with one fault for each object that cannot be applied.
     """
-    return planned(wanted, await _stored(store, wanted), who)
+    return planned(wanted, await _stored(store, wanted), who, CATALOGUE)
 
 
 @task(name="apply", cache_policy=NO_CACHE)
@@ -60,7 +61,7 @@ async def keep_secrets(secrets: Secrets, values: Mapping[str, SecretStr]) -> Non
 
 
 async def _saved(store: Store, wanted: Sequence[Wanted], who: str, now: datetime, tries: int) -> Plan:
-    made = planned(wanted, await _stored(store, wanted), who)
+    made = planned(wanted, await _stored(store, wanted), who, CATALOGUE)
     try:
         if not made.change.empty:
             await store.commit(made.change, now=now)

@@ -111,6 +111,8 @@ class Action(Fact):
     not_before: Utc | None = None
     """Not sent again before this moment (backoff); None means at once."""
     intent: Intent | None = None
+    step: int = 0
+    """Of an action on a cluster: how many answers of its handler were kept. Tries of one step have one key."""
     payload: Json = None
     error: Text | None = None
     refused: Text | None = None

@@ -61,6 +61,8 @@ class NamespaceSettings(Fact):
     """An agent's clock that is further than this from ours, in seconds, is a problem."""
     foreign_nodes: ForeignNodes = ForeignNodes.AUTO
     """What becomes of the answers of a node whose store says that it belongs to another cluster."""
+    exclusive_patience: Seconds = 600.0
+    """An exclusive action on a cluster that has waited so many seconds goes before actions on nodes that are not begun."""
     stuck_after: Seconds = 3_600.0
     """An action that is not finished so many seconds after it was approved is a problem."""
     agent_protocol: Protocol | None = None

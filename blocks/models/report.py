@@ -26,6 +26,8 @@ class Choice(Fact):
     """No node action is sent."""
     block_exclusive: bool = False
     """No exclusive cluster action is started."""
+    block_parallel: bool = False
+    """No cluster action that nodes' own may run beside is started."""
     reasons: tuple[str, ...] = ()
 
 
@@ -45,6 +47,7 @@ class Report(Fact):
     actions_sent: int = 0
     actions_send_failed: int = 0
     actions_lost: int = 0
+    cluster_actions_progressed: int = 0
     events: int = 0
     notes: tuple[Text, ...] = ()
     version: int = 0

@@ -175,7 +175,15 @@ class Session:
         parts = {part for value in headers.values() for part in (value, *value.split())}
         self._secrets = tuple(sorted((part for part in parts if len(part) >= SECRET_CHARS_MIN), key=len, reverse=True))
 
-    async def send(self, method: str, content: object = None, *, below: str = "", read_success: bool = True) -> Answer:
+    async def send(
+        self,
+        method: str,
+        content: object = None,
+        *,
+        below: str = "",
+        read_success: bool = True,
+        more: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Send a request with JSON, or without a body when that is None, and read the answer.
 
         Args:
@@ -183,11 +191,12 @@ class Session:
             content: what to send.
             below: a path below that of the endpoint's URL, such as `discover`.
             read_success: whether the body of a success matters; otherwise it is not waited for.
+            more: headers of this request alone.
 
         Raises:
             ExchangeError: no whole answer.
         """
-        body, headers = _encoded(content), dict(self._headers)
+        body, headers = _encoded(content), {**self._headers, **(more or {})}
         if body is not None:
             headers["Content-Type"] = "application/json"
         now = asyncio.get_running_loop().time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,7 +12,8 @@ from blocks.models.node import Node
 from blocks.models.report import Choice
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
-from tasks.decide.lifecycle import moved, noted
+from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of
+from tasks.decide.lifecycle import moved, noted, ready_at
 
 CORE = "core"
 BACKOFF_BASE_S = 2.0
@@ -20,41 +22,103 @@ BACKOFF_MAX_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What to send now, and why not the rest."""
+    """What to send and start now, and why not the rest."""
 
     actions: tuple[Action, ...] = ()
+    """On nodes: to send."""
+    start: Action | None = None
+    """On the cluster: to start."""
     choice: Choice = field(default_factory=Choice)
 
 
-def choose(view: ClusterView, *, now: datetime) -> Chosen:
-    """Pick at most one action per node: the oldest approved one, where nothing is under way on that node.
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """The unfinished actions of a cluster by where they stand."""
+
+    nodes: tuple[Action, ...]
+    nodes_pending: bool
+    nodes_running: bool
+    pending: Mapping[Mode, tuple[Action, ...]]
+    """On the cluster, approved and not begun, the oldest first."""
+    running: Mapping[Mode, bool]
+
+
+def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
+    """Pick at most one action per node, the oldest approved one where nothing is under way on that node, and at most one
+    on the whole cluster, the oldest that nothing speaks against.
 
     An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
     agent could be asked and does not have it.
 
     Args:
         view: the cluster as the looks showed it.
+        kinds: what kinds of actions on clusters there are.
         now: when the looks began.
     """
-    reasons = ["DEFAULT_TO_ALL"]
-    node_actions = [action for action in view.actions.values() if action.node_id is not None and not action.state.final]
-    if any(action.state is ActionState.PENDING_SCHEDULE for action in node_actions):
-        reasons.append("FOUND_NODE_PENDING")
-    if any(action.state.on_agent for action in node_actions):
-        reasons.append("FOUND_NODE_RUNNING")
-    blocked = not view.namespace.may_act
-    if blocked:
-        reasons.append(f"NAMESPACE_{view.namespace.status.upper()}")
-    choice = Choice(block_nodes=blocked, block_exclusive=len(reasons) > 1, reasons=tuple(reasons))
-    if blocked:
-        return Chosen(choice=choice)
-    return Chosen(actions=tuple(_next_of_each_node(view, node_actions, now)), choice=choice)
+    standing = _standing(view, kinds, now)
+    choice = _choice(view, standing, now)
+    start = None
+    if not choice.block_exclusive and standing.pending[Mode.EXCLUSIVE]:
+        start = standing.pending[Mode.EXCLUSIVE][0]
+    elif not choice.block_parallel and standing.pending[Mode.NODE_PARALLEL]:
+        start = standing.pending[Mode.NODE_PARALLEL][0]
+    actions = () if choice.block_nodes else tuple(_next_of_each_node(view, standing.nodes, now))
+    return Chosen(actions, start, choice)
 
 
-def _next_of_each_node(view: ClusterView, actions: list[Action], now: datetime) -> list[Action]:
+def _standing(view: ClusterView, kinds: Catalogue, now: datetime) -> _Standing:
+    open_ = sorted((a for a in view.actions.values() if not a.state.final), key=lambda a: (a.created_at, a.action_id))
+    nodes = tuple(action for action in open_ if action.node_id is not None)
+    cluster = [(mode_of(action, kinds), action) for action in open_ if action.node_id is None]
+    return _Standing(
+        nodes=nodes,
+        nodes_pending=any(action.state is ActionState.PENDING_SCHEDULE for action in nodes),
+        nodes_running=any(action.state.on_agent or _in_doubt(view, action, now) for action in nodes),
+        pending={
+            mode: tuple(a for m, a in cluster if m is mode and a.state is ActionState.PENDING_SCHEDULE) for mode in Mode
+        },
+        running={mode: any(m is mode and a.state.on_agent for m, a in cluster) for mode in Mode},
+    )
+
+
+def _choice(view: ClusterView, standing: _Standing, now: datetime) -> Choice:
+    """The blocking table: what is under way, or waits, against what may begin.
+
+    Running on a node: no exclusive one. Waiting for a node: no exclusive one, unless that has waited too long: then nothing
+    more begins on nodes until it has had its turn. Running exclusively: nothing. Running beside nodes: nothing on the
+    cluster. Waiting exclusively: nothing beside nodes.
+    """
+    exclusive, parallel = Mode.EXCLUSIVE, Mode.NODE_PARALLEL
+    patience = timedelta(seconds=view.namespace.settings.exclusive_patience)
+    aged = not standing.running[exclusive] and any(
+        (ready := ready_at(action)) is not None and now - ready >= patience for action in standing.pending[exclusive]
+    )
+    found = {
+        "DEFAULT_TO_ALL": True,
+        "FOUND_NODE_PENDING": standing.nodes_pending,
+        "FOUND_NODE_RUNNING": standing.nodes_running,
+        "FOUND_ORCHESTRATOR_EXCLUSIVE_PENDING": bool(standing.pending[exclusive]),
+        "FOUND_ORCHESTRATOR_EXCLUSIVE_RUNNING": standing.running[exclusive],
+        "FOUND_ORCHESTRATOR_NODE_PARALLEL_PENDING": bool(standing.pending[parallel]),
+        "FOUND_ORCHESTRATOR_NODE_PARALLEL_RUNNING": standing.running[parallel],
+        "EXCLUSIVE_WAITED_LONG": aged,
+        f"NAMESPACE_{view.namespace.status.upper()}": not view.namespace.may_act,
+    }
+    stopped = not view.namespace.may_act
+    busy = standing.nodes_running or standing.running[exclusive] or standing.running[parallel]
+    on_cluster = standing.running[exclusive] or standing.running[parallel]
+    return Choice(
+        block_nodes=stopped or standing.running[exclusive] or aged,
+        block_exclusive=stopped or busy or (standing.nodes_pending and not aged),
+        block_parallel=stopped or on_cluster or bool(standing.pending[exclusive]),
+        reasons=tuple(reason for reason, there in found.items() if there),
+    )
+
+
+def _next_of_each_node(view: ClusterView, actions: Sequence[Action], now: datetime) -> list[Action]:
     chosen = []
     for node_id, node in sorted(view.nodes.items()):
-        mine = sorted((a for a in actions if a.node_id == node_id), key=lambda a: (a.created_at, a.action_id))
+        mine = [action for action in actions if action.node_id == node_id]
         if not node.takes_actions or any(action.state.on_agent for action in mine):
             continue
         pending = [action for action in mine if action.state is ActionState.PENDING_SCHEDULE]
@@ -63,10 +127,21 @@ def _next_of_each_node(view: ClusterView, actions: list[Action], now: datetime) 
     return chosen
 
 
+def _in_doubt(view: ClusterView, action: Action, now: datetime) -> bool:
+    """Whether an action that waits may have reached its agent all the same."""
+    node = view.nodes.get(action.node_id) if action.node_id is not None else None
+    return action.intent is not None and (node is None or not _known_absent(action.intent, node, now))
+
+
+def _known_absent(intent: Intent, node: Node, now: datetime) -> bool:
+    """Whether its agent was asked after the last moment at which it could arrive, and does not have it."""
+    return intent.answer_by < now and node.actions_stale_since is None
+
+
 def _may_be_sent(action: Action, node: Node, now: datetime) -> bool:
     if action.not_before is not None and action.not_before > now:
         return False
-    return action.intent is None or (action.intent.answer_by < now and node.actions_stale_since is None)
+    return action.intent is None or _known_absent(action.intent, node, now)
 
 
 def intended(action: Action, *, generation: int, token: int, now: datetime, budget_s: float) -> Action:

@@ -73,3 +73,11 @@ def begun(action: Action, *, now: datetime, who: str, why: str = "") -> Action:
 def noted(action: Action, **changes: Any) -> Action:
     """The action with other facts in the same state, in its next version."""
     return action.evolve(version=action.version + 1, **changes)
+
+
+def ready_at(action: Action) -> datetime | None:
+    """Since when an action could run; None while it waits for approval, or is finished."""
+    if action.state.final or action.state is S.PENDING_APPROVE:
+        return None
+    approved = (step.at for step in action.history if step.after is S.PENDING_SCHEDULE)
+    return next(approved, action.created_at)

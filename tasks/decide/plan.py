@@ -17,6 +17,7 @@ from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Difference, Effect
+from tasks.decide.cluster_kinds import Catalogue
 from tasks.decide.diff import plain
 from tasks.decide.manifests import Wanted
 from tasks.decide.sync import tell
@@ -60,18 +61,19 @@ class Plan:
     applied: tuple[Applied, ...]
 
 
-def planned(wanted: Sequence[Wanted], stored: Stored, who: str) -> Plan:
+def planned(wanted: Sequence[Wanted], stored: Stored, who: str, kinds: Catalogue) -> Plan:
     """Compare a set of objects with what is stored.
 
     Args:
         wanted: the objects, each name once.
         stored: what the store has of them and of what they refer to.
         who: who applies them.
+        kinds: what kinds of actions on clusters there are.
 
     Raises:
         InvalidInputError: with one fault for each object that cannot be applied; nothing may be.
     """
-    faults = list(_faults(wanted, stored))
+    faults = list(_faults(wanted, stored, kinds))
     if faults:
         message = f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the manifests; nothing was applied"
         raise InvalidInputError(message, tuple(faults))
@@ -111,7 +113,7 @@ def _effect(before: Wanted | None, wanted: Wanted) -> tuple[Effect, Wanted]:
     return Effect.CHANGED, wanted.evolve(version=before.version + 1)
 
 
-def _faults(wanted: Sequence[Wanted], stored: Stored) -> Iterator[Fault]:
+def _faults(wanted: Sequence[Wanted], stored: Stored, kinds: Catalogue) -> Iterator[Fault]:
     namespaces = set(stored.namespaces) | {record.name for record in wanted if isinstance(record, Namespace)}
     platforms = {source.key for source in (*stored.sources.values(), *_sources(wanted)) if source.platform is not None}
     specs = set(stored.specs) | {record.key for record in wanted if isinstance(record, ClusterSpec)}
@@ -135,6 +137,8 @@ def _faults(wanted: Sequence[Wanted], stored: Stored) -> Iterator[Fault]:
                 yield from _cluster_spec(record, platforms, where)
             case Action():
                 yield from _action(record, stored, specs, where)
+                if record.node_id is None and record.action_id not in stored.actions:
+                    yield from _cluster_action(record, kinds, where)
 
 
 def _sources(wanted: Sequence[Wanted]) -> Iterator[Source]:
@@ -185,6 +189,17 @@ def _action(record: Action, stored: Stored, specs: set[str], where: str) -> Iter
             f"cluster {record.cluster} has no node {record.node_id!r}; `replictl nodes {record.cluster}` lists them"
         )
         yield Fault(f"{where}: metadata.node", reason)
+
+
+def _cluster_action(record: Action, kinds: Catalogue, where: str) -> Iterator[Fault]:
+    kind = kinds.get(record.kind)
+    if kind is None:
+        yield Fault(f"{where}: spec.action", f"there is no kind {record.kind!r}; `replictl catalogue` lists them")
+        return
+    try:
+        kind.read(record.args)
+    except InvalidInputError as error:
+        yield Fault(f"{where}: spec.args", str(error))
 
 
 def _told(before: Wanted | None, after: Wanted, who: str) -> EventDraft:

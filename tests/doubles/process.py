@@ -66,6 +66,7 @@ class Process:
             agents=_GatedAgents(self, self.world.agents),  # type: ignore[arg-type]
             clock=self.world.clock,
             steps=Steps(),
+            outside=self.world.outside,
         )
         self.task = asyncio.get_running_loop().create_task(cycle(turn, [REF], mode))
 

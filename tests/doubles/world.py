@@ -20,6 +20,7 @@ from blocks.models.source import DiscoveredCluster, HttpDiscovery, Source
 from doubles.agents import MemoryAgents, MemoryNode
 from doubles.coordinator import MemoryCoordinator, MemoryZooKeeper
 from doubles.event_bus import FakeEventBus
+from doubles.outside import MemoryOutside
 from doubles.runs import MemoryRuns
 from doubles.secrets import MemorySecrets
 from doubles.sources import MemorySources
@@ -53,6 +54,7 @@ class World:
     bus: FakeEventBus = field(default_factory=FakeEventBus)
     runs: MemoryRuns = field(default_factory=MemoryRuns)
     secrets: MemorySecrets = field(default_factory=MemorySecrets)
+    outside: MemoryOutside = field(default_factory=MemoryOutside)
 
     def clock(self) -> datetime:
         """The present."""
@@ -79,7 +81,9 @@ class World:
 
     async def turn(self, name: str = "worker-1", *, watched: bool = False, agents: Agents | None = None) -> Turn:
         """What one process takes clusters through the cycle with."""
-        return Turn(await self.worker(name), self.store, agents or self.agents, self.clock, Steps(watched=watched))
+        return Turn(
+            await self.worker(name), self.store, agents or self.agents, self.clock, Steps(watched=watched), self.outside
+        )
 
     async def consumer(self, name: str = "worker-1", **settings: Any) -> Consumer:
         """One process's consumer of work."""
@@ -92,6 +96,7 @@ class World:
             settings=WORKERS.model_copy(update=settings),
             clock=self.clock,
             degraded=Degraded(self.store, self.clock, "worker-1"),
+            outside=self.outside,
         )
 
     async def shift(self, stop: Any, name: str = "worker-1", **settings: Any) -> Shift:
@@ -107,6 +112,7 @@ class World:
             secrets=self.secrets,
             settings=WORKERS.model_copy(update=settings),
             clock=self.clock,
+            outside=self.outside,
             stop=stop,
         )
 

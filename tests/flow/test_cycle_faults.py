@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -50,7 +51,7 @@ async def test_a_lost_lock_sends_nothing(world: World) -> None:
             return await super().look(target, action_ids)
 
     lost = await cycle(
-        type(turn)(turn.coordinator, turn.store, Expiring(world.agents.nodes), turn.clock, turn.steps),
+        replace(turn, agents=Expiring(world.agents.nodes)),
         [ref],
         Mode.ORCHESTRATE,
     )

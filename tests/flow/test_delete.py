@@ -25,6 +25,7 @@ from blocks.store.protocol import EventQuery, Store, Where
 from blocks.store.settings import MongoDb
 from doubles.actions import make_action
 from doubles.agents import MemoryAgents, MemoryNode
+from doubles.outside import MemoryOutside
 from doubles.process import Process, settled
 from doubles.views import NODES, NOW, REF, address, discovery, found, intent, make_node, shard
 from doubles.world import SOURCE, World
@@ -448,7 +449,7 @@ async def test_against_a_running_cycle(servers: TestStack, overtaken: bool) -> N
         told = discovery(nodes=tuple(found(node_id) for node_id in NODES))
         await store.commit(Change(puts=(Namespace(name="prod", version=1), spec, told)), now=NOW)
         await store.ensure_work([Request(kind=WorkKind.ORCHESTRATE, subject=REF.key, interval=60)], NOW)
-        turn = Turn(worker, store, agents, lambda: NOW, Steps())
+        turn = Turn(worker, store, agents, lambda: NOW, Steps(), MemoryOutside())
         running_cycle = asyncio.create_task(cycle(turn, [REF], Mode.ORCHESTRATE))
         async with asyncio.timeout(10):
             await agents.asked.wait()

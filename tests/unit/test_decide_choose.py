@@ -13,6 +13,7 @@ from blocks.models.node import NodeStatus
 from blocks.models.sent import Sent
 from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, intent, later, make_node, make_view
+from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.choose import BACKOFF_BASE_S, BACKOFF_MAX_S, after_sending, choose, intended
 
 S = ActionState
@@ -56,7 +57,7 @@ def test_what_is_chosen_may_be_sent(actions: list[Action], stale: set[str], lost
         )
         for node_id in NODES
     ]
-    chosen = choose(make_view(*nodes, actions=actions), now=NOW).actions
+    chosen = choose(make_view(*nodes, actions=actions), CATALOGUE, now=NOW).actions
     busy = {action.node_id for action in actions if action.state.on_agent}
 
     assert len({action.node_id for action in chosen}) == len(chosen)
@@ -77,7 +78,7 @@ def test_what_is_chosen_may_be_sent(actions: list[Action], stale: set[str], lost
 def test_nothing_is_chosen_where_the_namespace_may_not_act(actions: list[Action], status: NamespaceStatus) -> None:
     """Observed, inactive or deleting: no action is sent, and the choice says why."""
     view = make_view(*map(make_node, NODES), actions=actions, namespace=Namespace(name="prod", status=status))
-    chosen = choose(view, now=NOW)
+    chosen = choose(view, CATALOGUE, now=NOW)
 
     assert () == chosen.actions
     assert (True, f"NAMESPACE_{status.upper()}") == (chosen.choice.block_nodes, chosen.choice.reasons[-1])
@@ -91,7 +92,7 @@ def test_oldest_approved_action_of_each_node_goes_first() -> None:
         make_action(3, created_at=later(0), state=S.PENDING_APPROVE),
         make_action(4, node_id="n2", created_at=later(9)),
     ]
-    chosen = choose(make_view(*map(make_node, NODES), actions=actions), now=NOW)
+    chosen = choose(make_view(*map(make_node, NODES), actions=actions), CATALOGUE, now=NOW)
 
     assert [action_id(2), action_id(4)] == _sent_ids(chosen.actions)
 
@@ -111,7 +112,7 @@ def test_oldest_approved_action_of_each_node_goes_first() -> None:
 def test_choice_gives_the_originals_reasons(states: tuple[S, ...], exclusive_blocked: bool, reasons: list[str]) -> None:
     """The original's table: what runs or waits on nodes blocks exclusive actions, and the report says which."""
     actions = [make_action(number, state=state) for number, state in enumerate(states, start=1)]
-    choice = choose(make_view(make_node("n1"), actions=actions), now=NOW).choice
+    choice = choose(make_view(make_node("n1"), actions=actions), CATALOGUE, now=NOW).choice
 
     assert (False, exclusive_blocked) == (choice.block_nodes, choice.block_exclusive)
     assert ("DEFAULT_TO_ALL", *reasons) == choice.reasons
@@ -121,7 +122,7 @@ def test_a_cluster_action_is_not_sent_to_a_node() -> None:
     """An action on the whole cluster is nobody's on a node."""
     view = make_view(make_node("n1"), actions=[make_action(1, node_id=None)])
 
-    assert () == choose(view, now=NOW).actions
+    assert () == choose(view, CATALOGUE, now=NOW).actions
 
 
 def test_an_action_of_unknown_fate_waits_until_its_agent_was_asked() -> None:
@@ -130,7 +131,7 @@ def test_an_action_of_unknown_fate_waits_until_its_agent_was_asked() -> None:
     asked = make_view(make_node("n1"), actions=[action])
     not_asked = make_view(make_node("n1", actions_stale_since=later(-5)), actions=[action])
 
-    assert ((action,), ()) == (choose(asked, now=NOW).actions, choose(not_asked, now=NOW).actions)
+    assert ((action,), ()) == (choose(asked, CATALOGUE, now=NOW).actions, choose(not_asked, CATALOGUE, now=NOW).actions)
 
 
 def test_an_intent_tells_everything_that_a_successor_needs() -> None:

@@ -14,6 +14,7 @@ from blocks.models.node import NodeStatus, Protocol, ShardRole
 from blocks.models.view import ClusterView
 from doubles.actions import make_action
 from doubles.views import NODES, NOW, discovery, failed_look, good_look, good_looks, later, make_node, make_view, word
+from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.choose import choose
 from tasks.decide.settle import Settled, settle
 
@@ -157,7 +158,7 @@ def test_nothing_is_sent_to_it_and_its_actions_are_not_adopted() -> None:
         replace(_view(), actions={running.action_id: running}), OTHER.evolve(details={running.action_id: None})
     )
 
-    assert () == choose(settled.view, now=later(10)).actions
+    assert () == choose(settled.view, CATALOGUE, now=later(10)).actions
     assert [ours.action_id] == list(settled.view.actions)
     assert ActionState.RUNNING is lost.view.actions[running.action_id].state
 

@@ -6,6 +6,7 @@ import pytest
 
 from blocks.errors import InvalidInputError
 from blocks.models.action import Action
+from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.platform import PlatformRef
@@ -13,6 +14,7 @@ from blocks.models.source import Source
 from blocks.models.submission import Effect
 from doubles.actions import make_action
 from doubles.views import discovery
+from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.manifests import Wanted
 from tasks.decide.plan import Stored, planned
 
@@ -30,13 +32,13 @@ def _stored(*, status: NamespaceStatus = NamespaceStatus.ACTIVE, **parts: Any) -
 
 def _faults(stored: Stored, *wanted: Wanted) -> list[tuple[str, str]]:
     with pytest.raises(InvalidInputError, match="nothing was applied") as caught:
-        planned(wanted, stored, "ann")
+        planned(wanted, stored, "ann", CATALOGUE)
     return [tuple(fault) for fault in caught.value.faults]
 
 
 def test_equal_objects_are_left_alone() -> None:
     """The stored version does not count: nothing is written, nothing told."""
-    made = planned([PROD.evolve(version=0), SPEC.evolve(version=0)], _stored(specs={SPEC.key: SPEC}), "ann")
+    made = planned([PROD.evolve(version=0), SPEC.evolve(version=0)], _stored(specs={SPEC.key: SPEC}), "ann", CATALOGUE)
 
     assert (True, {Effect.UNCHANGED}) == (made.change.empty, {one.effect for one in made.applied})
 
@@ -44,7 +46,7 @@ def test_equal_objects_are_left_alone() -> None:
 def test_what_differs_is_named_field_by_field() -> None:
     """By dotted path, before and after; the next version is written where the stored one is."""
     after = SPEC.evolve(version=0, interval=5.0, labels={"env": "prod"})
-    made = planned([after], _stored(specs={SPEC.key: SPEC}), "ann")
+    made = planned([after], _stored(specs={SPEC.key: SPEC}), "ann", CATALOGUE)
     (one,) = made.applied
 
     assert [("interval", None, 5.0), ("labels.env", None, "prod")] == [
@@ -59,7 +61,7 @@ def test_a_change_that_must_not_be_shown_is_still_a_change() -> None:
         {**dict(HTTP), "http": {"url": "http://i.test/", "headers": {"t": "one"}}, "version": 1}
     )
     after = Source.model_validate({**dict(HTTP), "http": {"url": "http://i.test/", "headers": {"t": "two"}}})
-    made = planned([after], _stored(sources={before.key: before}), "ann")
+    made = planned([after], _stored(sources={before.key: before}), "ann", CATALOGUE)
 
     assert ["(a value that is not shown)"] == [each.path for each in made.applied[0].differences]
     assert not {"one", "two"} & set(str(made.change.drafts).replace('"', "'").split("'"))
@@ -67,7 +69,7 @@ def test_a_change_that_must_not_be_shown_is_still_a_change() -> None:
 
 def test_the_query_of_a_url_is_not_told() -> None:
     """It may hold a key."""
-    made = planned([HTTP], _stored(), "ann")
+    made = planned([HTTP], _stored(), "ann", CATALOGUE)
 
     assert "key=k" not in str(made.change.drafts)
 
@@ -79,7 +81,7 @@ def test_the_query_of_a_url_is_not_told() -> None:
 def test_nothing_is_added_to_what_goes(status: NamespaceStatus, wanted: Wanted) -> None:
     """A namespace that is being deleted, or is deleted, takes no object of any kind; one that is there unchanged is fine."""
     stored = _stored(status=status, specs={SPEC.key: SPEC}, discoveries={"prod/orders": discovery()})
-    made = planned([SPEC.evolve(version=0)], stored, "ann")
+    made = planned([SPEC.evolve(version=0)], stored, "ann", CATALOGUE)
 
     assert [
         ("document 1: metadata.namespace", f"namespace 'prod' is {status}: nothing is added to it or changed in it")
@@ -91,7 +93,7 @@ def test_nothing_is_added_to_what_goes(status: NamespaceStatus, wanted: Wanted) 
 def test_what_goes_does_not_come_back(status: NamespaceStatus) -> None:
     """The status of a going namespace cannot be changed by a manifest; the manifest that says the same is fine."""
     ((where, reason),) = _faults(_stored(status=status), PROD.evolve(version=0))
-    same = planned([PROD.evolve(version=0, status=status)], _stored(status=status), "ann")
+    same = planned([PROD.evolve(version=0, status=status)], _stored(status=status), "ann", CATALOGUE)
 
     assert ("document 1: spec.status", True) == (where, reason.startswith(f"it is {status} and never comes back"))
     assert same.change.empty
@@ -118,18 +120,44 @@ def test_a_specs_platform_must_be_there() -> None:
     ((where, reason),) = _faults(_stored(sources={PLATFORM.key: PLATFORM}), elsewhere)
 
     assert ("document 1: spec.platform", True) == (where, "there is no Platform infra/metal" in reason)
-    assert not planned([spec], _stored(sources={PLATFORM.key: PLATFORM}), "ann").change.empty
-    assert not planned([spec, PLATFORM.evolve(version=0)], _stored(), "ann").change.empty
+    assert not planned([spec], _stored(sources={PLATFORM.key: PLATFORM}), "ann", CATALOGUE).change.empty
+    assert not planned([spec, PLATFORM.evolve(version=0)], _stored(), "ann", CATALOGUE).change.empty
 
 
 def test_a_cluster_action_needs_its_cluster() -> None:
     """Declared or discovered is enough; an unknown one is said."""
-    action: Action = make_action(0).evolve(node_id=None)
+    action: Action = make_action(0).evolve(node_id=None, kind="core.replicante.io/debug.ping")
     ((where, _),) = _faults(_stored(), action)
 
     assert "document 1: metadata.cluster" == where
-    assert not planned([action], _stored(specs={SPEC.key: SPEC}), "ann").change.empty
-    assert not planned([SPEC.evolve(version=0), action], _stored(), "ann").change.empty
+    assert not planned([action], _stored(specs={SPEC.key: SPEC}), "ann", CATALOGUE).change.empty
+    assert not planned([SPEC.evolve(version=0), action], _stored(), "ann", CATALOGUE).change.empty
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "where", "reason"),
+    [
+        ("core.replicante.io/nonsense", {}, "spec.action", "`replictl catalogue` lists them"),
+        ("core.replicante.io/debug.counting", None, "spec.args", "count: Field required"),
+        ("core.replicante.io/debug.counting", {"count": 0}, "spec.args", "count: Input should be greater"),
+        ("core.replicante.io/test.success", {"x": 1}, "spec.args", "x: Extra inputs are not permitted"),
+        ("core.replicante.io/http", {"remote": {"url": "ftp://x"}}, "spec.args", "remote.url: URL scheme"),
+        (
+            "core.replicante.io/http",
+            {"remote": {"url": "http://x", "headers": {"Authorization": "Bearer hunter22"}}},
+            "spec.args",
+            "give {secret: NAME}",
+        ),
+    ],
+)
+def test_a_cluster_action_fits_its_kind(kind: str, args: Json, where: str, reason: str) -> None:
+    """Unknown kinds and arguments that do not fit are refused before anything is stored; what was given is not repeated."""
+    action = make_action(0).evolve(node_id=None, kind=kind, args=args)
+    ((place, why),) = _faults(_stored(specs={SPEC.key: SPEC}), action)
+
+    assert f"document 1: {where}" == place
+    assert reason in why
+    assert "hunter22" not in why
 
 
 def test_every_fault_is_found() -> None:

@@ -12,6 +12,7 @@ from blocks.models.node import NodeStatus
 from blocks.models.view import ClusterView
 from tasks.decide.foreign import policy_of
 from tasks.decide.lag import worst
+from tasks.decide.lifecycle import ready_at
 from tasks.decide.rules.base import Finding, Scene, moment
 
 PARTS = (
@@ -138,7 +139,7 @@ def stuck(scene: Scene) -> Iterator[Finding]:
     limit = timedelta(seconds=scene.view.namespace.settings.stuck_after)
     found: dict[str | None, list[tuple[datetime, Action]]] = defaultdict(list)
     for action in scene.view.actions.values():
-        begun = _approved_at(action)
+        begun = ready_at(action)
         if begun is not None and scene.now - begun > limit:
             found[action.node_id].append((begun, action))
     for node_id, actions in found.items():
@@ -147,14 +148,6 @@ def stuck(scene: Scene) -> Iterator[Finding]:
         why = _why(scene.view, oldest)
         evidence = f"action {oldest.action_id} ({oldest.kind}) is {oldest.state}{f': {why}' if why else ''}{more}"
         yield Finding(evidence, node_id)
-
-
-def _approved_at(action: Action) -> datetime | None:
-    """Since when an action could run; None while it waits for approval, or is finished."""
-    if action.state.final or action.state is ActionState.PENDING_APPROVE:
-        return None
-    approved = (step.at for step in action.history if step.after is ActionState.PENDING_SCHEDULE)
-    return next(approved, action.created_at)
 
 
 def _why(view: ClusterView, action: Action) -> str | None:

@@ -1,0 +1,44 @@
+"""One POST to an HTTP endpoint of somebody else, with the limits of `exchange`."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+
+from blocks.connected import Connected
+from blocks.models.tls import Sensitive, Tls
+from blocks.sources.exchange import Endpoint, Exchange, ExchangeError
+from blocks.sources.settings import SourcesSettings
+from blocks.sources.webhooks_protocol import Answered, Call
+from blocks.tls.contexts import TlsContexts
+
+
+class HttpWebhooks(Connected):
+    """The live `Webhooks`; `async with` it, or `connect` and `close`. Connections live as long as one call."""
+
+    def __init__(self, settings: SourcesSettings, contexts: TlsContexts | None = None) -> None:
+        self._own_contexts = TlsContexts() if contexts is None else None
+        self._exchange = Exchange(contexts or self._own_contexts or TlsContexts(), settings.body_bytes_max)
+
+    async def connect(self) -> None:
+        """Nothing: endpoints are connected to when they are asked."""
+
+    async def close(self) -> None:
+        """Stop loading certificates."""
+        if self._own_contexts is not None:
+            await self._own_contexts.close()
+
+    async def post(self, call: Call) -> Answered:
+        """See `Webhooks.post`."""
+        endpoint = Endpoint(
+            url=call.url,
+            headers=call.headers,
+            timeout_ms=max(1, int(call.within_s * 1_000)),
+            tls=Tls(ca_bundle=Sensitive(text=SecretStr(call.ca))) if call.ca is not None else None,
+        )
+        own = {"Idempotency-Key": call.idempotency_key, "Replicore-Fence": call.fence}
+        try:
+            async with self._exchange.session(endpoint) as session:
+                answer = await session.send("POST", call.body, more=own)
+        except ExchangeError as error:
+            return Answered(unreachable=str(error))
+        return Answered(answer.status, answer.without_secrets(answer.body.decode("utf-8", "replace")))

@@ -1,0 +1,1 @@
+"""Actions on whole clusters: one file per family of kinds, and one line per kind in `table`."""

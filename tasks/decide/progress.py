@@ -1,0 +1,124 @@
+"""From one step of an action on a cluster to the action that is to be saved.
+
+The table of moves and the action's time hold whatever a handler says: one that is late and says that it is done is done; one
+that is late and is not is FAILED.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from blocks.errors import InvalidInputError
+from blocks.models.action import Action, ActionState, Intent
+from blocks.models.base import Json, clean_text
+from tasks.decide.choose import BACKOFF_BASE_S, BACKOFF_MAX_S, CORE
+from tasks.decide.cluster_kinds import Catalogue, timeout_of
+from tasks.decide.lifecycle import moved, noted
+from tasks.decide.manifest_size import bounded
+
+ERROR_CHARS = 2_000
+STATES = frozenset({ActionState.RUNNING, ActionState.DONE, ActionState.FAILED})
+
+
+class Keep(Enum):
+    """That something stays what it is."""
+
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became of an action in one step."""
+
+    state: ActionState
+    """RUNNING, DONE or FAILED."""
+    payload: Json | Keep = KEEP
+    error: str | Keep | None = KEEP
+    failed: bool = False
+    """Whoever had to be asked gave no usable answer: the step is tried again, after a growing wait."""
+    in_doubt: bool = False
+    """The request may have arrived all the same: the next try has the same key."""
+
+
+def started(action: Action, *, now: datetime) -> Action:
+    """An action that begins to run.
+
+    Raises:
+        RefusedError: it does not wait to be started.
+    """
+    return moved(action, ActionState.RUNNING, now=now, who=CORE, why="it begins", scheduled_at=now, error=None)
+
+
+def intending(action: Action, *, generation: int, token: int, now: datetime, budget_s: float) -> Action:
+    """With the intent to call its handler, to be saved before; how often this step was tried is counted in it."""
+    tries = action.intent.attempt if action.intent is not None else 0
+    answer_by = now + timedelta(seconds=budget_s)
+    return noted(
+        action, intent=Intent(attempt=tries + 1, generation=generation, token=token, at=now, answer_by=answer_by)
+    )
+
+
+def overdue(action: Action, kinds: Catalogue, *, now: datetime) -> bool:
+    """Whether its time is over."""
+    since = action.scheduled_at or action.created_at
+    return now > since + timedelta(seconds=timeout_of(action, kinds))
+
+
+def stepped(
+    action: Action, step: Step | None, kinds: Catalogue, *, now: datetime, jitter: random.Random
+) -> Action | None:
+    """The action after a step; None where there is nothing to save.
+
+    Args:
+        action: running, perhaps with an intent.
+        step: what its handler gave back; None: nothing changed.
+        kinds: what kinds there are.
+        now: when it did.
+        jitter: spreads the tries.
+    """
+    if step is not None and step.state not in STATES:
+        return broken(action, f"its handler said {step.state}, which is not for it to say", now=now)
+    if overdue(action, kinds, now=now) and (step is None or step.state is ActionState.RUNNING):
+        limit_s = timeout_of(action, kinds)
+        last = f"; the last error: {action.error}" if action.error else ""
+        error = clean_text(f"it was not done within {limit_s:g} s{last}", ERROR_CHARS)
+        return moved(action, ActionState.FAILED, now=now, who=CORE, why="its time is over", error=error, intent=None)
+    if step is None:
+        return None if action.intent is None else noted(action, intent=None, step=action.step + 1)
+    try:
+        changes = _changes(action, step, now, jitter)
+    except InvalidInputError as error:
+        return broken(action, f"its handler said what cannot be kept: {error}", now=now)
+    if step.state is ActionState.RUNNING:
+        same = all(getattr(action, name) == value for name, value in changes.items())
+        return None if same else noted(action, **changes)
+    why = "it is done" if step.state is ActionState.DONE else "it failed"
+    return moved(action, step.state, now=now, who=CORE, why=why, **changes)
+
+
+def broken(action: Action, why: str, *, now: datetime) -> Action:
+    """The action after its handler went wrong."""
+    error = clean_text(why, ERROR_CHARS)
+    return moved(action, ActionState.FAILED, now=now, who=CORE, why="its handler went wrong", error=error, intent=None)
+
+
+def _changes(action: Action, step: Step, now: datetime, jitter: random.Random) -> dict[str, Any]:
+    changes: dict[str, Any] = {"not_before": None, "attempts": 0}
+    if not isinstance(step.payload, Keep):
+        changes["payload"] = bounded(step.payload)
+    if not isinstance(step.error, Keep):
+        changes["error"] = clean_text(step.error, ERROR_CHARS) if step.error is not None else None
+    if not step.in_doubt:
+        changes["intent"] = None
+    if not step.failed:
+        return {**changes, "step": action.step + (action.intent is not None)}
+    attempts = action.attempts + 1
+    wait_s = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempts - 1, 10)) * jitter.uniform(0.5, 1.0)
+    return {**changes, "attempts": attempts, "not_before": now + timedelta(seconds=wait_s)}

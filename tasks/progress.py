@@ -1,0 +1,181 @@
+"""Bring the actions on a cluster a step further, each by the handler of its kind; what goes wrong with one is that one's end.
+
+Intent before effect, as for actions on nodes: a handler that may have an effect outside is called only after the step's key
+was saved under the fence, and only while the lock is provably ours for as long as the call may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from blocks.coordinator.protocol import Claim, Coordinator
+from blocks.errors import ConflictError, DependencyUnavailableError, LockLostError, ReplicoreError
+from blocks.models.action import Action, ActionState
+from blocks.models.record import Change
+from blocks.models.source import Source
+from blocks.models.view import ClusterView
+from blocks.store.protocol import Store
+from tasks.cluster_actions.base import ClusterAction, Outside, Scene
+from tasks.decide.cluster_kinds import Catalogue
+from tasks.decide.progress import Step, broken, intending, overdue, started, stepped
+from tasks.decide.sync import tell
+from tasks.hold import fence_of
+
+STEP_S = 60.0
+"""The longest call of a handler."""
+MARGIN_S = 0.5
+BUDGET_MIN_S = 1.0
+ACTIONS_MAX = 100
+"""So many actions of a cluster are brought further in one cycle, those first that waited longest."""
+
+TOLD = ("state", "payload", "error")
+"""What of an action on a cluster is worth an event."""
+
+_logger = logging.getLogger("replicore.progress")
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """What came of it."""
+
+    actions: tuple[Action, ...] = ()
+    """Those that changed, as they are now."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a step is done with."""
+
+    coordinator: Coordinator
+    store: Store
+    outside: Outside
+    clock: Callable[[], datetime]
+    handlers: Mapping[str, ClusterAction]
+    kinds: Catalogue
+
+
+@task(name="progress cluster actions", cache_policy=NO_CACHE)
+async def progress(world: Surroundings, view: ClusterView, claim: Claim, start: Action | None) -> Progressed:
+    """Start one action, where one was chosen, and bring all that run a step further.
+
+    Raises:
+        FencedError: a newer holder has taken the cluster.
+        DependencyUnavailableError: the store is gone.
+    """
+    running = sorted(
+        (
+            action
+            for action in view.actions.values()
+            if action.node_id is None and action.state in {ActionState.NEW, ActionState.RUNNING}
+        ),
+        key=lambda action: (action.not_before or action.created_at, action.action_id),
+    )[:ACTIONS_MAX]
+    changed, notes = [], []
+    for action in [*([start] if start is not None else []), *running]:
+        try:
+            after = await _step(world, view, claim, action)
+        except ConflictError:
+            notes.append(f"action {action.action_id}: a person changed it just now")
+            continue
+        except LockLostError as error:
+            notes.append(str(error))
+            break
+        if after is not None:
+            changed.append(after)
+    return Progressed(tuple(changed), tuple(notes))
+
+
+async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Action) -> Action | None:
+    """One action's next step, saved; None where nothing changed."""
+    now, before = world.clock(), action
+    if action.state is ActionState.PENDING_SCHEDULE:
+        action = started(action, now=now)
+    known = world.handlers.get(action.kind)
+    kinds = world.kinds
+    if known is None:
+        after: Action | None = broken(action, f"there is no kind of action {action.kind!r}", now=now)
+        return await _saved(world, claim, before, after)
+    if action.not_before is not None and action.not_before > now and not overdue(action, kinds, now=now):
+        return None
+    budget_s = _budget_s(world.coordinator, claim) if known.effect else STEP_S
+    repeated = action.intent is not None
+    if known.effect:
+        generation, token = claim.generation, claim.token
+        action = intending(action, generation=generation, token=token, now=now, budget_s=budget_s)
+        before = action = await _saved(world, claim, before, action) or action
+    step, wrong = await _called(known, world, view, claim, action, budget_s, repeated=repeated)
+    now = world.clock()
+    if wrong is not None:
+        return await _saved(world, claim, before, broken(action, wrong, now=now))
+    after = stepped(action, step, kinds, now=now, jitter=random.Random())  # noqa: S311 - spreads tries, hides nothing
+    if after is None and action is not before:  # it has begun, and that is all
+        after = action
+    return await _saved(world, claim, before, after)
+
+
+async def _called(
+    known: ClusterAction,
+    world: Surroundings,
+    view: ClusterView,
+    claim: Claim,
+    action: Action,
+    within_s: float,
+    *,
+    repeated: bool,
+) -> tuple[Step | None, str | None]:
+    """What the handler gave back, or what it did wrong."""
+    try:
+        scene = Scene(
+            action=action,
+            args=known.kind.read(action.args),
+            view=view,
+            now=world.clock(),
+            key=f"{action.action_id}:{action.step}",
+            fence=claim.fence,
+            repeated=repeated,
+            within_s=within_s,
+            source=lambda key: world.store.get(Source, key),
+            outside=world.outside,
+        )
+        async with asyncio.timeout(within_s):
+            step: object = await known.handler(scene)
+    except DependencyUnavailableError:
+        raise
+    except TimeoutError:
+        return None, f"its handler did not come back within {within_s:g} s"
+    except ReplicoreError as error:
+        return None, str(error)
+    except Exception as error:
+        _logger.exception("the handler of %s failed on action %s", action.kind, action.action_id)
+        return None, f"{type(error).__name__}: {error}"
+    if step is not None and not isinstance(step, Step):
+        return None, f"its handler gave back a {type(step).__name__}"
+    return step, None
+
+
+def _budget_s(coordinator: Coordinator, claim: Claim) -> float:
+    left_s = coordinator.remaining_s(claim) if coordinator.connected else 0.0
+    budget_s = min(STEP_S, left_s - MARGIN_S)
+    if budget_s < BUDGET_MIN_S:
+        message = f"the lock of {claim.name} is provably ours for only {left_s:.1f} s more: nothing was begun"
+        raise LockLostError(message)
+    return budget_s
+
+
+async def _saved(world: Surroundings, claim: Claim, before: Action, after: Action | None) -> Action | None:
+    if after is None or after is before:
+        return None
+    after = after.evolve(version=before.version + 1)  # several moves may be saved at once
+    told = any(getattr(before, name) != getattr(after, name) for name in TOLD)
+    change = Change(swaps=(after,), drafts=tuple(tell(before, after)) if told else ())
+    await world.store.commit(change, now=world.clock(), fence=fence_of(claim))
+    return after

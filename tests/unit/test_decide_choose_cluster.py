@@ -1,0 +1,160 @@
+"""What may start on a whole cluster: the original's blocking table, one at a time, and nobody starves."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.models.action import Action, ActionState, Transition
+from blocks.models.namespace import Namespace, NamespaceStatus
+from blocks.models.report import Choice
+from doubles.actions import make_action
+from doubles.views import NODES, NOW, intent, later, make_node, make_view
+from tasks.cluster_actions.table import CATALOGUE
+from tasks.decide.choose import Chosen, choose
+from tasks.decide.cluster_kinds import Mode, mode_of
+
+S = ActionState
+P, R = S.PENDING_SCHEDULE, S.RUNNING
+EXCLUSIVE, PARALLEL = "core.replicante.io/test.loop", "core.replicante.io/platform.provision"
+NODE_PENDING, NODE_RUNNING = "FOUND_NODE_PENDING", "FOUND_NODE_RUNNING"
+EXCL_PENDING, EXCL_RUNNING = "FOUND_ORCHESTRATOR_EXCLUSIVE_PENDING", "FOUND_ORCHESTRATOR_EXCLUSIVE_RUNNING"
+
+
+def made(nodes: list[S], exclusive: list[S] | None = None, parallel: list[S] | None = None) -> list[Action]:
+    """Actions in these states; the exclusive ones came first."""
+    on_cluster = [(EXCLUSIVE, state) for state in exclusive or []] + [(PARALLEL, state) for state in parallel or []]
+    found = [
+        make_action(number, node_id=None, kind=kind, state=state, args=None, created_at=later(number))
+        for number, (kind, state) in enumerate(on_cluster, start=1)
+    ]
+    more = enumerate(zip(NODES, nodes, strict=False), start=50)
+    return [*found, *(make_action(number, node_id=name, state=state) for number, (name, state) in more)]
+
+
+def chosen(actions: list[Action], at: float = 10) -> Chosen:
+    """What is chosen on a healthy cluster."""
+    return choose(make_view(*map(make_node, NODES), actions=actions), CATALOGUE, now=later(at))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exclusive", "blocked", "reasons"),
+    [
+        pytest.param([], [], (False, False), [], id="nothing"),
+        pytest.param([P], [], (False, True), [NODE_PENDING], id="node pending"),
+        pytest.param([R], [], (False, True), [NODE_RUNNING], id="node running"),
+        pytest.param([R], [P], (False, True), [NODE_RUNNING, EXCL_PENDING], id="node running, exclusive pending"),
+        pytest.param([R], [R], (True, True), [NODE_RUNNING, EXCL_RUNNING], id="node running, exclusive running"),
+        pytest.param([R, P], [], (False, True), [NODE_PENDING, NODE_RUNNING], id="nodes running and pending"),
+        pytest.param([], [P], (False, False), [EXCL_PENDING], id="exclusive pending"),
+        pytest.param([], [R], (True, True), [EXCL_RUNNING], id="exclusive running"),
+        pytest.param([P], [R], (True, True), [NODE_PENDING, EXCL_RUNNING], id="node pending, exclusive running"),
+        pytest.param([], [R, P], (True, True), [EXCL_PENDING, EXCL_RUNNING], id="exclusive running and pending"),
+    ],
+)
+def test_the_originals_cases(
+    nodes: list[S], exclusive: list[S], blocked: tuple[bool, bool], reasons: list[str]
+) -> None:
+    """All recorded cases: what blocks nodes, what blocks exclusive ones, and the reasons in their order."""
+    choice = chosen(made(nodes, exclusive)).choice
+
+    assert blocked == (choice.block_nodes, choice.block_exclusive)
+    assert ("DEFAULT_TO_ALL", *reasons) == choice.reasons
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exclusive", "parallel", "expected"),
+    [
+        pytest.param([R], [], [P], (False, True, False), id="nodes do not block it"),
+        pytest.param([P], [], [R], (False, True, True), id="running it blocks the cluster, not nodes"),
+        pytest.param([], [P], [P], (False, False, True), id="an exclusive one that waits goes first"),
+        pytest.param([], [R], [P], (True, True, True), id="an exclusive one that runs blocks all"),
+        pytest.param([], [], [P], (False, False, False), id="waiting, it blocks nothing"),
+    ],
+)
+def test_beside_nodes(nodes: list[S], exclusive: list[S], parallel: list[S], expected: tuple[bool, bool, bool]) -> None:
+    """The mode that was planned: exclusive on the cluster, beside actions on its nodes."""
+    choice = chosen(made(nodes, exclusive, parallel)).choice
+
+    assert expected == (choice.block_nodes, choice.block_exclusive, choice.block_parallel)
+
+
+def test_an_exclusive_one_that_waited_long_has_its_turn() -> None:
+    """Actions on nodes keep coming: after a while none begins any more, and it starts when those under way have ended."""
+    waiting = made([R, P], [P])
+    early, late = chosen(waiting, at=599), chosen(waiting, at=700)
+    after = chosen(made([S.DONE, P], [P]), at=700)
+
+    assert ((True, None), ((), None)) == ((bool(early.actions), early.start), (late.actions, late.start))
+    assert "EXCLUSIVE_WAITED_LONG" in late.choice.reasons
+    assert EXCLUSIVE == getattr(after.start, "kind", None)
+    assert () == after.actions
+
+
+def test_waiting_counts_from_the_approval() -> None:
+    """One that waited a day for its approval has not waited for its turn."""
+    exclusive, node = made([P], [P])
+    approved = Transition(at=later(690), before=S.PENDING_APPROVE, after=P, who="ann")
+
+    assert "EXCLUSIVE_WAITED_LONG" not in chosen([exclusive.evolve(history=(approved,)), node], at=700).choice.reasons
+
+
+def test_what_may_be_on_a_node_already_counts_as_running() -> None:
+    """An action on a node whose request may have arrived keeps an exclusive one from starting, however long that waits."""
+    exclusive, node = made([P], [P])
+    doubt = node.evolve(intent=intent(later(690), answer_by=later(720)))
+
+    assert None is chosen([exclusive, doubt], at=700).start
+    assert EXCLUSIVE == getattr(chosen([exclusive, doubt], at=730).start, "kind", None)
+
+
+STATES = st.lists(st.sampled_from(list(ActionState)), max_size=3)
+
+
+@given(STATES, STATES, STATES, st.floats(0, 2_000))
+def test_never_two_that_exclude_each_other(nodes: list[S], exclusive: list[S], parallel: list[S], at: float) -> None:
+    """Whatever there is: one at most is started on the cluster, and never beside what its mode excludes."""
+    actions = made(nodes, exclusive, parallel)
+    found = chosen(actions, at=at)
+    running = [action for action in actions if action.state.on_agent]
+    if found.start is None:
+        return
+    mode = mode_of(found.start, CATALOGUE)
+
+    assert found.start.state is P
+    assert all(action.node_id is not None for action in running)
+    assert mode is Mode.NODE_PARALLEL or (not running and not found.actions)
+
+
+@given(STATES, STATES, STATES)
+def test_something_may_always_begin(nodes: list[S], exclusive: list[S], parallel: list[S]) -> None:
+    """Where nothing runs and something waits, something begins: no two kinds wait for each other."""
+    actions = made(nodes, exclusive, parallel)
+    waits = any(action.state is P for action in actions)
+    runs = any(action.state.on_agent for action in actions)
+    found = chosen(actions)
+
+    assert runs or waits == bool(found.actions or found.start)
+
+
+def test_an_unknown_kind_is_exclusive() -> None:
+    """It is started alone, to be told that it is unknown."""
+    action = make_action(1, node_id=None, kind="core.replicante.io/of-tomorrow")
+
+    assert action == chosen([action]).start
+    assert None is chosen([action, *made([R])]).start
+
+
+def test_nothing_starts_where_the_namespace_may_not_act() -> None:
+    """Observed: neither on nodes nor on the cluster."""
+    view = make_view(actions=made([], [P], [P]), namespace=Namespace(name="prod", status=NamespaceStatus.OBSERVED))
+    found = choose(view, CATALOGUE, now=NOW)
+
+    assert (
+        None,
+        Choice(block_nodes=True, block_exclusive=True, block_parallel=True, reasons=found.choice.reasons),
+    ) == (
+        found.start,
+        found.choice,
+    )
