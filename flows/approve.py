@@ -12,13 +12,16 @@ from flows.ordering import order_action
 
 
 @flow(name="approve", flow_run_name="approve {action_id}")
-def approve(action_id: UUID, comment: str = "", by: str | None = None, fleet: str = FLEET) -> Action:
+def approve(
+    action_id: UUID, comment: str = "", force: bool = False, by: str | None = None, fleet: str = FLEET
+) -> Action:
     """Approve an action that waits for approval; it is sent as soon as its node is free.
 
     Args:
         action_id: the action's id.
         comment: why; kept in the action's history.
+        force: it may go beyond budgets and risk the cluster's health; needs a comment.
         by: who approves it; None means this flow run.
         fleet: name of the Fleet block.
     """
-    return order_action(action_id, ActionState.PENDING_SCHEDULE, comment, by, fleet)
+    return order_action(action_id, ActionState.PENDING_SCHEDULE, comment, by, fleet, forced=force)

@@ -20,6 +20,7 @@ def order_action(
     fleet: str,
     *,
     only_from: ActionState | None = None,
+    forced: bool = False,
 ) -> Action:
     """Move an action by order of a person, and have its cluster looked after at once.
 
@@ -30,7 +31,7 @@ def order_action(
 
     async def sentence(connections: Connections) -> Action:
         store, now = await connections.store(), utc_now()
-        action = await order(store, str(action_id), after, who(by), comment, now, only_from)
+        action = await order(store, str(action_id), after, who(by), comment, now, only_from, forced=forced)
         queue = await connections.work_queue()
         await request_work(store, queue, WorkKind.ORCHESTRATE, action.cluster.key, Priority.PERSON, now)
         return action

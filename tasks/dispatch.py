@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from prefect import task
@@ -16,12 +16,16 @@ from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Claim, Coordinator
 from blocks.errors import ConflictError, FencedError, LockLostError
 from blocks.models.action import Action
-from blocks.models.record import Change
+from blocks.models.gate import Block
+from blocks.models.record import Change, Record
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
+from tasks.budget import room_for
 from tasks.decide.choose import after_sending, intended
+from tasks.decide.lifecycle import noted
 from tasks.decide.sync import tell
+from tasks.gating import still_closed
 from tasks.hold import fence_of
 from tasks.poll import target_of
 
@@ -63,14 +67,23 @@ async def dispatch(
     if not chosen:
         return Dispatched()
     budget_s = _budget_s(coordinator, claim, view)
+    room, holders = await room_for(store, view.namespace, chosen)
+    full = f"the budget of namespace {view.namespace.name} leaves no room for {len(chosen) - len(room)} actions"
+    notes = (full,) if len(room) < len(chosen) else ()
+    if not room:
+        return Dispatched(notes=notes)
     intents = [
         intended(action, generation=claim.generation, token=claim.token, now=clock(), budget_s=budget_s)
-        for action in chosen
+        for action in room
     ]
     try:
-        await store.commit(Change(swaps=tuple(intents)), now=clock(), fence=fence_of(claim))
+        swaps: tuple[Record, ...] = (*intents, *([holders] if holders is not None else []))
+        await store.commit(Change(swaps=swaps), now=clock(), fence=fence_of(claim))
     except ConflictError:
-        return Dispatched(notes=("a person changed an action just now; nothing was sent",))
+        room_taken = ", or another worker took the room in the budget" if holders is not None else ""
+        return Dispatched(notes=(f"a person changed an action just now{room_taken}; nothing was sent",))
+    if closed := await still_closed(store, view, clock()):
+        return await _withheld(store, claim, intents, closed, clock)
     answers = await asyncio.gather(
         *(_send(agents, coordinator, view, claim, action, budget_s, clock) for action in intents),
         return_exceptions=True,
@@ -79,7 +92,21 @@ async def dispatch(
     if any(sent.superseded for _, sent in results) and not await coordinator.confirm(claim):
         msg = f"an agent of {view.ref} has seen a newer holder than {claim.fence}, and the lock is no longer ours"
         raise FencedError(msg)
-    return await _record(store, view, claim, results, clock)
+    done = await _record(store, view, claim, results, clock)
+    return replace(done, notes=(*notes, *done.notes))
+
+
+async def _withheld(
+    store: Store, claim: Claim, intents: Sequence[Action], closed: Sequence[Block], clock: Callable[[], datetime]
+) -> Dispatched:
+    """A gate came down between the choice and the sending: nothing was sent, and the intents are taken back."""
+    back = tuple(noted(action, intent=None) for action in intents)
+    note = f"nothing was sent: {closed[0].reason}"
+    try:
+        await store.commit(Change(swaps=back), now=clock(), fence=fence_of(claim))
+    except ConflictError:
+        return Dispatched(actions=tuple(intents), notes=(note,))
+    return Dispatched(actions=back, notes=(note,))
 
 
 def _value(action: Action, answer: Sent | BaseException) -> Sent:

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import ConflictError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
+from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.store.protocol import Store
 from tasks.decide.lifecycle import moved
@@ -26,6 +27,8 @@ async def order(
     why: str,
     now: datetime,
     only_from: ActionState | None = None,
+    *,
+    forced: bool = False,
 ) -> Action:
     """Move an action by order of a person, and tell of it, also when the move is refused.
 
@@ -37,6 +40,7 @@ async def order(
         why: a comment.
         now: the present.
         only_from: refuse the move from any other state, even if the table has it.
+        forced: with an approval: it may go beyond budgets and health; `why` says why.
 
     Raises:
         NotFoundError: there is no such action.
@@ -49,7 +53,8 @@ async def order(
             msg = f"there is no action {action_id}; `replictl actions` lists those that are known"
             raise NotFoundError(msg)
         try:
-            ordered = _ordered(action, after, who, why, now, only_from)
+            await _may_approve(store, action, after, who)
+            ordered = _ordered(action, after, who, why, now, only_from, forced)
         except RefusedError as error:
             await store.commit(Change(drafts=(refused(action.cluster, action, after, str(error)),)), now=now)
             raise
@@ -62,12 +67,32 @@ async def order(
     raise ConflictError(msg)
 
 
+async def _may_approve(store: Store, action: Action, after: ActionState, who: str) -> None:
+    if after is not ActionState.PENDING_SCHEDULE or who != action.created_by:
+        return
+    home = await store.get(Namespace, action.namespace)
+    if home is not None and home.settings.approver_must_differ:
+        msg = f"action {action.action_id} was ordered by {who}, and namespace {home.name} wants somebody else to approve it"
+        raise RefusedError(msg)
+
+
 def _ordered(
-    action: Action, after: ActionState, who: str, why: str, now: datetime, only_from: ActionState | None
+    action: Action, after: ActionState, who: str, why: str, now: datetime, only_from: ActionState | None, forced: bool
 ) -> Action:
+    if forced and not why.strip():
+        msg = "what is forced needs a reason: say why"
+        raise RefusedError(msg)
     if only_from is not None and action.state is not only_from:
         msg = f"action {action.action_id} is {action.state}; this needs it to be {only_from}"
         raise RefusedError(msg)
     if after is ActionState.PENDING_SCHEDULE and action.state is ActionState.PENDING_APPROVE:
-        return moved(action, after, now=now, who=who, why=why or "approved", approved_by=who)
+        return moved(
+            action,
+            after,
+            now=now,
+            who=who,
+            why=why or "approved",
+            approved_by=who,
+            **({"forced": why} if forced else {}),
+        )
     return moved(action, after, now=now, who=who, why=why)

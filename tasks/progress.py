@@ -27,6 +27,7 @@ from tasks.cluster_actions.base import ClusterAction, Outside, Scene
 from tasks.decide.cluster_kinds import Catalogue
 from tasks.decide.progress import Step, broken, intending, overdue, started, stepped
 from tasks.decide.sync import tell
+from tasks.gating import still_closed
 from tasks.hold import fence_of
 
 STEP_S = 60.0
@@ -80,9 +81,14 @@ async def progress(world: Surroundings, view: ClusterView, claim: Claim, start: 
         key=lambda action: (action.not_before or action.created_at, action.action_id),
     )[:ACTIONS_MAX]
     changed, notes = [], []
+    closed = await still_closed(world.store, view, world.clock())
+    frozen = [block for block in closed if block.rule == "FREEZE"]
+    if start is not None and closed:
+        notes.append(f"action {start.action_id} was not started: {closed[0].reason}")
+        start = None
     for action in [*([start] if start is not None else []), *running]:
         try:
-            after = await _step(world, view, claim, action)
+            after = await _step(world, view, claim, action, frozen=bool(frozen))
         except ConflictError:
             notes.append(f"action {action.action_id}: a person changed it just now")
             continue
@@ -94,7 +100,7 @@ async def progress(world: Surroundings, view: ClusterView, claim: Claim, start: 
     return Progressed(tuple(changed), tuple(notes))
 
 
-async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Action) -> Action | None:
+async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Action, *, frozen: bool) -> Action | None:
     """One action's next step, saved; None where nothing changed."""
     now, before = world.clock(), action
     if action.state is ActionState.PENDING_SCHEDULE:
@@ -106,6 +112,12 @@ async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Ac
         return await _saved(world, claim, before, after)
     if action.not_before is not None and action.not_before > now and not overdue(action, kinds, now=now):
         return None
+    jitter = random.Random()  # noqa: S311 - spreads tries, hides nothing
+    if frozen and known.effect:
+        late = overdue(action, kinds, now=now)
+        return await _saved(
+            world, claim, before, stepped(action, None, kinds, now=now, jitter=jitter) if late else None
+        )
     budget_s = _budget_s(world.coordinator, claim) if known.effect else STEP_S
     repeated = action.intent is not None
     if known.effect:
@@ -116,7 +128,7 @@ async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Ac
     now = world.clock()
     if wrong is not None:
         return await _saved(world, claim, before, broken(action, wrong, now=now))
-    after = stepped(action, step, kinds, now=now, jitter=random.Random())  # noqa: S311 - spreads tries, hides nothing
+    after = stepped(action, step, kinds, now=now, jitter=jitter)
     if after is None and action is not before:  # it has begun, and that is all
         after = action
     return await _saved(world, claim, before, after)

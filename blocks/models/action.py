@@ -104,6 +104,8 @@ class Action(Fact):
     timeout_s: Seconds | None = None
     """Of an action on a cluster: it is FAILED when it takes longer; None means its kind's default."""
     approved_by: Text | None = None
+    forced: Text | None = None
+    """Why it may begin although it goes beyond a budget or risks the cluster's health; None: it may not."""
     scheduled_at: Utc | None = None
     finished_at: Utc | None = None
     attempts: int = 0

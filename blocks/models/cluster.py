@@ -51,6 +51,8 @@ class ClusterSpec(_OfCluster):
     """Tags of the cluster, beside (and before) those that its source gives it."""
     node_labels: Annotated[dict[Id, Labels], Field(max_length=10_000)] = Field(default_factory=dict)
     """By node id, tags of that node, beside (and before) those that its source gives it."""
+    disruption_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """So many of its nodes may be acted on at once; None: what its namespace says."""
     platform: PlatformRef | None = None
     """Where its nodes are made and removed."""
     declaration: Declaration = Declaration()

@@ -44,6 +44,8 @@ class EventType(StrEnum):
     ACTION_CHANGED = "io.replicante.action.changed.v1"
     ACTION_FINISHED = "io.replicante.action.finished.v1"
     ACTION_REFUSED = "io.replicante.action.refused.v1"
+    GATE_PLACED = "io.replicante.gate.placed.v1"
+    GATE_LIFTED = "io.replicante.gate.lifted.v1"
     WORK_PAUSED = "io.replicante.work.paused.v1"
     WORK_RESUMED = "io.replicante.work.resumed.v1"
     WORK_DEAD = "io.replicante.work.dead.v1"

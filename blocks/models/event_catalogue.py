@@ -84,6 +84,14 @@ _DEGRADED: dict[str, Json] = {
     "meaning": "Kafka is away: work is claimed straight from MongoDB, events wait in the outbox",
     "worker": "host-1-4711",
 }
+_GATE: dict[str, Json] = {
+    "name": "freeze-prod-orders",
+    "kind": "freeze",
+    "where": "prod/orders",
+    "owner": "ann",
+    "who": "ann",
+    "why": "disk trouble",
+}
 _PAUSE: dict[str, Json] = {"kind": "orchestrate", "subject": "prod/orders", "who": "ann", "why": "disks"}
 
 CATALOGUE: Mapping[EventType, Entry] = MappingProxyType({
@@ -178,6 +186,11 @@ CATALOGUE: Mapping[EventType, Entry] = MappingProxyType({
         data.ActionRefused, "An agent claims a move of an action that there is not; told once.",
         action_id="00000000-0000-0000-0000-000000000001", state="DONE", wanted="RUNNING", reason="DONE is final",
     ),
+    EventType.GATE_PLACED: _of_cluster(
+        data.GatePlaced, "A person froze something, or declared a window. In the stream of the cluster, of the namespace, or of the system.",
+        "freeze-prod-orders", **_GATE, until="2026-03-01T14:00:00Z",
+    ),
+    EventType.GATE_LIFTED: _of_cluster(data.GateLifted, "A person took it away.", "freeze-prod-orders", **_GATE),
     EventType.WORK_PAUSED: _of_cluster(
         data.WorkPaused, "A person paused a cluster, or (in its namespace's stream) a source.", "orchestrate:prod/orders",
         **_PAUSE, until="2026-03-01T14:00:00Z",

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from blocks.models.action import ActionState
 from blocks.models.base import Fact, Id, Json, Labels, Text, Utc
 from blocks.models.cluster import Health
+from blocks.models.gate import GateKind
 from blocks.models.node import Attribute, NodeStatus, Protocol, ShardRole, Version
 from blocks.models.problem import Severity
 from blocks.models.report import Report
@@ -259,6 +260,25 @@ class ActionRefused(Data):
     state: ActionState
     wanted: ActionState
     reason: Text
+
+
+class GateLifted(Data):
+    """A freeze, blackout or maintenance window was taken away by a person. One that ends by itself makes no event."""
+
+    name: str
+    kind: GateKind
+    where: Text
+    """What it is in front of."""
+    owner: Text
+    who: Text
+    why: Text | None = None
+
+
+class GatePlaced(GateLifted):
+    """A freeze, blackout or maintenance window was placed, or changed."""
+
+    until: Utc | None = None
+    """When it ends by itself; null: only when it is lifted."""
 
 
 class WorkPaused(Data):

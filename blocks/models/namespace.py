@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from blocks.models.base import Fact, Labels, Name, Seconds
 from blocks.models.node import Protocol
@@ -38,6 +38,9 @@ class ForeignNodes(StrEnum):
     """Taken, and no problem: stores have ids of their own here, as in sharded or renamed sets."""
 
 
+ActionPrefix = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
 class NamespaceSettings(Fact):
     """Limits and defaults for what is in the namespace."""
 
@@ -61,6 +64,19 @@ class NamespaceSettings(Fact):
     """An agent's clock that is further than this from ours, in seconds, is a problem."""
     foreign_nodes: ForeignNodes = ForeignNodes.AUTO
     """What becomes of the answers of a node whose store says that it belongs to another cluster."""
+    disruption_max_cluster: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """So many nodes of one cluster may be acted on at once; None: as many as its health allows."""
+    disruption_max: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """So many nodes of the whole namespace may be acted on at once; None: any number."""
+    harmless_actions: Annotated[tuple[ActionPrefix, ...], Field(max_length=50)] = (
+        "agent.replicante.io/test.",
+        "agent.replicante.io/cluster.",
+    )
+    """Kinds of node actions that begin so keep no node from serving: budgets and health do not count them."""
+    approver_must_differ: bool = False
+    """Whoever orders an action cannot approve it, nor grant approval in its manifest."""
+    approval_within: Seconds | None = 7 * 86_400.0
+    """An action that nobody approved for so many seconds is cancelled; None: it waits for ever."""
     exclusive_patience: Seconds = 600.0
     """An exclusive action on a cluster that has waited so many seconds goes before actions on nodes that are not begun."""
     stuck_after: Seconds = 3_600.0

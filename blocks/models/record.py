@@ -8,6 +8,7 @@ from blocks.models.action import Action
 from blocks.models.base import Fact
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventDraft
+from blocks.models.gate import Disruptions, Gate
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
@@ -15,7 +16,18 @@ from blocks.models.source import Source, SourceReport
 from blocks.models.submission import Submission
 
 Record = (
-    Namespace | Source | SourceReport | ClusterSpec | Discovery | ClusterState | Node | Action | Report | Submission
+    Namespace
+    | Source
+    | SourceReport
+    | ClusterSpec
+    | Discovery
+    | ClusterState
+    | Node
+    | Action
+    | Report
+    | Submission
+    | Gate
+    | Disruptions
 )
 
 

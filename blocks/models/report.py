@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from blocks.models.base import Fact, Id, Name, Text, Utc
+from blocks.models.gate import Block
 from blocks.models.ids import ClusterRef
+
+BLOCKED_MAX = 50
 
 
 class CycleOutcome(StrEnum):
@@ -29,6 +33,8 @@ class Choice(Fact):
     block_parallel: bool = False
     """No cluster action that nodes' own may run beside is started."""
     reasons: tuple[str, ...] = ()
+    blocked: Annotated[dict[str, tuple[Block, ...]], Field(max_length=BLOCKED_MAX)] = Field(default_factory=dict)
+    """By id, approved actions that could begin if these rules did not keep them; the oldest ones."""
 
 
 class Report(Fact):

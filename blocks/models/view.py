@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
@@ -25,6 +27,8 @@ class ClusterView:
     actions: dict[str, Action] = field(default_factory=dict)
     """Unfinished ones by action id, and those that finished in this very cycle."""
 
+    gates: tuple[Gate, ...] = ()
+    """Those in front of it that have not ended."""
     dead_work: Request | None = None
     """The cluster's own work item, where that is dead and somebody looked; it is not stored with the cluster."""
 
@@ -32,3 +36,15 @@ class ClusterView:
     def ref(self) -> ClusterRef:
         """The cluster's name."""
         return self.spec.ref
+
+
+def in_front_of(gates: Iterable[Gate], spec: ClusterSpec, discovery: Discovery | None) -> tuple[Gate, ...]:
+    """Those gates that are for a cluster, by its place and its labels."""
+    labels = {**(discovery.labels if discovery is not None else {}), **spec.labels}
+    return tuple(
+        gate
+        for gate in gates
+        if gate.namespace in {None, spec.namespace}
+        and gate.cluster_id in {None, spec.cluster_id}
+        and gate.labels.items() <= labels.items()
+    )

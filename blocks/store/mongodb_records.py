@@ -16,11 +16,12 @@ from blocks.models.action import Action, ActionState
 from blocks.models.base import Fact
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import Event
+from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef, quoted
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.record import Change, Fence, Record, Seen
-from blocks.models.view import ClusterView
+from blocks.models.view import ClusterView, in_front_of
 from blocks.store.mapping import Document, from_document, to_document
 from blocks.store.mongodb_connection import chunked, is_duplicate
 from blocks.store.mongodb_events import Events
@@ -86,6 +87,8 @@ class Records(Events, Fences):
             states = await self._all(ClusterState, by_key)
             nodes = await self._all(Node, of_cluster)
             actions = await self._all(Action, of_cluster | {"state": {"$in": _UNFINISHED}}, by="created_at")
+            of_place = {"namespace": {"$in": [None, *{ref.namespace for ref in clusters}]}}
+            gates = tuple((await self._all(Gate, of_place)).values())
         nodes_of: dict[str, dict[str, Node]] = defaultdict(dict)
         for node in nodes.values():
             nodes_of[node.cluster.key][node.node_id] = node
@@ -100,6 +103,7 @@ class Records(Events, Fences):
                 state=states.get(key),
                 nodes=nodes_of.get(key, {}),
                 actions=actions_of.get(key, {}),
+                gates=in_front_of(gates, specs[key], discoveries.get(key)),
             )
             for key in keys
             if key in specs and specs[key].namespace in namespaces

@@ -11,6 +11,7 @@ from pymongo.errors import OperationFailure
 from blocks.models.action import Action
 from blocks.models.base import Fact
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.gate import Disruptions, Gate
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
@@ -30,6 +31,8 @@ COLLECTIONS: Final[dict[type[Fact], str]] = {
     Action: "actions",
     Report: "reports",
     Submission: "submissions",
+    Gate: "gates",
+    Disruptions: "disruptions",
 }
 EVENTS: Final = "events"
 FENCES: Final = "fences"

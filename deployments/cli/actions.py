@@ -195,9 +195,20 @@ def action(
     cli.answer(read, watch)
 
 
-def approve(context: typer.Context, action_ids: ActionIds, comment: Comment = "") -> None:
+def approve(
+    context: typer.Context,
+    action_ids: ActionIds,
+    comment: Comment = "",
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="They may go beyond budgets and risk the cluster's health; needs --comment.")
+    ] = False,
+) -> None:
     """Approve actions that wait for approval."""
-    _order(Cli.of(context), "approve", action_ids, comment)
+    if force and not comment.strip():
+        message = "--force needs --comment: say why"
+        raise typer.BadParameter(message)
+    _order(Cli.of(context), "approve", action_ids, comment, **({"force": True} if force else {}))
 
 
 def reject(context: typer.Context, action_ids: ActionIds, comment: Comment = "") -> None:
@@ -215,13 +226,13 @@ def _told(ordered: Action, now: datetime) -> dict[str, Any]:
     return {name: value for name, value in action_row(ordered, now, {}).items() if name != "labels"}
 
 
-def _order(cli: Cli, name: str, action_ids: Sequence[UUID], comment: str) -> None:
+def _order(cli: Cli, name: str, action_ids: Sequence[UUID], comment: str, **more: Any) -> None:
     """One flow run per action; what goes wrong with one does not stop the others."""
     cli.need_prefect()
     rows, failures = [], 0
     for action_id in dict.fromkeys(action_ids):
         try:
-            ordered: Action = cli.run_flow(name, action_id=action_id, comment=comment, by=cli.world.user)
+            ordered: Action = cli.run_flow(name, action_id=action_id, comment=comment, by=cli.world.user, **more)
         except ReplicoreError as error:
             failures += 1
             say(f"error: {error}")

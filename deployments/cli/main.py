@@ -21,12 +21,14 @@ from deployments.cli import (
     actions,
     admin,
     apply,
+    catalogue,
     cluster_page,
     clusters,
     cycles,
     describe,
     environment,
     events,
+    gates,
     history,
     locks_work,
     nodes,
@@ -38,6 +40,7 @@ from deployments.cli import (
     status,
     topology,
     wait,
+    why,
 )
 from deployments.cli.arguments import arranged
 from deployments.cli.output import Format, say
@@ -115,8 +118,14 @@ app.command()(objects.export)
 app.command()(objects.delete)
 app.command()(schedule.pause)
 app.command()(schedule.resume)
+app.command()(gates.windows)
+app.command()(gates.freeze)
+app.command()(gates.unfreeze)
+app.command()(why.why)
+app.command()(catalogue.catalogue)
 app.command()(schema.schema)
 app.add_typer(locks_work.work_app, name="work")
+app.add_typer(gates.window_app, name="window")
 app.add_typer(admin.admin_app, name="admin")
 
 

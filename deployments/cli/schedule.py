@@ -57,16 +57,16 @@ def pause(
     if not reason.strip():
         message = "say why with --reason: others will want to know"
         raise typer.BadParameter(message)
-    for_s, moment = _seconds(lasting), _moment(end)
+    for_s, stop = seconds(lasting), moment(end)
     try:
-        pause_end(moment, for_s, now=cli.world.clock())
+        pause_end(stop, for_s, now=cli.world.clock())
     except InvalidInputError as error:
         message = f"{error} (--for 2h, or --until 2026-01-31T12:00:00Z)"
         raise typer.BadParameter(message) from error
     which, full = _known(cli, name, kind)
     cli.need_prefect()
     item: Request = cli.run_flow(
-        "pause", kind=which, name=full, reason=reason, for_s=for_s, until=moment, by=cli.world.user
+        "pause", kind=which, name=full, reason=reason, for_s=for_s, until=stop, by=cli.world.user
     )
     _show(cli, which, full, item)
 
@@ -144,7 +144,12 @@ async def _subject(store: Store, kind: Pausable, name: str) -> str:
     return (await known_cluster(store, name, None)).key if kind is Pausable.CLUSTER else name
 
 
-def _seconds(text: str | None) -> float | None:
+def seconds(text: str | None) -> float | None:
+    """A duration as people write it, in seconds.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
     match = _DURATION.fullmatch(text.strip()) if text is not None else None
     if text is not None and match is None:
         message = f"{text!r} is no duration such as 90s, 30m, 2h, 1d"
@@ -152,10 +157,15 @@ def _seconds(text: str | None) -> float | None:
     return float(int(match[1]) * UNITS_S[match[2]]) if match is not None else None
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment(text: str | None) -> datetime | None:
+    """A moment as people write it; without a zone it is UTC.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
     try:
-        moment = datetime.fromisoformat(text.strip()) if text is not None else None
+        found = datetime.fromisoformat(text.strip()) if text is not None else None
     except ValueError:
         message = f"{text!r} is no time such as 2026-01-31T12:00:00Z"
         raise typer.BadParameter(message) from None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found

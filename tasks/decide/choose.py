@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from blocks.models.action import Action, ActionState, Intent
+from blocks.models.gate import Block
 from blocks.models.node import Node
-from blocks.models.report import Choice
+from blocks.models.report import BLOCKED_MAX, Choice
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
 from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of
+from tasks.decide.gates import blocks, disturbed_nodes
 from tasks.decide.lifecycle import moved, noted, ready_at
 
 CORE = "core"
@@ -62,8 +64,20 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
         start = standing.pending[Mode.EXCLUSIVE][0]
     elif not choice.block_parallel and standing.pending[Mode.NODE_PARALLEL]:
         start = standing.pending[Mode.NODE_PARALLEL][0]
-    actions = () if choice.block_nodes else tuple(_next_of_each_node(view, standing.nodes, now))
-    return Chosen(actions, start, choice)
+    ready = () if choice.block_nodes else tuple(_next_of_each_node(view, standing.nodes, now))
+    blocked: dict[str, tuple[Block, ...]] = {}
+    if start is not None and (found := blocks(view, start, (), now)):
+        blocked[start.action_id], start = found, None
+    disturbed = disturbed_nodes(view, [a for a in standing.nodes if a.state.on_agent or in_doubt(view, a, now)])
+    actions = []
+    for action in sorted(ready, key=lambda one: (one.created_at, one.action_id)):
+        if found := blocks(view, action, disturbed, now):
+            blocked[action.action_id] = found
+            continue
+        actions.append(action)
+        disturbed |= disturbed_nodes(view, [action])
+    shown = dict(list(blocked.items())[:BLOCKED_MAX])
+    return Chosen(tuple(actions), start, choice.evolve(blocked=shown) if shown else choice)
 
 
 def _standing(view: ClusterView, kinds: Catalogue, now: datetime) -> _Standing:
@@ -73,7 +87,7 @@ def _standing(view: ClusterView, kinds: Catalogue, now: datetime) -> _Standing:
     return _Standing(
         nodes=nodes,
         nodes_pending=any(action.state is ActionState.PENDING_SCHEDULE for action in nodes),
-        nodes_running=any(action.state.on_agent or _in_doubt(view, action, now) for action in nodes),
+        nodes_running=any(action.state.on_agent or in_doubt(view, action, now) for action in nodes),
         pending={
             mode: tuple(a for m, a in cluster if m is mode and a.state is ActionState.PENDING_SCHEDULE) for mode in Mode
         },
@@ -127,7 +141,7 @@ def _next_of_each_node(view: ClusterView, actions: Sequence[Action], now: dateti
     return chosen
 
 
-def _in_doubt(view: ClusterView, action: Action, now: datetime) -> bool:
+def in_doubt(view: ClusterView, action: Action, now: datetime) -> bool:
     """Whether an action that waits may have reached its agent all the same."""
     node = view.nodes.get(action.node_id) if action.node_id is not None else None
     return action.intent is not None and (node is None or not _known_absent(action.intent, node, now))

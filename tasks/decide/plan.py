@@ -137,6 +137,7 @@ def _faults(wanted: Sequence[Wanted], stored: Stored, kinds: Catalogue) -> Itera
                 yield from _cluster_spec(record, platforms, where)
             case Action():
                 yield from _action(record, stored, specs, where)
+                yield from _self_approved(record, stored, wanted, where)
                 if record.node_id is None and record.action_id not in stored.actions:
                     yield from _cluster_action(record, kinds, where)
 
@@ -189,6 +190,16 @@ def _action(record: Action, stored: Stored, specs: set[str], where: str) -> Iter
             f"cluster {record.cluster} has no node {record.node_id!r}; `replictl nodes {record.cluster}` lists them"
         )
         yield Fault(f"{where}: metadata.node", reason)
+
+
+def _self_approved(record: Action, stored: Stored, wanted: Sequence[Wanted], where: str) -> Iterator[Fault]:
+    if record.approved_by is None or record.action_id in stored.actions:
+        return
+    declared = {one.name: one for one in wanted if isinstance(one, Namespace)}
+    home = declared.get(record.namespace) or stored.namespaces.get(record.namespace)
+    if home is not None and home.settings.approver_must_differ:
+        reason = f"namespace {home.name} wants somebody else than who orders an action to approve it"
+        yield Fault(f"{where}: metadata.approval", reason)
 
 
 def _cluster_action(record: Action, kinds: Catalogue, where: str) -> Iterator[Fault]:

@@ -16,6 +16,7 @@ from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
 from blocks.models.view import ClusterView
 from tasks.decide.aggregate import aggregate
+from tasks.decide.approval import lapsed
 from tasks.decide.clocks import Limits
 from tasks.decide.diff import diff
 from tasks.decide.foreign import refuses
@@ -100,6 +101,7 @@ def _actions(view: ClusterView, looks: Mapping[str, Look], now: datetime, stored
     gone = sorted({action.node_id for action in view.actions.values() if action.node_id is not None} - there)
     parts = [
         sync(view, looks, now=now, stored=stored),
+        lapsed(view, now=now),
         *(cancelled_with_node(view, node_id, now=now) for node_id in gone),
     ]
     actions: tuple[Action, ...] = tuple(action for part in parts for action in part.actions)

@@ -18,11 +18,12 @@ from blocks.errors import ConflictError, FencedError
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import Event, EventDraft
+from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.record import Change, Fence, Record, Seen
-from blocks.models.view import ClusterView
+from blocks.models.view import ClusterView, in_front_of
 from blocks.store.protocol import EventQuery, Store, Where
 from blocks.store.timetable import to_utc_ms
 from doubles.store_work import MemoryWork
@@ -100,6 +101,7 @@ class MemoryStore(MemoryWork, Store):
                 state=self.records.get(ClusterState, {}).get(key),
                 nodes={node.node_id: node for node in self._all(Node) if node.cluster.key == key},
                 actions={a.action_id: a for a in sorted(actions, key=lambda action: action.created_at)},
+                gates=in_front_of(tuple(self._all(Gate)), spec, self.records.get(Discovery, {}).get(key)),
             ),
         )
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventDraft, EventType
+from blocks.models.gate import Disruptions, Gate, GateKind, Weekly
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node, NodeStatus, Offset, Shard, ShardRole
@@ -136,6 +137,18 @@ def one_of_each() -> list[Record]:
             outcome=CycleOutcome.SUCCESS,
             phases_ms={"poll.nodes": 12.5},
         ),
+        Gate(
+            name="nights",
+            kind=GateKind.MAINTENANCE,
+            namespace="prod",
+            reason="few users",
+            owner="ann",
+            expires_at=later(86_400),
+            weekly=Weekly(days=("sat", "sun"), at="02:00", minutes=240, zone="Europe/Rome"),
+            created_at=NOW,
+            created_by="ann",
+        ),
+        Disruptions(namespace="prod", holders=("00000000-0000-0000-0000-000000000001",)),
         Submission(
             submission_id="00000000-0000-0000-0000-000000000009",
             manifests="kind: Namespace",

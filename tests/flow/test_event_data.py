@@ -30,10 +30,12 @@ from flows.pause import pause_until
 from flows.steps import Steps
 from tasks.apply import apply_wanted
 from tasks.decide.documents import read_documents
+from tasks.decide.gating import freeze_of
 from tasks.decide.manifests import Asked, parse
 from tasks.decide.pausing import Pausable
 from tasks.decide.remove import Order
 from tasks.duties import requeue_orphans
+from tasks.gating import lift, place
 from tasks.order import order
 from tasks.pausing import pause_turns
 
@@ -127,6 +129,12 @@ async def _acted(world: World) -> None:
         await order.fn(world.store, known, ActionState.CANCELLED, "bob", "stop", world.clock())
 
 
+async def _gated(world: World) -> None:
+    gate = freeze_of("prod/orders", "disk trouble", None, "ann", world.clock())
+    await place.fn(world.store, gate, world.clock())
+    await lift.fn(world.store, gate.name, "ann", "mended", world.clock())
+
+
 async def _paused(world: World) -> None:
     for kind, name in ((Pausable.CLUSTER, "prod/orders"), (Pausable.SOURCE, "prod/inventory")):
         await pause_until(world.store, kind, name, world.clock() + seconds(60), "ann", "disks", world.clock(), Steps())
@@ -162,7 +170,7 @@ async def _gone(world: World) -> None:
 
 
 LIFE: tuple[Callable[[World], Awaitable[None]], ...] = (
-    _declared, _discovered, _looked_at, _acted, _paused, _broken, _gone
+    _declared, _discovered, _looked_at, _acted, _gated, _paused, _broken, _gone
 )  # fmt: skip
 
 

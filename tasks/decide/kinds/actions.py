@@ -85,6 +85,8 @@ class ActionSpec(Strict):
     """An id of one's own: the same action applied twice is then done once."""
     args: Json = None
     metadata: dict[str, Text] = Field(default_factory=dict, max_length=50)
+    force: Annotated[Text, Field(min_length=1)] | None = None
+    """Why it may go beyond budgets and risk the cluster's health."""
 
 
 class OrchestratorActionSpec(ActionSpec):
@@ -123,6 +125,7 @@ def _record(manifest: NodeActionManifest | OrchestratorActionManifest, asked: As
         created_by=asked.who,
         timeout_s=spec.timeout if isinstance(spec, OrchestratorActionSpec) else None,
         approved_by=asked.who if granted else None,
+        forced=spec.force,
     )
     return begun(
         action, now=asked.now, who=asked.who, why="applied" + (", approval granted in the manifest" if granted else "")
@@ -136,7 +139,13 @@ def _parts(record: Action) -> tuple[Part, Part]:
         node=record.node_id,
         approval=None if record.approved_by is None else Approval.GRANTED,
     )
-    spec = part(action=record.kind, action_id=record.action_id, metadata=record.metadata, timeout=record.timeout_s)
+    spec = part(
+        action=record.kind,
+        action_id=record.action_id,
+        metadata=record.metadata,
+        timeout=record.timeout_s,
+        force=record.forced,
+    )
     if record.args is not None:
         spec["args"] = record.args
     return metadata, spec

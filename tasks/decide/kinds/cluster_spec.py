@@ -63,6 +63,8 @@ class ClusterSpecSpec(Strict):
     """Seconds between two cheap probes of each node; 0 switches the watch off; without it, the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
     """A secondary further behind than this is a problem."""
+    disruption_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """So many of its nodes may be acted on at once; none: the namespace's."""
     primary_grace: Annotated[float, Field(ge=0, le=3_600)] | None = None
     """Seconds that a shard may have no primary, or several, before that is a problem; without it, the namespace's default."""
     foreign_nodes: ForeignNodes | None = None
@@ -101,6 +103,7 @@ def _record(manifest: ClusterSpecManifest, _: Asked, __: int) -> ClusterSpec:
         interval=spec.interval,
         probe_interval=spec.probe_interval,
         lag_limit_s=spec.lag_limit_s,
+        disruption_max=spec.disruption_max,
         primary_grace=spec.primary_grace,
         foreign_nodes=spec.foreign_nodes,
         platform=spec.platform,
@@ -116,6 +119,7 @@ def _parts(record: ClusterSpec) -> tuple[Part, Part]:
         interval=record.interval,
         probe_interval=record.probe_interval,
         lag_limit_s=record.lag_limit_s if record.lag_limit_s != usual.lag_limit_s else None,
+        disruption_max=record.disruption_max,
         primary_grace=record.primary_grace,
         foreign_nodes=record.foreign_nodes,
         platform=record.platform,

@@ -1,0 +1,105 @@
+"""The gates in front of every actor, in one place: people, schedules and self-healing all pass here, or do not.
+
+Freezes, blackouts and maintenance windows are said by people for a place. Budgets and the health of the cluster are about the
+nodes that would be acted on at once. An order that is forced, with a reason, passes budgets and health, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+
+from blocks.models.action import Action
+from blocks.models.gate import Block, Gate, GateKind
+from blocks.models.namespace import Namespace
+from blocks.models.node import Node, NodeStatus, ShardRole
+from blocks.models.view import ClusterView
+
+MAJORITY_FROM = 3
+SERVING = frozenset({NodeStatus.HEALTHY, NodeStatus.INCOMPLETE})
+COPIES = frozenset({ShardRole.PRIMARY, ShardRole.SECONDARY})
+
+
+def closed(gates: Iterable[Gate], now: datetime) -> Iterator[Block]:
+    """What the gates in front of a cluster say at a moment."""
+    windows: list[tuple[bool, datetime | None, Gate]] = []
+    for gate in gates:
+        if gate.expired(now):
+            continue
+        is_open, changes_at = gate.open_at(now)
+        if gate.kind is GateKind.MAINTENANCE:
+            windows.append((is_open, changes_at, gate))
+        elif is_open:
+            what = "frozen" if gate.kind is GateKind.FREEZE else "in a blackout"
+            reason = f"{gate.where} is {what} ({gate.name}, {gate.owner}): {gate.reason}"
+            yield Block(rule=gate.kind.value.upper(), reason=reason, until=changes_at)
+    if windows and not any(is_open for is_open, _, _ in windows):
+        opens = min((at for _, at, _ in windows if at is not None), default=None)
+        names = ", ".join(sorted(gate.name for _, _, gate in windows)[:5])
+        yield Block(rule="OUTSIDE_WINDOW", reason=f"outside its maintenance windows ({names})", until=opens)
+
+
+def blocks(view: ClusterView, action: Action, disturbed: Collection[str], now: datetime) -> tuple[Block, ...]:
+    """Everything that keeps an approved action from beginning now.
+
+    Args:
+        view: the cluster.
+        action: what is to begin.
+        disturbed: the nodes of the cluster that are acted on already.
+        now: the present.
+    """
+    found = [*_namespace(view.namespace), *closed(view.gates, now)]
+    if action.node_id is not None and action.forced is None:
+        found += [*_budget(view, action, disturbed), *_health(view, action, disturbed)]
+    return tuple(found)
+
+
+def disturbed_nodes(view: ClusterView, may_run: Collection[Action]) -> set[str]:
+    """The nodes that are acted on, or may be, by these actions."""
+    return {action.node_id for action in may_run if action.node_id is not None and disturbs(action, view.namespace)}
+
+
+def disturbs(action: Action, namespace: Namespace) -> bool:
+    """Whether an action may keep its node from serving for a while."""
+    return not action.kind.startswith(namespace.settings.harmless_actions)
+
+
+def _namespace(namespace: Namespace) -> Iterator[Block]:
+    if not namespace.may_act:
+        yield Block(rule="NAMESPACE", reason=f"namespace {namespace.name} is {namespace.status}")
+
+
+def _budget(view: ClusterView, action: Action, disturbed: Collection[str]) -> Iterator[Block]:
+    own, settings = view.spec.disruption_max, view.namespace.settings
+    most = own if own is not None else settings.disruption_max_cluster
+    if most is None or not disturbs(action, view.namespace):
+        return
+    others = sorted(set(disturbed) - {action.node_id or ""})
+    if len(others) >= most:
+        reason = f"{len(others)} of its nodes are acted on already ({', '.join(others[:5])}), and {most} may be at once"
+        yield Block(rule="BUDGET", reason=reason)
+
+
+def _health(view: ClusterView, action: Action, disturbed: Collection[str]) -> Iterator[Block]:
+    node = view.nodes.get(action.node_id or "")
+    if node is None or not _serves(node) or not disturbs(action, view.namespace):
+        return
+    left = [one for one in view.nodes.values() if _serves(one) and one.node_id not in {node.node_id, *disturbed}]
+    total = len(view.nodes)
+    if total >= MAJORITY_FROM and len(left) <= total // 2:
+        reason = f"only {len(left)} of {total} nodes would be left that serve and are not acted on: no majority"
+        yield Block(rule="MAJORITY", reason=reason)
+    copies = {shard.shard_id for one in left for shard in one.shards if shard.role in COPIES and _fresh(one)}
+    last = sorted({shard.shard_id for shard in node.shards if shard.role in COPIES} - copies)
+    if last:
+        more = f" and {len(last) - 1} more" if len(last) > 1 else ""
+        reason = f"{node.node_id} has the last healthy copy of {last[0]}{more}"
+        yield Block(rule="LAST_COPY", reason=reason)
+
+
+def _serves(node: Node) -> bool:
+    return node.status in SERVING and node.seen_status in SERVING and node.foreign_id is None
+
+
+def _fresh(node: Node) -> bool:
+    return node.shards_stale_since is None and node.info_stale_since is None

@@ -1,0 +1,88 @@
+"""From what a person says to the gate that is meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from blocks.errors import InvalidInputError
+from blocks.models.gate import Gate, GateKind, Weekly
+from blocks.models.ids import NAME, ClusterRef
+
+EVERYTHING = "everything"
+GATES_MAX = 10_000
+"""So many freezes and windows at most."""
+
+
+def freeze_of(target: str, reason: str, until: datetime | None, by: str, now: datetime) -> Gate:
+    """A freeze; there is one for each target.
+
+    Raises:
+        InvalidInputError: the target is none, or it ends before it begins.
+    """
+    place = _place(target)
+    name = (
+        "freeze" if not place else "freeze-" + re.sub(r"[^a-z0-9]+", "-", "-".join(place.values()).lower()).strip("-")
+    )
+    return _gate(
+        name=name[:63].rstrip("-"), kind=GateKind.FREEZE, reason=reason, owner=by, expires_at=until,
+        created_at=now, created_by=by, **place,
+    )  # fmt: skip
+
+
+def window_of(
+    name: str,
+    kind: str,
+    reason: str,
+    owner: str,
+    expires_at: datetime,
+    target: str,
+    labels: Mapping[str, str],
+    starts_at: datetime | None,
+    weekly: Weekly | None,
+    by: str,
+    now: datetime,
+) -> Gate:
+    """A maintenance window or a blackout.
+
+    Raises:
+        InvalidInputError: something in it cannot be; everything that is wrong is said.
+    """
+    if not reason.strip() or not owner.strip():
+        message = "a window needs a reason and an owner: somebody will ask"
+        raise InvalidInputError(message)
+    if expires_at <= now:
+        message = f"it would have ended already ({expires_at:%Y-%m-%dT%H:%M:%SZ})"
+        raise InvalidInputError(message)
+    return _gate(
+        name=name, kind=kind, reason=reason, owner=owner, expires_at=expires_at, labels=dict(labels), starts_at=starts_at,
+        weekly=weekly, created_at=now, created_by=by, **_place(target),
+    )  # fmt: skip
+
+
+def _place(target: str) -> dict[str, str]:
+    if target == EVERYTHING:
+        return {}
+    if "/" in target:
+        ref = ClusterRef.parse(target)
+        return {"namespace": ref.namespace, "cluster_id": ref.cluster_id}
+    try:
+        return {"namespace": NAME.validate_python(target)}
+    except ValidationError:
+        message = f"{target[:80]!r} is neither `{EVERYTHING}`, nor a namespace, nor namespace/cluster"
+        raise InvalidInputError(message) from None
+
+
+def _gate(**fields: Any) -> Gate:
+    try:
+        return Gate.model_validate(fields)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ").replace("Value error, ", "")
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise InvalidInputError(wrong) from None

@@ -1,0 +1,93 @@
+"""Put gates in front of actions and take them away, by order of a person: compare-and-set, with the event that tells of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from blocks.errors import ConflictError, InvalidInputError, NotFoundError
+from blocks.models.base import Json
+from blocks.models.cluster import ClusterSpec
+from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
+from blocks.models.gate import Block, Gate
+from blocks.models.ids import ClusterRef
+from blocks.models.namespace import Namespace
+from blocks.models.record import Change, RecordKey
+from blocks.models.view import ClusterView, in_front_of
+from blocks.store.protocol import Store
+from tasks.decide.diff import plain
+from tasks.decide.gates import closed
+from tasks.decide.gating import GATES_MAX
+
+TRIES_MAX = 5
+
+
+@task(name="place gate", cache_policy=NO_CACHE)
+async def place(store: Store, gate: Gate, now: datetime) -> Gate:
+    """Place a gate, or replace the one of its name.
+
+    Raises:
+        NotFoundError: what it is in front of does not exist.
+        InvalidInputError: there are too many.
+        ConflictError: others kept changing it at the same moment.
+    """
+    await _exists(store, gate)
+    for _ in range(TRIES_MAX):
+        before = await store.get(Gate, gate.key)
+        if before is None and len(await store.find(Gate, limit=GATES_MAX)) >= GATES_MAX:
+            message = f"there are {GATES_MAX} freezes and windows already; lift those that have ended"
+            raise InvalidInputError(message)
+        placed = gate.evolve(version=before.version + 1 if before is not None else 1)
+        told = _told(EventType.GATE_PLACED, placed, who=gate.created_by, why=gate.reason, until=plain(gate.expires_at))
+        try:
+            await store.commit(Change(swaps=(placed,), drafts=(told,)), now=now)
+        except ConflictError:
+            continue
+        return placed
+    message = f"gate {gate.name} kept changing; try again"
+    raise ConflictError(message)
+
+
+@task(name="lift gate", cache_policy=NO_CACHE)
+async def lift(store: Store, name: str, who: str, why: str, now: datetime) -> Gate:
+    """Take a gate away.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    gate = await store.get(Gate, name)
+    if gate is None:
+        message = f"there is no freeze or window {name!r}; `replictl windows` lists them"
+        raise NotFoundError(message)
+    told = _told(EventType.GATE_LIFTED, gate, who=who, why=why)
+    await store.commit(Change(deletes=(RecordKey(Gate, name),), drafts=(told,)), now=now)
+    return gate
+
+
+async def still_closed(store: Store, view: ClusterView, now: datetime) -> tuple[Block, ...]:
+    """What gates say now, read again: a freeze holds for what was chosen before it, too."""
+    gates = await store.find(Gate, limit=GATES_MAX)
+    return tuple(closed(in_front_of(gates, view.spec, view.discovery), now))
+
+
+async def _exists(store: Store, gate: Gate) -> None:
+    if gate.namespace is not None and await store.get(Namespace, gate.namespace) is None:
+        message = f"there is no namespace {gate.namespace!r}; `replictl get namespaces` lists them"
+        raise NotFoundError(message)
+    if gate.namespace is not None and gate.cluster_id is not None:
+        ref = ClusterRef(namespace=gate.namespace, cluster_id=gate.cluster_id)
+        if not await store.existing(ClusterSpec, {ref.key}):
+            message = f"there is no cluster {ref}; `replictl clusters` lists those that are known"
+            raise NotFoundError(message)
+
+
+def _told(type_: EventType, gate: Gate, *, who: str, why: str, **more: Json) -> EventDraft:
+    stream = gate.namespace or SYSTEM_STREAM
+    if gate.namespace is not None and gate.cluster_id is not None:
+        stream = ClusterRef(namespace=gate.namespace, cluster_id=gate.cluster_id).key
+    data: dict[str, Json] = {
+        "name": gate.name, "kind": gate.kind.value, "where": gate.where, "owner": gate.owner, "who": who, "why": why or None, **more,
+    }  # fmt: skip
+    return EventDraft(type=type_, stream=stream, subject=gate.name, data=data)
