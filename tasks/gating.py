@@ -17,7 +17,7 @@ from blocks.models.namespace import Namespace
 from blocks.models.record import Change, RecordKey
 from blocks.models.view import ClusterView, in_front_of
 from blocks.store.protocol import Store
-from tasks.decide.diff import plain
+from tasks.decide.diff import plain_time
 from tasks.decide.gates import closed
 from tasks.decide.gating import GATES_MAX
 
@@ -40,7 +40,13 @@ async def place(store: Store, gate: Gate, now: datetime) -> Gate:
             message = f"there are {GATES_MAX} freezes and windows already; lift those that have ended"
             raise InvalidInputError(message)
         placed = gate.evolve(version=before.version + 1 if before is not None else 1)
-        told = _told(EventType.GATE_PLACED, placed, who=gate.created_by, why=gate.reason, until=plain(gate.expires_at))
+        told = _told(
+            EventType.GATE_PLACED,
+            placed,
+            who=gate.created_by,
+            why=gate.reason,
+            until=plain_time(gate.expires_at) if gate.expires_at is not None else None,
+        )
         try:
             await store.commit(Change(swaps=(placed,), drafts=(told,)), now=now)
         except ConflictError:

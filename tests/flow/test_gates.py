@@ -1,0 +1,272 @@
+"""Gates through the cycle and the flows of people: what is closed begins nowhere, and what is lifted goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from blocks.agents.protocol import Agents
+from blocks.errors import InvalidInputError, NotFoundError, RefusedError
+from blocks.models.action import Action, ActionState
+from blocks.models.event import SYSTEM_STREAM, EventType
+from blocks.models.gate import Disruptions, Gate, Weekly
+from blocks.models.ids import ClusterRef
+from blocks.models.look import Look
+from blocks.models.namespace import Namespace, NamespaceSettings
+from blocks.sources.webhooks_protocol import Answered
+from doubles.actions import make_action
+from doubles.agents import MemoryAgents
+from doubles.world import World
+from flows.cycle import Mode, cycle
+from tasks.decide.gating import EVERYTHING, freeze_of, window_of
+from tasks.gating import lift, place
+from tasks.order import order
+
+S = ActionState
+RESTART = "agent.replicante.io/service.restart"
+
+
+async def turned(world: World, ref: ClusterRef, agents: Agents | None = None) -> dict[str, list[str]]:
+    """One cycle; by action id, the rules that kept it."""
+    [report] = (await cycle(await world.turn(agents=agents), [ref], Mode.ORCHESTRATE)).reports
+    assert report.error is None
+    world.advance(2)
+    return {action_id: [block.rule for block in why] for action_id, why in report.choice.blocked.items()}
+
+
+async def frozen(world: World, target: str = EVERYTHING, until: datetime | None = None) -> Gate:
+    """A freeze."""
+    return await place.fn(world.store, freeze_of(target, "disk trouble", until, "ann", world.clock()), world.clock())
+
+
+# -- freezes and windows ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [EVERYTHING, "prod", "prod/orders"])
+async def test_a_freeze_holds_until_it_is_lifted(world: World, target: str) -> None:
+    """Approved before or after: nothing is sent, the reason is data; lifted, it goes on by itself."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    gate = await frozen(world, target)
+    kept = await turned(world, ref)
+    sent = list(world.agents.sent)
+    await lift.fn(world.store, gate.name, "bob", "mended", world.clock())
+    await turned(world, ref)
+
+    assert ({action.action_id: ["FREEZE"]}, []) == (kept, sent)
+    assert S.NEW is await world.action_state(action)
+    assert [EventType.GATE_PLACED, EventType.GATE_LIFTED] == [t for t in world.types() if "gate" in t]
+
+
+async def test_a_freeze_of_others_keeps_nothing(world: World) -> None:
+    """Another cluster, another namespace."""
+    ref = await world.declare()
+    await world.declare("billing")
+    await world.save(Namespace(name="test", version=1))
+    action = await world.order(make_action())
+    await frozen(world, "prod/billing")
+    await frozen(world, "test")
+    await turned(world, ref)
+
+    assert S.NEW is await world.action_state(action)
+
+
+async def test_a_freeze_ends_by_itself(world: World) -> None:
+    """At the moment that was said."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    await frozen(world, "prod", world.clock() + timedelta(seconds=5))
+    kept = [await turned(world, ref) for _ in range(4)]
+
+    assert [True, True, True, False] == [bool(one) for one in kept]
+    assert S.NEW is await world.action_state(action)
+
+
+async def test_a_freeze_between_choice_and_sending(world: World) -> None:
+    """The kill switch also stops what was already chosen: nothing leaves, and the intent is taken back."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+
+    class Freezing(MemoryAgents):
+        async def look(self, target: Any, action_ids: Sequence[str] = ()) -> Look:
+            await frozen(world, "prod")
+            return await super().look(target, action_ids)
+
+    await turned(world, ref, Freezing(world.agents.nodes))
+    after = await world.action(action)
+
+    assert ([], S.PENDING_SCHEDULE, None, 0) == (world.agents.sent, after.state, after.intent, after.attempts)
+
+
+async def test_a_freeze_holds_effects_of_cluster_actions_that_run(world: World) -> None:
+    """A running action asks nobody any more while it is frozen; its time goes on all the same."""
+    ref = await world.declare()
+    args = {"remote": {"url": "http://remote.test"}}
+    action = await world.order(make_action(node_id=None, kind="core.replicante.io/http", args=args, timeout_s=30.0))
+    world.outside.answers = [Answered(204)]
+    await turned(world, ref)
+    await frozen(world)
+    for _ in range(3):
+        await turned(world, ref)
+    running, asked = await world.action_state(action), len(world.outside.posted)
+    world.advance(60)
+    await turned(world, ref)
+    after = await world.action(action)
+
+    assert (S.RUNNING, 1, S.FAILED) == (running, asked, after.state)
+    assert "not done within 30 s" in str(after.error)
+
+
+async def test_windows(world: World) -> None:
+    """Outside its maintenance windows nothing begins, and when the next opens is said; within one it does."""
+    ref = await world.declare()
+    action = await world.order(make_action())
+    now = world.clock()
+    weekly = Weekly(days=("thu",), at="01:00", minutes=60)
+    window = window_of(
+        "nights", "maintenance", "few users", "ann", now + timedelta(days=9), "prod", {}, None, weekly, "ann", now
+    )
+    await place.fn(world.store, window, now)
+    [report] = (await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)).reports
+    (block,) = report.choice.blocked[action.action_id]
+    world.advance(3_600)
+    await turned(world, ref)
+
+    assert ("OUTSIDE_WINDOW", now + timedelta(hours=1)) == (block.rule, block.until)
+    assert S.NEW is await world.action_state(action)
+
+
+async def test_placing_again_changes_it(world: World) -> None:
+    """A freeze of the same target has the same name: it is one, with its new end; told each time, in the right stream."""
+    await world.declare()
+    first, second = await frozen(world), await frozen(world, until=world.clock() + timedelta(hours=1))
+
+    assert (first.name, 1, 2) == (second.name, first.version, second.version)
+    assert [SYSTEM_STREAM] * 2 == [event.stream for event in world.events if event.type == EventType.GATE_PLACED]
+    assert [second] == await world.store.find(Gate)
+
+
+@pytest.mark.parametrize(
+    ("target", "error"), [("test", NotFoundError), ("prod/nobody", NotFoundError), ("Not A Name", InvalidInputError)]
+)
+async def test_targets_that_there_are_not(world: World, target: str, error: type[Exception]) -> None:
+    """A typing mistake does not pass for a freeze."""
+    await world.declare()
+    with pytest.raises(error):
+        await frozen(world, target)
+
+    assert [] == await world.store.find(Gate)
+
+
+async def test_lifting_what_is_not_there(world: World) -> None:
+    """Said, with where to look."""
+    with pytest.raises(NotFoundError, match="replictl windows"):
+        await lift.fn(world.store, "freeze", "ann", "", world.clock())
+
+
+@pytest.mark.parametrize("missing", ["reason", "owner"])
+async def test_a_window_needs_reason_and_owner(world: World, missing: str) -> None:
+    """Neither may be blank, and it must end in the future."""
+    now = world.clock()
+    fields = {"reason": "r", "owner": "o", missing: " "}
+    with pytest.raises(InvalidInputError, match="a reason and an owner"):
+        window_of("w", "blackout", fields["reason"], fields["owner"], now, "prod", {}, None, None, "ann", now)
+    with pytest.raises(InvalidInputError, match="would have ended"):
+        window_of("w", "blackout", "r", "o", now, "prod", {}, None, None, "ann", now)
+
+
+# -- budgets ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_budget_of_a_namespace_holds_across_clusters(world: World) -> None:
+    """Two clusters, one place: the second waits until the first action has ended, and says why."""
+    await world.save(Namespace(name="prod", version=1, settings=NamespaceSettings(disruption_max=1)))
+    orders, billing = await world.declare(), await world.declare("billing", ("b1", "b2", "b3"))
+    first = await world.order(make_action(1, kind=RESTART))
+    second = await world.order(make_action(2, kind=RESTART, cluster_id="billing", node_id="b1"))
+    await turned(world, orders)
+    [full] = (await cycle(await world.turn(), [billing], Mode.ORCHESTRATE)).reports
+    waiting = await world.action_state(second)
+    world.node("n1").move(first.action_id, S.DONE)
+    await turned(world, orders)
+    await turned(world, billing)
+
+    assert ("the budget of namespace prod leaves no room for 1 actions",) == full.notes
+    assert (S.PENDING_SCHEDULE, S.NEW) == (waiting, await world.action_state(second))
+
+
+async def test_two_workers_never_give_the_last_place_twice(world: World) -> None:
+    """At the same moment: one of them sends, whatever the order of their steps."""
+    await world.save(Namespace(name="prod", version=1, settings=NamespaceSettings(disruption_max=1)))
+    clusters = [await world.declare(), await world.declare("billing", ("b1", "b2", "b3"))]
+    await world.order(make_action(1, kind=RESTART))
+    await world.order(make_action(2, kind=RESTART, cluster_id="billing", node_id="b1"))
+    turns = [await world.turn(name) for name in ("w1", "w2")]
+    await asyncio.gather(*(cycle(turn, [ref], Mode.ORCHESTRATE) for turn, ref in zip(turns, clusters, strict=True)))
+    holders = await world.store.get(Disruptions, "prod")
+
+    assert 1 == len(world.agents.sent)
+    assert holders is not None
+    assert 1 == len(holders.holders)
+
+
+# -- approvals -------------------------------------------------------------------------------------------------------------
+
+
+async def approve(world: World, action: Action, who: str, why: str = "go", *, forced: bool = False) -> Action:
+    """A person approves."""
+    return await order.fn(
+        world.store, action.action_id, S.PENDING_SCHEDULE, who, why, world.clock(), None, forced=forced
+    )
+
+
+async def test_somebody_else_must_approve(world: World) -> None:
+    """Where the namespace wants it so: refused and told, then approved by another."""
+    await world.save(Namespace(name="prod", version=1, settings=NamespaceSettings(approver_must_differ=True)))
+    await world.declare()
+    action = await world.order(make_action(state=S.PENDING_APPROVE))
+    with pytest.raises(RefusedError, match="wants somebody else to approve it"):
+        await approve(world, action, "ann")
+
+    assert EventType.ACTION_REFUSED == world.types()[-1]
+    assert S.PENDING_SCHEDULE is (await approve(world, action, "bob")).state
+
+
+async def test_an_approval_that_never_comes(world: World) -> None:
+    """The action is cancelled after its time, and told; one that may wait for ever does."""
+    ref = await world.declare()
+    action = await world.order(make_action(state=S.PENDING_APPROVE))
+    world.advance(7 * 86_400 - 10)
+    await turned(world, ref)
+    waiting = await world.action_state(action)
+    world.advance(60)
+    await turned(world, ref)
+    after = await world.action(action)
+
+    assert (S.PENDING_APPROVE, S.CANCELLED) == (waiting, after.state)
+    assert "nobody approved it within 604800 s" == after.history[-1].why
+
+
+async def test_forced_with_a_reason(world: World) -> None:
+    """The last healthy copy is not touched, unless an approval says so and why; a freeze holds even then."""
+    ref = await world.declare(node_ids=("n1",))
+    plain = await world.order(make_action(1, kind=RESTART, state=S.PENDING_APPROVE))
+    with pytest.raises(RefusedError, match="needs a reason"):
+        await approve(world, plain, "bob", " ", forced=True)
+    await approve(world, plain, "bob")
+    kept = await turned(world, ref)
+    forced = await world.order(make_action(2, kind=RESTART, state=S.PENDING_APPROVE))
+    await order.fn(world.store, plain.action_id, S.CANCELLED, "bob", "", world.clock())
+    await approve(world, forced, "bob", "we accept the outage", forced=True)
+    gate = await frozen(world)
+    still = await turned(world, ref)
+    await lift.fn(world.store, gate.name, "ann", "", world.clock())
+    await turned(world, ref)
+
+    assert {plain.action_id: ["LAST_COPY"]} == kept
+    assert {forced.action_id: ["FREEZE"]} == still
+    assert (S.NEW, "we accept the outage") == ((after := await world.action(forced)).state, after.forced)
