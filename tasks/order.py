@@ -9,10 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import ConflictError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
+from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.store.protocol import Store
 from tasks.decide.lifecycle import moved
+from tasks.decide.retry import retried
 from tasks.decide.sync import refused, tell
 
 TRIES_MAX = 5
@@ -96,3 +98,33 @@ def _ordered(
             **({"forced": why} if forced else {}),
         )
     return moved(action, after, now=now, who=who, why=why)
+
+
+@task(name="order once more", cache_policy=NO_CACHE)
+async def order_again(store: Store, action_id: str, who: str, why: str, now: datetime) -> Action:
+    """Order once more what failed; when that was done already, it is that order.
+
+    Raises:
+        NotFoundError: there is no such action, or its cluster or node is gone.
+        RefusedError: it has not failed.
+    """
+    action = await store.get(Action, action_id)
+    if action is None:
+        msg = f"there is no action {action_id}; `replictl actions --all` lists those that are known"
+        raise NotFoundError(msg)
+    again = retried(action, now=now, who=who, why=why)
+    known = await store.get(Action, again.action_id)
+    if known is not None:
+        return known
+    discovery = await store.get(Discovery, action.cluster.key)
+    there = {node.node_id for node in discovery.nodes} if discovery is not None else set()
+    if not await store.existing(ClusterSpec, {action.cluster.key}) or (
+        action.node_id is not None and action.node_id not in there
+    ):
+        msg = f"{action.node or action.cluster} is not there any more"
+        raise NotFoundError(msg)
+    try:
+        await store.commit(Change(swaps=(again,), drafts=tuple(tell(None, again))), now=now)
+    except ConflictError:  # somebody ordered it at the same moment
+        return await store.get(Action, again.action_id) or again
+    return again

@@ -115,6 +115,8 @@ class Action(Fact):
     intent: Intent | None = None
     step: int = 0
     """Of an action on a cluster: how many answers of its handler were kept. Tries of one step have one key."""
+    retry_of: ActionId | None = None
+    """The action that this one does once more, because it failed."""
     payload: Json = None
     error: Text | None = None
     refused: Text | None = None

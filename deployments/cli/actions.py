@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,7 +15,7 @@ from rich.text import Text
 from blocks.errors import NotFoundError, ReplicoreError
 from blocks.models.action import Action, ActionState, Requester
 from blocks.store.protocol import Store, Where
-from deployments.cli.options import ActionIds, Comment, Conditions, OneCluster, Selectors, Watch
+from deployments.cli.options import ActionIds, Comment, Conditions, OneCluster, Selectors, Watch, Yes
 from deployments.cli.output import Answer, Block, Column, Format, Grid, Row, clean, dump, listing, say, show
 from deployments.cli.resolve import remembered_cluster
 from deployments.cli.select import SIFTED_MAX, Filter, Note, Notes, Tags, cut, place
@@ -22,6 +24,8 @@ from deployments.cli.words import age, coloured, seconds_since
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
 
+BULK_MAX = 500
+"""So many actions are ordered at once."""
 UNFINISHED = tuple(state for state in ActionState if not state.final)
 
 
@@ -51,6 +55,8 @@ FIELDS: Fields = {
     "age_s": float,
     "created_by": str,
     "approved_by": str,
+    "retry_of": str,
+    "forced": str,
     "requester": Requester,
     "attempts": int,
     "scheduled_at": datetime,
@@ -104,6 +110,8 @@ def action_row(action: Action, now: datetime, labels: Mapping[str, str]) -> dict
         "age_s": seconds_since(action.created_at, now),
         "created_by": action.created_by,
         "approved_by": action.approved_by,
+        "retry_of": action.retry_of,
+        "forced": action.forced,
         "requester": action.requester,
         "attempts": action.attempts,
         "scheduled_at": action.scheduled_at,
@@ -197,28 +205,115 @@ def action(
 
 def approve(
     context: typer.Context,
-    action_ids: ActionIds,
+    action_ids: ActionIds = None,
     comment: Comment = "",
+    selector: Selectors = None,
+    where: Conditions = None,
     *,
     force: Annotated[
         bool, typer.Option("--force", help="They may go beyond budgets and risk the cluster's health; needs --comment.")
     ] = False,
+    yes: Yes = False,
 ) -> None:
-    """Approve actions that wait for approval."""
+    """Approve actions that wait for approval: by id, or all that are selected."""
     if force and not comment.strip():
         message = "--force needs --comment: say why"
         raise typer.BadParameter(message)
-    _order(Cli.of(context), "approve", action_ids, comment, **({"force": True} if force else {}))
+    chosen = Bulk("approve", (ActionState.PENDING_APPROVE,), selector, where, yes=yes)
+    _order(Cli.of(context), chosen, action_ids, comment, **({"force": True} if force else {}))
 
 
-def reject(context: typer.Context, action_ids: ActionIds, comment: Comment = "") -> None:
-    """Reject actions that wait for approval."""
-    _order(Cli.of(context), "reject", action_ids, comment)
+def reject(
+    context: typer.Context,
+    action_ids: ActionIds = None,
+    comment: Comment = "",
+    selector: Selectors = None,
+    where: Conditions = None,
+    *,
+    yes: Yes = False,
+) -> None:
+    """Reject actions that wait for approval: by id, or all that are selected."""
+    chosen = Bulk("reject", (ActionState.PENDING_APPROVE,), selector, where, yes=yes)
+    _order(Cli.of(context), chosen, action_ids, comment)
 
 
-def cancel(context: typer.Context, action_ids: ActionIds, comment: Comment = "") -> None:
-    """Cancel actions that have not finished."""
-    _order(Cli.of(context), "cancel", action_ids, comment)
+def cancel(
+    context: typer.Context,
+    action_ids: ActionIds = None,
+    comment: Comment = "",
+    selector: Selectors = None,
+    where: Conditions = None,
+    *,
+    yes: Yes = False,
+) -> None:
+    """Cancel actions that have not finished: by id, or all that are selected."""
+    _order(Cli.of(context), Bulk("cancel", UNFINISHED, selector, where, yes=yes), action_ids, comment)
+
+
+def retry(
+    context: typer.Context,
+    action_ids: ActionIds = None,
+    comment: Comment = "",
+    selector: Selectors = None,
+    where: Conditions = None,
+    *,
+    yes: Yes = False,
+) -> None:
+    """Order once more what failed: new actions that point at the old ones, and wait for approval."""
+    chosen = Bulk("retry", (ActionState.FAILED, ActionState.LOST), selector, where, yes=yes)
+    _order(Cli.of(context), chosen, action_ids, comment)
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What is done, and to which actions, where they are selected and not named."""
+
+    verb: str
+    states: tuple[ActionState, ...]
+    selector: list[str] | None
+    where: list[str] | None
+    yes: bool
+
+    @property
+    def selects(self) -> bool:
+        """Whether there are conditions."""
+        return bool(self.selector or self.where)
+
+
+def _chosen(cli: Cli, bulk: Bulk, action_ids: Sequence[UUID] | None) -> list[UUID]:
+    """The actions that are meant; those that were selected are shown, and a person is asked.
+
+    Raises:
+        typer.BadParameter: neither ids nor conditions are given, or both; or nobody can be asked.
+        typer.Abort: the person said no.
+    """
+    if bool(action_ids) is bulk.selects:
+        message = f"say which actions to {bulk.verb}: their ids, or conditions (-l, --where)"
+        raise typer.BadParameter(message)
+    if action_ids:
+        return list(dict.fromkeys(action_ids))
+    wanted, note = Filter.of(bulk.selector, bulk.where, FIELDS), Notes()
+
+    async def read(parts: Parts) -> list[dict[str, Any]]:
+        place_ = Where(namespace=cli.namespace, action_states=bulk.states)
+        return await action_rows(await parts.store(), place_, wanted, cli.world.clock(), limit=BULK_MAX, note=note)
+
+    rows = cli.run(read)
+    if not rows:
+        say(
+            f"no action is selected that could be {bulk.verb}ed"
+            if bulk.verb != "retry"
+            else "no failed action is selected"
+        )
+        raise typer.Exit(1)
+    if not bulk.yes:
+        if not sys.stdin.isatty():
+            show(listing(rows, COLUMNS, ""), Format.TABLE)
+            message = f"these {len(rows)} actions are selected; nobody can be asked here: say --yes"
+            raise typer.BadParameter(message)
+        show(listing(rows, COLUMNS, ""), Format.TABLE)
+        typer.confirm(f"{bulk.verb} these {len(rows)} actions?", abort=True, err=True)
+    return [UUID(row["action_id"]) for row in rows]
 
 
 def _told(ordered: Action, now: datetime) -> dict[str, Any]:
@@ -226,13 +321,14 @@ def _told(ordered: Action, now: datetime) -> dict[str, Any]:
     return {name: value for name, value in action_row(ordered, now, {}).items() if name != "labels"}
 
 
-def _order(cli: Cli, name: str, action_ids: Sequence[UUID], comment: str, **more: Any) -> None:
+def _order(cli: Cli, bulk: Bulk, action_ids: Sequence[UUID] | None, comment: str, **more: Any) -> None:
     """One flow run per action; what goes wrong with one does not stop the others."""
+    chosen = _chosen(cli, bulk, action_ids)
     cli.need_prefect()
     rows, failures = [], 0
-    for action_id in dict.fromkeys(action_ids):
+    for action_id in chosen:
         try:
-            ordered: Action = cli.run_flow(name, action_id=action_id, comment=comment, by=cli.world.user, **more)
+            ordered: Action = cli.run_flow(bulk.verb, action_id=action_id, comment=comment, by=cli.world.user, **more)
         except ReplicoreError as error:
             failures += 1
             say(f"error: {error}")

@@ -104,7 +104,7 @@ def quiet(world: World, *, verbose: bool) -> None:
 for command in (
     status.status, clusters.clusters, nodes.nodes, topology.topology, problems.problems,
     actions.actions, actions.action, events.events,
-    apply.apply, actions.approve, actions.reject, actions.cancel,
+    apply.apply, actions.approve, actions.reject, actions.cancel, actions.retry,
     cycles.orchestrate, cycles.observe, cycles.act, cycles.discover,
     wait.wait, sources.sources, locks_work.locks,
 ):  # fmt: skip

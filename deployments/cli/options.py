@@ -37,8 +37,10 @@ Conditions = Annotated[
 ]
 ShowLabels = Annotated[bool, typer.Option("--show-labels", help="With a column of labels.")]
 ActionIds = Annotated[
-    list[UUID], typer.Argument(metavar="ID...", help="Ids of actions, as `replictl actions` shows them.")
+    list[UUID] | None,
+    typer.Argument(metavar="[ID...]", help="Ids of actions, as `replictl actions` shows them; or select them."),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept in the action's history.")]
 Wait = Annotated[
     float, typer.Option("--wait", min=0, max=86_400, metavar="SECONDS", help="How long to wait for the lock.")
