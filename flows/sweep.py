@@ -17,6 +17,7 @@ from flows.emptying import empty_namespaces
 from flows.entry import FLEET, run, utc_now
 from flows.steps import Steps
 from tasks.duties import Swept, mend_timetable, requeue_orphans
+from tasks.orphans import cancel_all_orphans
 from tasks.reap import reap_zombies
 
 OPERATE = "operate"
@@ -71,7 +72,8 @@ async def sweep_once(
     if thorough:
         changes = await steps("mend", mend_timetable, store, clock())
         crashed = await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock())
+        orphans = await steps("orphans", cancel_all_orphans, store, clock())
         told = await tell_dead_work(coordinator, store, clock, steps)
-        swept = Swept(requeued=requeued, crashed=crashed, timetable_changes=changes, dead_told=told)
+        swept = Swept(requeued=requeued, crashed=crashed, timetable_changes=changes, dead_told=told, orphans=orphans)
     emptied = await empty_namespaces(coordinator, store, secrets, clock, steps, thorough=thorough)
     return swept.evolve(removed=emptied.removed, removing=emptied.more)

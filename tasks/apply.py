@@ -23,6 +23,7 @@ from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.manifests import Wanted
 from tasks.decide.plan import Plan, Stored, planned
 from tasks.decide.timetable import timetable
+from tasks.orphans import cancel_orphans
 
 R = TypeVar("R", bound=Record)
 
@@ -49,6 +50,13 @@ async def apply_wanted(store: Store, wanted: Sequence[Wanted], who: str, now: da
         ConflictError: others kept changing one of them at the same moment; nothing was changed.
     """
     made = await _saved(store, wanted, who, now, TRIES_MAX)
+    orphans = [action for action in made.change.swaps if isinstance(action, Action)]
+    if orphans and (gone := await cancel_orphans(store, orphans, now)):
+        names = ", ".join(sorted({str(action.cluster) for action in gone})[:5])
+        message = (
+            f"{names} was deleted at the same moment: {len(gone)} actions for it were cancelled, the rest is applied"
+        )
+        raise ConflictError(message)
     await _schedule(store, wanted, now)
     return made.applied
 

@@ -69,6 +69,8 @@ class Swept(Fact):
     crashed: int = 0
     """Flow runs marked Crashed because their worker is gone."""
     timetable_changes: int = 0
+    orphans: int = 0
+    """Actions cancelled because their cluster is gone."""
     dead_told: int = 0
     """Clusters whose problems name their dead work now."""
     removed: int = 0

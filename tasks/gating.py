@@ -73,9 +73,27 @@ async def lift(store: Store, name: str, who: str, why: str, now: datetime) -> Ga
 
 
 async def still_closed(store: Store, view: ClusterView, now: datetime) -> tuple[Block, ...]:
-    """What gates say now, read again: a freeze holds for what was chosen before it, too."""
+    """What keeps everything of a cluster from beginning, read again after intents were saved.
+
+    Whoever freezes, stops or deletes first says so in the store and then looks for intents; whoever sends first saves the
+    intent and then looks here. So one of the two always sees the other.
+    """
+    home, spec = await store.get(Namespace, view.namespace.key), await store.get(ClusterSpec, view.ref.key)
+    found = []
+    if home is None or not home.may_act:
+        found.append(
+            Block(rule="NAMESPACE", reason=f"namespace {view.namespace.name} is {home.status if home else 'gone'}")
+        )
+    elif home.closing_until is not None and home.closing_until > now:
+        found.append(
+            Block(rule="NAMESPACE", reason=f"namespace {home.name} is about to be deleted", until=home.closing_until)
+        )
+    if spec is None or not spec.active:
+        found.append(
+            Block(rule="INACTIVE", reason="its ClusterSpec is not active" if spec is not None else "it is deleted")
+        )
     gates = await store.find(Gate, limit=GATES_MAX)
-    return tuple(closed(in_front_of(gates, view.spec, view.discovery), now))
+    return (*found, *closed(in_front_of(gates, spec or view.spec, view.discovery), now))
 
 
 async def _exists(store: Store, gate: Gate) -> None:

@@ -37,6 +37,8 @@ BUDGET_MIN_S = 1.0
 ACTIONS_MAX = 100
 """So many actions of a cluster are brought further in one cycle, those first that waited longest."""
 
+STOPS = frozenset({"FREEZE", "NAMESPACE", "INACTIVE"})
+"""Rules that also hold the effects of what runs already."""
 TOLD = ("state", "payload", "error")
 """What of an action on a cluster is worth an event."""
 
@@ -82,7 +84,7 @@ async def progress(world: Surroundings, view: ClusterView, claim: Claim, start: 
     )[:ACTIONS_MAX]
     changed, notes = [], []
     closed = await still_closed(world.store, view, world.clock())
-    frozen = [block for block in closed if block.rule == "FREEZE"]
+    frozen = [block for block in closed if block.rule in STOPS]
     if start is not None and closed:
         notes.append(f"action {start.action_id} was not started: {closed[0].reason}")
         start = None

@@ -4,8 +4,9 @@ crash, by the same order, and comes to the same.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -42,6 +43,8 @@ from tasks.decide.timetable import timetable
 from tasks.hold import fence_of
 
 TRIES_MAX = 5
+CLOSING = timedelta(seconds=60)
+"""For so long at most nothing is sent in a namespace while somebody looks whether it can be deleted."""
 """So often a removal is decided anew when people change what is removed at the same moment."""
 READ_MAX = 100_000
 CLUSTERS_AT_ONCE = 100
@@ -248,8 +251,7 @@ async def _closed(store: Store, namespace: Namespace, order: Order, clock: Clock
         await store.commit(namespace_freed(namespace, order), now=clock())
         return Removed(kind=Thing.NAMESPACE, name=name, outcome="name free", notes=("the name can be used again",))
     if namespace.status is not NamespaceStatus.DELETING:
-        where = Where(namespace=name, action_states=UNFINISHED)
-        refuse_under_way(f"namespace {name}", await store.find(Action, where, limit=READ_MAX), order)
+        namespace = await _quiet(store, namespace, order, clock)
         platforms = {source.key for source in sources if source.platform is not None}
         if platforms:
             others = [spec for spec in await store.find(ClusterSpec, limit=READ_MAX) if spec.namespace != name]
@@ -260,6 +262,30 @@ async def _closed(store: Store, namespace: Namespace, order: Order, clock: Clock
         await store.ensure_work(items, clock())
     left = f"{len(specs)} clusters and {len(sources)} sources in it are being removed; `replictl get namespace {name}` shows it"
     return Removed(kind=Thing.NAMESPACE, name=name, outcome="deleting", notes=(left,))
+
+
+async def _quiet(store: Store, namespace: Namespace, order: Order, clock: Clock) -> Namespace:
+    """Let nothing more begin in a namespace for a moment, and make sure that nothing is under way.
+
+    Raises:
+        RefusedError: an agent is at work in it, and the order is not forced; it goes on as before.
+        ConflictError: somebody else changed it.
+    """
+    if order.force:
+        return namespace
+    now = clock()
+    closing = namespace.evolve(closing_until=now + CLOSING, version=namespace.version + 1)
+    await store.commit(Change(swaps=(closing,)), now=now)
+    try:
+        where = Where(namespace=namespace.name, action_states=UNFINISHED)
+        refuse_under_way(f"namespace {namespace.name}", await store.find(Action, where, limit=READ_MAX), order)
+    except RefusedError:
+        with contextlib.suppress(ConflictError):  # whoever changed it did not keep the mark
+            await store.commit(
+                Change(swaps=(closing.evolve(closing_until=None, version=closing.version + 1),)), now=now
+            )
+        raise
+    return closing
 
 
 async def _inside(store: Store, name: str) -> tuple[list[Source], list[ClusterSpec]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from blocks.models.base import Fact, Labels, Name, Seconds
+from blocks.models.base import Fact, Labels, Name, Seconds, Utc
 from blocks.models.node import Protocol
 from blocks.models.tls import Tls
 
@@ -93,6 +93,8 @@ class Namespace(Fact):
     tls: Tls | None = None
     settings: NamespaceSettings = NamespaceSettings()
     labels: Labels = Field(default_factory=dict)
+    closing_until: Utc | None = None
+    """Until then nothing is sent: somebody is about to delete it, and looks whether anything is under way."""
     version: int = 0
 
     @property

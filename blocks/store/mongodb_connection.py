@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -30,6 +31,11 @@ from blocks.store.settings import MongoDb
 APPLICATION: Final = "replicore"
 COMPONENT: Final = "MongoDB"
 DUPLICATE_KEY: Final = 11_000
+TOO_LARGE: Final = "a record cannot be stored: it is larger than the store keeps"
+_TOO_LARGE: Final = frozenset({10_334, 17_419, 17_420, 51_194})
+_TOO_LARGE_TEXT: Final = re.compile(
+    r"BSONObj size|object to insert too large|BSONObjectTooLarge|exceeds maximum size", re.IGNORECASE
+)
 BULK_MAX: Final = 250
 """Operations of one bulk write: encoding more would hold up the event loop for too long."""
 
@@ -109,8 +115,12 @@ class Connection(Connected):
             message = f"a record cannot be stored ({type(error).__name__}): it is too large or holds impossible text"
             raise RecordError(message) from None  # its text may hold the record
         except BulkWriteError as error:
+            if is_too_large(error):
+                raise RecordError(TOO_LARGE) from None  # the same
             raise self._translated(error, seconds) from None  # the same
         except PyMongoError as error:
+            if is_too_large(error):
+                raise RecordError(TOO_LARGE) from None
             raise self._translated(error, seconds) from error
 
     def _translated(self, error: PyMongoError, seconds: float) -> DependencyUnavailableError:
@@ -119,6 +129,18 @@ class Connection(Connected):
 
     def _unavailable(self, reason: str, hint: str) -> NoReturn:
         raise DependencyUnavailableError(COMPONENT, self._settings.endpoint, reason, hint)
+
+
+def is_too_large(error: PyMongoError) -> bool:
+    """Whether the server says that a record is larger than it keeps. It says so in several ways, some of them in words only."""
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        faults = [(fault.get("code"), str(fault.get("errmsg", ""))) for fault in details.get("writeErrors", ())]
+    elif isinstance(error, OperationFailure):
+        faults = [(error.code, str(error))]
+    else:
+        return False
+    return any(code in _TOO_LARGE or _TOO_LARGE_TEXT.search(text) is not None for code, text in faults)
 
 
 def is_duplicate(error: PyMongoError) -> bool:

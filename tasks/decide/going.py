@@ -12,7 +12,7 @@ from tasks.decide.remove import Order
 
 def namespace_closed(namespace: Namespace, order: Order) -> Change:
     """The change by which a namespace begins to go."""
-    after = namespace.evolve(status=NamespaceStatus.DELETING, version=namespace.version + 1)
+    after = namespace.evolve(status=NamespaceStatus.DELETING, closing_until=None, version=namespace.version + 1)
     data: dict[str, Json] = {**order.told, "kind": "Namespace", "before": shown(namespace), "after": shown(after)}
     told = EventDraft(type=EventType.NAMESPACE_APPLIED, stream=after.name, subject=after.name, data=data)
     return Change(swaps=(after,), drafts=(told,))

@@ -1,0 +1,49 @@
+"""Actions whose cluster is gone: nobody looks after them, and a cluster that returns must not find them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from blocks.errors import ConflictError
+from blocks.models.action import Action, ActionState
+from blocks.models.cluster import ClusterSpec, Discovery
+from blocks.models.record import Change
+from blocks.store.protocol import Store, Where
+from tasks.decide.lifecycle import moved
+from tasks.decide.sync import CORE, tell
+
+READ_MAX = 100_000
+UNFINISHED = tuple(state for state in ActionState if not state.final)
+WHY = "its cluster was deleted"
+
+
+@task(name="cancel orphaned actions", cache_policy=NO_CACHE)
+async def cancel_all_orphans(store: Store, now: datetime) -> int:
+    """Cancel unfinished actions of clusters that are neither declared nor discovered; returns how many."""
+    unfinished = await store.find(Action, Where(action_states=UNFINISHED), limit=READ_MAX)
+    return len(await cancel_orphans(store, unfinished, now))
+
+
+async def cancel_orphans(store: Store, actions: Iterable[Action], now: datetime) -> list[Action]:
+    """Cancel those of these actions whose cluster is gone; the others are left alone. What a person changes at this very
+    moment is looked at again by the next `sweep`.
+    """
+    by_cluster: dict[str, list[Action]] = {}
+    for action in actions:
+        by_cluster.setdefault(action.cluster.key, []).append(action)
+    there = await store.existing(ClusterSpec, by_cluster) if by_cluster else set()
+    gone = by_cluster.keys() - there
+    gone = gone - await store.existing(Discovery, gone) if gone else gone
+    cancelled = []
+    for action in (action for key in sorted(gone) for action in by_cluster[key]):
+        after = moved(action, ActionState.CANCELLED, now=now, who=CORE, why=WHY)
+        try:
+            await store.commit(Change(swaps=(after,), drafts=tuple(tell(action, after))), now=now)
+        except ConflictError:
+            continue
+        cancelled.append(after)
+    return cancelled
