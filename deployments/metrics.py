@@ -119,8 +119,8 @@ async def read_figures(store: Store, now: datetime) -> Samples:
         DependencyUnavailableError: the store is away.
         RecordError: it holds what this version cannot read.
     """
-    states = await store.find(ClusterState, limit=RECORDS_MAX)
-    reports = await store.find(SourceReport, limit=RECORDS_MAX)
+    states, _ = await store.readable(ClusterState, limit=RECORDS_MAX)
+    reports, _ = await store.readable(SourceReport, limit=RECORDS_MAX)
     work = await store.count_work(now)
     waiting, oldest = await store.outbox_size()
     return {

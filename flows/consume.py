@@ -21,13 +21,13 @@ from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, 
 from blocks.fleet import Workers
 from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.ids import ClusterRef, SourceRef
-from blocks.models.report import CycleOutcome
+from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Ended, Pointer, Request, WorkKind
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import RetryPolicy, Store
 from blocks.work_queue.protocol import WorkQueue, WorkReceiver
 from flows.apply import apply_submission
-from flows.cycle import Mode, cycle
+from flows.cycle import BUSY, Mode, Result, cycle
 from flows.degraded import Degraded, DegradedMode
 from flows.discover import discover_source
 from flows.steps import Steps, Turn
@@ -229,15 +229,18 @@ async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str], occasio
     )
     for report in result.reports:
         consumer.metrics.cycled(report, transient=report.key in result.transient)
-    return [
-        Ended(
-            key=f"{WorkKind.ORCHESTRATE}:{report.key}",
-            error=report.error if report.outcome is CycleOutcome.FAILED else None,
-            transient=report.key in result.transient,
-            next_at=result.follow_up.get(report.key),
-        )
-        for report in result.reports
-    ]
+    return [_ended(report, result, occasion) for report in result.reports]
+
+
+def _ended(report: Report, result: Result, occasion: Occasion) -> Ended:
+    """How a cluster's work ended. What was urgent and met a held lock is done again: its holder may have looked before."""
+    busy = report.notes == (BUSY,) and occasion is not Occasion.ROUTINE
+    return Ended(
+        key=f"{WorkKind.ORCHESTRATE}:{report.key}",
+        error=report.error if report.outcome is CycleOutcome.FAILED else BUSY if busy else None,
+        transient=busy or report.key in result.transient,
+        next_at=result.follow_up.get(report.key),
+    )
 
 
 @task(name="discover", task_run_name=_run_name, cache_policy=NO_CACHE)

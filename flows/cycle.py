@@ -103,7 +103,11 @@ async def cycle(
     try:
         mine = [cluster for cluster in clusters if cluster.key in held.claims]
         loaded = await turn.steps("load", load_views, turn.store, mine, with_dead=turn.steps.watched)
-        broken = [_failed(ref, begun, loaded.unreadable[ref.key]) for ref in mine if ref.key in loaded.unreadable]
+        broken = [
+            (await _told(turn, _failed(ref, begun, loaded.unreadable[ref.key]), held.claims[ref.key])).report
+            for ref in mine
+            if ref.key in loaded.unreadable
+        ]
         whole = [ref for ref in mine if ref.key not in loaded.unreadable]
         done = await _all(
             _cluster(_own(turn), ref, loaded.views.get(ref.key), held.claims[ref.key], mode, occasion, begun)

@@ -60,7 +60,7 @@ async def empty_namespaces(
         DependencyUnavailableError: a server is gone; the next turn goes on from there.
     """
     statuses = {NamespaceStatus.DELETING, *([NamespaceStatus.DELETED] if thorough else [])}
-    going = [namespace for namespace in await store.find(Namespace) if namespace.status in statuses]
+    going = [namespace for namespace in (await store.readable(Namespace))[0] if namespace.status in statuses]
     removed, more = 0, False
     for namespace in sorted(going, key=lambda one: one.status is NamespaceStatus.DELETED):
         left = AT_ONCE_MAX - removed

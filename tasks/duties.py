@@ -185,9 +185,9 @@ async def mend_timetable(store: Store, now: datetime) -> int:
     were added, changed, or dropped because what they are about is gone.
     """
     items = timetable(
-        await store.find(Namespace),
-        await store.find(Source, limit=100_000),
-        await store.find(ClusterSpec, limit=100_000),
+        (await store.readable(Namespace))[0],
+        (await store.readable(Source, limit=100_000))[0],
+        (await store.readable(ClusterSpec, limit=100_000))[0],
     )
     changed = await store.ensure_work(items, now) if items else 0
     undeclared = await store.on_timetable([WorkKind.DISCOVER, WorkKind.ORCHESTRATE]) - {item.key for item in items}
@@ -225,7 +225,7 @@ async def ask_changed_files(store: Store, queue: WorkQueue, sources: Sources, fi
     """
     if files.again_at is not None and now < files.again_at:
         return 0
-    sources_of_files = await store.find(Source, Where(files=True), limit=100_000)
+    sources_of_files, _ = await store.readable(Source, Where(files=True), limit=100_000)
     files.again_at = None if sources_of_files else now + timedelta(seconds=FILES_AGAIN_S)
     keys = {source.key for source in sources_of_files}
     files.stamps = {key: stamp for key, stamp in files.stamps.items() if key in keys}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -12,12 +14,17 @@ from blocks.agents.protocol import Target
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.ids import NodeRef
 from blocks.models.namespace import Namespace
+from blocks.models.record import Record
 from blocks.models.request import WorkKind, work_key
 from blocks.store.protocol import Store
 
 CLUSTERS_MAX = 100_000
 PROBE_TIMEOUT_S = 1.0
 """Deadline of a probe, in seconds; a namespace's shorter agent timeout wins."""
+
+R = TypeVar("R", bound=Record)
+
+_logger = logging.getLogger("replicore.watch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,10 @@ class Watchable:
 async def load_targets(store: Store, now: datetime) -> dict[str, Watchable]:
     """By node key, every node of every active cluster in a namespace that may be looked at, but of no paused one."""
     paused = await store.paused(now)
-    namespaces = {namespace.name: namespace for namespace in await store.find(Namespace)}
-    specs = {spec.key: spec for spec in await store.find(ClusterSpec, limit=CLUSTERS_MAX)}
+    namespaces = {namespace.name: namespace for namespace in await _readable(store, Namespace)}
+    specs = {spec.key: spec for spec in await _readable(store, ClusterSpec)}
     found: dict[str, Watchable] = {}
-    for discovery in await store.find(Discovery, limit=CLUSTERS_MAX):
+    for discovery in await _readable(store, Discovery):
         spec, namespace = specs.get(discovery.key), namespaces.get(discovery.namespace)
         if spec is None or namespace is None or not spec.active or not namespace.may_look:
             continue
@@ -57,4 +64,12 @@ async def load_targets(store: Store, now: datetime) -> dict[str, Watchable]:
                 timeout_s=min(PROBE_TIMEOUT_S, namespace.settings.agent_timeout),
             )
             found[ref.key] = Watchable(discovery.key, target, interval_s)
+    return found
+
+
+async def _readable(store: Store, type_: type[R]) -> list[R]:
+    """All that can be read; one broken record keeps nothing else from being watched."""
+    found, broken = await store.readable(type_, limit=CLUSTERS_MAX)
+    if broken:
+        _logger.warning("%d %s records cannot be read, such as %s", len(broken), type_.__name__, broken[0])
     return found

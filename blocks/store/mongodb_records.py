@@ -11,7 +11,7 @@ from pymongo import ASCENDING, DESCENDING, DeleteOne, InsertOne, ReplaceOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError
 
-from blocks.errors import ConflictError, FencedError
+from blocks.errors import ConflictError, FencedError, RecordError
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Fact
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
@@ -57,6 +57,21 @@ class Records(Events, Fences):
             cursor = self.collection(COLLECTIONS[type_]).find(_filter(type_, where or Where())).sort(order).limit(limit)
             # Piece by piece: to read them all at once would hold up the event loop for too long.
             return [from_document(type_, document) async for document in cursor.batch_size(_BATCH)]
+
+    async def readable(
+        self, type_: type[R], where: Where | None = None, *, limit: int = 10_000
+    ) -> tuple[list[R], list[str]]:
+        """See `Store.readable`."""
+        found: list[R] = []
+        broken: list[str] = []
+        with self.call():
+            cursor = self.collection(COLLECTIONS[type_]).find(_filter(type_, where or Where())).sort("_id").limit(limit)
+            async for document in cursor.batch_size(_BATCH):
+                try:
+                    found.append(from_document(type_, document))
+                except RecordError:
+                    broken.append(str(document["_id"]))
+        return found, broken
 
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
         """See `Store.get_many`. Each thousand has a deadline of its own."""

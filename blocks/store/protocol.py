@@ -108,6 +108,11 @@ class Store(Protocol):
     async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
         """Records in the order of their keys (actions: newest first), at most `limit`."""
 
+    async def readable(
+        self, type_: type[R], where: Where | None = None, *, limit: int = 10_000
+    ) -> tuple[list[R], list[str]]:
+        """Like `find`, but what cannot be read is left out and named: one broken record stops nothing but itself."""
+
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
         """By key, those records of `keys` that exist."""
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery, Health
 from blocks.models.ids import ClusterRef
@@ -32,8 +33,19 @@ def _note(row: Row) -> str:
         "missing from its source" if row["missing_since"] else "",
         "not observed yet" if row["observed_at"] is None else "",
         f"paused until {until(row['paused_until'])}" if row["paused_until"] else "",
+        f"not seen for {age(row['age_s'])}: see `replictl why`" if row["unseen"] else "",
     )
     return ", ".join(filter(None, notes))
+
+
+UNSEEN_S, UNSEEN_TURNS = 300.0, 5
+"""A cluster that was not seen for so many seconds, and for so many of its intervals, is marked."""
+
+
+def _health(row: Row) -> Text:
+    """How it was when it was last seen; with a question mark where that is long ago."""
+    text = Text.assemble(coloured(row["health"]))
+    return text.append("?") if row["unseen"] else text
 
 
 def _problems(row: Row) -> str:
@@ -53,7 +65,7 @@ def _note_then(row: Row) -> str:
 CLUSTER_COLUMNS = (
     Column("NAMESPACE", lambda row: row["namespace"]),
     Column("CLUSTER", lambda row: row["cluster"]),
-    Column("HEALTH", lambda row: coloured(row["health"])),
+    Column("HEALTH", _health),
     Column("NODES", lambda row: f"{row['nodes_healthy']}/{row['nodes_total']}", right=True),
     Column("PROBLEMS", _problems, right=True),
     Column("LAG", lambda row: milliseconds(row["lag_worst_ms"]), right=True),
@@ -88,6 +100,7 @@ CLUSTER_FIELDS: Fields = {
     "missing_since": datetime,
     "observed_at": datetime,
     "age_s": float,
+    "unseen": bool,
     **TURN_FIELDS,
 }
 
@@ -137,8 +150,17 @@ def cluster_row(
         "missing_since": told.missing_since if told else None,
         "observed_at": state.observed_at if state else None,
         "age_s": seconds_since(state.observed_at, now) if state else None,
+        "unseen": _unseen(spec, state, item, now),
         **turn_fields(item, now),
     }
+
+
+def _unseen(spec: ClusterSpec | None, state: ClusterState | None, item: Request | None, now: datetime) -> bool:
+    """Whether what is told of a cluster is so old that it may be quite another by now."""
+    if spec is None or not spec.active or state is None or state.observed_at is None:
+        return False
+    interval = item.interval if item is not None and item.interval is not None else spec.interval or 0.0
+    return (now - state.observed_at).total_seconds() > max(UNSEEN_S, UNSEEN_TURNS * interval)
 
 
 # -- the past --------------------------------------------------------------------------------------------------------------
@@ -157,6 +179,7 @@ def cluster_row_then(then: Then) -> dict[str, Any]:
     return {
         **row,
         **dict.fromkeys((*CLUSTER_NEVER_TOLD, "age_s")),
+        "unseen": False,
         "paused_until": paused.get("until"),
         "paused_by": paused.get("who"),
         "paused_why": paused.get("why"),

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
-from blocks.errors import ConflictError, FencedError
+from blocks.errors import ConflictError, FencedError, RecordError
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import Event, EventDraft
@@ -39,6 +39,8 @@ class MemoryStore(MemoryWork, Store):
         super().__init__()
         self.unreadable_events: set[str] = set()
         """Ids of events that cannot be read, as if a newer version had written them."""
+        self.broken: set[str] = set()
+        """Keys of records that cannot be read: whoever finds one among others fails."""
         self.records: dict[type[Any], dict[str, Any]] = {}
         self.fences: dict[str, tuple[int, int]] = {}
         self.log: list[Event] = []
@@ -65,7 +67,21 @@ class MemoryStore(MemoryWork, Store):
         return await self._call("get", lambda: self.records.get(type_, {}).get(key))
 
     async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
-        return await self._call("find", lambda: self._find(type_, where or Where(), limit))
+        return await self._call("find", lambda: self._whole(self._find(type_, where or Where(), limit)))
+
+    def _whole(self, records: list[R]) -> list[R]:
+        for record in records:
+            if record.key in self.broken:
+                message = f"the stored {type(record).__name__} {record.key!r} cannot be read"
+                raise RecordError(message)
+        return records
+
+    async def readable(
+        self, type_: type[R], where: Where | None = None, *, limit: int = 10_000
+    ) -> tuple[list[R], list[str]]:
+        found = await self._call("readable", lambda: self._find(type_, where or Where(), limit))
+        good = [record for record in found if record.key not in self.broken]
+        return good, [record.key for record in found if record.key in self.broken]
 
     def _find(self, type_: type[R], where: Where, limit: int) -> list[R]:
         found = [record for record in self._all(type_) if _fits(record, where)]
@@ -91,6 +107,7 @@ class MemoryStore(MemoryWork, Store):
         namespace: Namespace | None = self.records.get(Namespace, {}).get(spec.namespace) if spec else None
         if spec is None or namespace is None:
             return
+        self._whole([spec])
         actions = [a for a in self._all(Action) if a.cluster.key == key and not a.state.final]
         yield (
             key,

@@ -7,10 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterName,
+)
 from prefect.exceptions import PrefectHTTPStatusError
 
 from deployments.catalog import CATALOG, NAME, POOL_NAME, WORK_POOL
@@ -52,11 +60,14 @@ def test_manifests_and_discovery_from_the_ui(product: Product) -> None:
     applied = ran(product, f"apply/{NAME}", {"manifests": NAMESPACE})
     asked = ran(product, f"discover/{NAME}", {"source": "demo/local"})
     named = [row["metadata"]["name"] for row in product.rows("get", "namespaces")]
+    left = asking(product, lambda client: _artifacts(client, asked.id))
     (event,) = product.rows("events", "--type", "namespace.applied", "--where", "stream=typed")
 
     assert ("COMPLETED", "COMPLETED") == (applied.state.type, asked.state.type)
     assert "typed" in named
     assert f"flow run {applied.name}" == event["data"]["who"]
+    assert ["markdown", "table"] == sorted(left)
+    assert all("3 clusters" in text for text in left.values())
 
 
 def test_bad_parameters_are_refused_before_a_run(product: Product) -> None:
@@ -141,6 +152,12 @@ async def _deployments(client: PrefectClient) -> dict[str, dict[str, Any]]:
         for deployment in found
         if deployment.parameter_openapi_schema is not None
     }
+
+
+async def _artifacts(client: PrefectClient, run_id: UUID) -> dict[str, str]:
+    """By type, what a run left."""
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+    return {str(found.type): str(found.data) for found in await client.read_artifacts(artifact_filter=wanted)}
 
 
 async def _shifts(client: PrefectClient) -> list[Any]:

@@ -16,7 +16,7 @@ from deployments.cli.nodes import node_rows
 from deployments.cli.problems import problem_rows
 from doubles.cli import Outside
 from doubles.labelled import listed
-from doubles.store_samples import NOW, REF, action, later, node, spec
+from doubles.store_samples import NOW, REF, action, item, later, node, spec
 
 ISSUE_CLUSTER = {"namespace", "cluster", "health", "nodes_total", "nodes_healthy", "problems", "observed_at", "age_s"}
 ISSUE_NODE = {
@@ -105,6 +105,21 @@ async def test_problem_rows_worst_first(outside: Outside) -> None:
 
     assert [("MAJOR", None), ("MINOR", "n1")] == [(row["code"], row["node"]) for row in rows]
     assert ("mend it", 60.0) == (rows[0]["remedy"], rows[0]["age_s"])
+
+
+async def test_a_cluster_that_was_not_seen_for_long(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its health is that of then, and says so; one that is off, or looked at seldom, is not marked."""
+    old = {"health": Health.HEALTHY, "observed_at": later(-400)}
+    await outside.put(
+        spec(cluster_id="old"), state("old", **old), spec(cluster_id="off").evolve(active=False), state("off", **old)
+    )
+    await outside.put(spec(cluster_id="seldom"), state("seldom", **old))
+    await outside.store_.ensure_work([item("prod/seldom", 3_600.0)], NOW)
+    rows = {row["cluster"]: row["unseen"] for row in await cluster_rows(outside.store_, None, NOW)}
+    assert 0 == await asyncio.to_thread(outside.replictl, "clusters")
+
+    assert {"new": False, "orders": False, "old": True, "off": False, "seldom": False} == rows
+    assert "HEALTHY?" in capsys.readouterr().out
 
 
 @pytest.fixture
