@@ -11,16 +11,18 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import yaml
 
 from blocks.errors import PermanentError
+from blocks.yaml_dialect import plain_scalar
 
 DEPTH_MAX = 64
 VALUES_MAX = 2_000_000
 """How many values a text may hold, each alias counted as all that it stands for."""
-DIGITS_MAX = 400
+CHARS_MAX = 64 * 1024 * 1024
+"""How many characters its keys and values may have together, each alias counted as all that it stands for."""
 
 _NOT_JSON = "it is not JSON"
 _DEEP = "it is nested too deeply"
@@ -28,20 +30,16 @@ _TWICE = "a key is given twice in one object"
 _NO_NUMBER = "a number in it is not finite, or has too many digits"
 _BAD_CHARACTER = "it is not YAML (a character that may not be in it)"
 
-_WORDS: dict[str, object] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_NUMBER_FIRST = frozenset("-+.0123456789")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 class DocumentError(PermanentError):
     """A text cannot be understood."""
+
+    document = 1
+    """Which document of the text it is, counted from one."""
+    key: str | None = None
+    """The key that is given twice. It is not in the message: it may be a secret that is in a wrong place."""
 
     def __init__(self, reason: str, line: int | None = None, column: int | None = None) -> None:
         """Take what is wrong, and where, counted from one."""
@@ -67,13 +65,26 @@ def read_json(text: str) -> object:
         raise DocumentError(_NO_NUMBER) from None
 
 
-def read_yaml(text: str) -> list[object]:
+def read_yaml(text: str, chars_max: int = CHARS_MAX) -> list[object]:
     """The values of all documents in a YAML text; of an empty document None.
+
+    Args:
+        text: any text.
+        chars_max: so many characters may be in it, aliases unfolded.
 
     Raises:
         DocumentError: it is not YAML, repeats a key, is nested too deeply, or would unfold to too much.
     """
-    reader = _Reader()
+    reader = _Reader(chars_max)
+    try:
+        _read(text, reader)
+    except DocumentError as error:
+        error.document = len(reader.documents) + 1
+        raise
+    return reader.documents
+
+
+def _read(text: str, reader: _Reader) -> None:
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             reader.take(event)
@@ -87,7 +98,13 @@ def read_yaml(text: str) -> list[object]:
         raise DocumentError(_BAD_CHARACTER, line, column) from None
     except (yaml.YAMLError, UnicodeError):
         raise DocumentError(_BAD_CHARACTER) from None
-    return reader.documents
+
+
+class _Weight(NamedTuple):
+    """How big something is, aliases unfolded."""
+
+    values: int
+    chars: int
 
 
 @dataclass(slots=True)
@@ -96,21 +113,26 @@ class _Open:
 
     value: list[object] | dict[str, object]
     anchor: str | None
-    weight: int = 1
-    """How many values it unfolds to."""
+    before: _Weight
+    """What had been read when it began."""
     key: str | None = None
     """Of an object: the key that waits for its value."""
+    merges: bool = False
+    """Whether its key `<<` is YAML's merge key: one in quotes is a key like others."""
 
 
 @dataclass(slots=True)
 class _Reader:
     """Makes values of a stream of YAML events. Not recursive: depth is a number here, not a stack that overflows."""
 
+    chars_max: int
     documents: list[object] = field(default_factory=list)
     opened: list[_Open] = field(default_factory=list)
-    anchors: dict[str, tuple[object, int] | None] = field(default_factory=dict)
+    anchors: dict[str, tuple[object, _Weight] | None] = field(default_factory=dict)
     """Values and their weights; None while the value is still open."""
-    total: int = 0
+    values: int = 0
+    chars: int = 0
+    """Of all documents so far."""
 
     def take(self, event: yaml.Event) -> None:
         """Take the next event."""
@@ -124,28 +146,36 @@ class _Reader:
             known = self.anchors.get(event.anchor or "")
             if known is None:
                 _fail("an alias refers to nothing before it, or to what it is in", event)
-            self._add(event, *known)
+            value, weight = known
+            self._weigh(event, *weight)
+            self._add(event, value)
         elif isinstance(event, yaml.DocumentStartEvent):
             self.anchors.clear()
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         if event.tag not in {None, "!", "tag:yaml.org,2002:str"}:
             _fail("tags are not understood", event)
+        chars = len(event.value)
         inner = self.opened[-1] if self.opened else None
         if inner is not None and isinstance(inner.value, dict) and inner.key is None:
+            self._weigh(event, 0, chars)
             self._take_key(event, inner, inner.value)
             return
-        value = _plain(event) if event.implicit[0] and event.tag is None else event.value
+        self._weigh(event, 1, chars)
+        value = plain_scalar(event.value) if event.implicit[0] and event.tag is None else event.value
         if event.anchor is not None:
-            self.anchors[event.anchor] = (value, 1)
-        self._add(event, value, 1)
+            self.anchors[event.anchor] = (value, _Weight(1, chars))
+        self._add(event, value)
 
     def _take_key(self, event: yaml.ScalarEvent, inner: _Open, value: dict[str, object]) -> None:
         if event.value in value:
-            _fail(_TWICE, event)
+            error = _error(_TWICE, event)
+            error.key = event.value
+            raise error
         if event.anchor is not None:
-            self.anchors[event.anchor] = (event.value, 1)
+            self.anchors[event.anchor] = (event.value, _Weight(1, len(event.value)))
         inner.key = event.value
+        inner.merges |= event.value == "<<" and event.implicit[0]
 
     def _start(self, event: yaml.CollectionStartEvent) -> None:
         if event.tag not in {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
@@ -154,26 +184,33 @@ class _Reader:
             _fail(_DEEP, event)
         if event.anchor is not None:
             self.anchors[event.anchor] = None
-        self.opened.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else [], event.anchor))
+        before = _Weight(self.values, self.chars)
+        self._weigh(event, 1, 0)
+        self.opened.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else [], event.anchor, before))
 
     def _end(self, event: yaml.CollectionEndEvent) -> None:
         closed = self.opened.pop()
         value = closed.value
-        if isinstance(value, dict) and "<<" in value:
+        if isinstance(value, dict) and closed.merges:
             value = _merged(value, event)
         if closed.anchor is not None:
-            self.anchors[closed.anchor] = (value, closed.weight)
-        self._add(event, value, closed.weight)
+            weight = _Weight(self.values - closed.before.values, self.chars - closed.before.chars)
+            self.anchors[closed.anchor] = (value, weight)
+        self._add(event, value)
 
-    def _add(self, event: yaml.Event, value: object, weight: int) -> None:
-        self.total += 1
+    def _weigh(self, event: yaml.Event, values: int, chars: int) -> None:
+        self.values += values
+        self.chars += chars
+        if self.values > VALUES_MAX:
+            _fail(f"it holds more than {VALUES_MAX} values, aliases unfolded", event)
+        if self.chars > self.chars_max:
+            _fail(f"it holds more than {self.chars_max} characters, aliases unfolded", event)
+
+    def _add(self, event: yaml.Event, value: object) -> None:
         if not self.opened:
             self.documents.append(value)
             return
         inner = self.opened[-1]
-        inner.weight += weight
-        if max(inner.weight, self.total) > VALUES_MAX:
-            _fail(f"it holds more than {VALUES_MAX} values, aliases unfolded", event)
         if isinstance(inner.value, list):
             inner.value.append(value)
         elif inner.key is None:
@@ -195,29 +232,13 @@ def _merged(value: dict[str, object], event: yaml.Event) -> dict[str, object]:
     return result
 
 
-def _plain(event: yaml.ScalarEvent) -> object:
-    """What YAML 1.2 makes of a scalar without quotes."""
-    text: str = event.value
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in _NUMBER_FIRST or len(text) > DIGITS_MAX:
-        return text
-    return _number(text)
-
-
-def _number(text: str) -> object:
-    if _INT.fullmatch(text):
-        return int(text, 8) if text.startswith("0o") else int(text, 16) if text.startswith("0x") else int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _NOT_FINITE.fullmatch(text):
-        return float(text.replace(".", "", 1))
-    return text
-
-
 def _fail(reason: str, event: yaml.Event) -> NoReturn:
+    raise _error(reason, event)
+
+
+def _error(reason: str, event: yaml.Event) -> DocumentError:
     mark = event.start_mark
-    raise DocumentError(reason, *(() if mark is None else (mark.line + 1, mark.column + 1)))
+    return DocumentError(reason, *(() if mark is None else (mark.line + 1, mark.column + 1)))
 
 
 def _twice(text: str) -> DocumentError:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4, uuid5
 
 from prefect import flow
 from prefect.logging import get_run_logger
+from pydantic import SecretStr
 
-from blocks.errors import InvalidInputError, NotFoundError
+from blocks.errors import InvalidInputError, NotFoundError, PermanentError
 from blocks.fleet import Connections
 from blocks.models.action import Action
 from blocks.models.record import Change
@@ -117,8 +119,7 @@ async def hand_in(store: Store, manifests: str, by: str, now: datetime, scope: S
     Raises:
         InvalidInputError: they cannot be applied, or hold secrets in clear, which are not stored.
     """
-    documents, secrets = sheltered(read_documents(manifests), scope)
-    parse(documents, Asked(who=by, now=now, new_id=uuid4), scope=scope)
+    secrets = await asyncio.to_thread(_checked, manifests, Asked(who=by, now=now, new_id=uuid4), scope)
     if secrets:
         message = (
             "there are secrets in the manifests, and what is handed in keeps none: give {secret: NAME} or {file: PATH}"
@@ -139,35 +140,57 @@ async def hand_in(store: Store, manifests: str, by: str, now: datetime, scope: S
     return handed_in
 
 
+def _checked(manifests: str, asked: Asked, scope: Scope) -> Mapping[str, SecretStr]:
+    """The secrets in manifests that can be applied."""
+    documents, secrets = sheltered(read_documents(manifests), scope)
+    parse(documents, asked, scope=scope)
+    return secrets
+
+
 async def apply_submission(
     store: Store, queue: WorkQueue, key: str, clock: Callable[[], datetime], steps: Steps | None = None
 ) -> Submission:
-    """Apply what was handed in, once, and keep what came of it. Done again after a crash it comes to the same: the ids of
-    its actions follow from its own.
+    """Apply what was handed in, once, and keep what came of it in the same transaction. Done again after a crash it changes
+    nothing, and asks again for the work that it makes due. Whatever would fail again ends it, with the reason.
 
     Raises:
         NotFoundError: there is no such submission.
         DependencyUnavailableError: the store is gone; nothing, or all of it, was applied.
+        ConflictError: others kept changing the same objects; nothing was applied.
     """
     handed_in = await store.get(Submission, key)
     if handed_in is None:
         message = f"there is no submission {key}"
         raise NotFoundError(message)
-    if handed_in.ended_at is not None:
+    if handed_in.error is not None:
         return handed_in
     numbers = iter(range(1_000_000))
     asked = Asked(
         who=handed_in.by, now=handed_in.at, new_id=lambda: uuid5(UUID(handed_in.submission_id), str(next(numbers)))
     )
+    scope = Scope(handed_in.namespace, handed_in.cluster, handed_in.node, handed_in.default_namespace)
+    steps = steps or Steps()
     try:
-        scope = Scope(handed_in.namespace, handed_in.cluster, handed_in.node, handed_in.default_namespace)
-        wanted = parse(read_documents(handed_in.manifests), asked, scope=scope)
-        applied = await _applied(store, queue, wanted, handed_in.by, clock, steps or Steps())
-    except InvalidInputError as error:
-        ended = handed_in.evolve(ended_at=clock(), error=str(error), version=handed_in.version + 1)
-    else:
-        ended = handed_in.evolve(ended_at=clock(), applied=tuple(applied), version=handed_in.version + 1)
-    await store.commit(Change(swaps=(ended,)), now=clock())
+        wanted = await asyncio.to_thread(_wanted, handed_in.manifests, asked, scope)
+        if handed_in.applied is None:
+            await steps("apply", apply_wanted, store, wanted, handed_in.by, clock(), handed_in)
+    except PermanentError as error:
+        return await _ended_badly(store, handed_in, error, clock())
+    ended = await store.get(Submission, key) or handed_in
+    await _request_due(store, queue, wanted, ended.applied or (), clock, steps)
+    return ended
+
+
+def _wanted(manifests: str, asked: Asked, scope: Scope) -> tuple[Wanted, ...]:
+    return parse(read_documents(manifests), asked, scope=scope)
+
+
+async def _ended_badly(store: Store, handed_in: Submission, error: PermanentError, now: datetime) -> Submission:
+    """Keep why nothing was applied; what has ended well before stays as it is."""
+    if handed_in.applied is not None:
+        return handed_in
+    ended = handed_in.evolve(ended_at=now, error=str(error), version=handed_in.version + 1)
+    await store.commit(Change(swaps=(ended,)), now=now)
     return ended
 
 
@@ -175,10 +198,22 @@ async def _applied(
     store: Store, queue: WorkQueue, wanted: tuple[Wanted, ...], by: str, clock: Callable[[], datetime], steps: Steps
 ) -> list[Applied]:
     applied = await steps("apply", apply_wanted, store, wanted, by, clock())
+    await _request_due(store, queue, wanted, applied, clock, steps)
+    return list(applied)
+
+
+async def _request_due(
+    store: Store,
+    queue: WorkQueue,
+    wanted: Sequence[Wanted],
+    applied: Sequence[Applied],
+    clock: Callable[[], datetime],
+    steps: Steps,
+) -> None:
+    """Ask for the work that a person who applied these waits for."""
     changed = [record for record, one in zip(wanted, applied, strict=True) if one.effect is not Effect.UNCHANGED]
     for kind, subject in _due_now(changed):
         await steps("request", request_work, store, queue, kind, subject, Priority.PERSON, clock())
-    return list(applied)
 
 
 def _due_now(changed: Sequence[Wanted]) -> list[tuple[WorkKind, str]]:

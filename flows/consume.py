@@ -17,7 +17,14 @@ from prefect.runtime import task_run
 
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Coordinator
-from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, ReplicoreError, TransientError
+from blocks.errors import (
+    BusyError,
+    DependencyUnavailableError,
+    NotFoundError,
+    PermanentError,
+    ReplicoreError,
+    TransientError,
+)
 from blocks.fleet import Workers
 from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.ids import ClusterRef, SourceRef
@@ -276,9 +283,11 @@ async def apply_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended
             await apply_submission(consumer.store, consumer.queue, subject, consumer.clock)
         except NotFoundError as error:
             _logger.info("%s: %s", subject, error)
-        except ReplicoreError as error:
-            ended.append(Ended(key=key, error=str(error), transient=isinstance(error, TransientError)))
+        except TransientError as error:
+            ended.append(Ended(key=key, error=str(error), transient=True))
             continue
+        except PermanentError as error:  # not even its end can be kept: tried again it would fail alike
+            _logger.warning("%s is given up: %s", key, error)
         ended.append(Ended(key=key))
     return ended
 

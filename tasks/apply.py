@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -14,9 +15,9 @@ from blocks.errors import ConflictError
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.namespace import Namespace
-from blocks.models.record import Record
+from blocks.models.record import Change, Record
 from blocks.models.source import Source
-from blocks.models.submission import Applied
+from blocks.models.submission import Applied, Submission
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
 from tasks.cluster_actions.table import CATALOGUE
@@ -38,26 +39,36 @@ async def plan(store: Store, wanted: Sequence[Wanted], who: str) -> Plan:
     Raises:
         InvalidInputError: with one fault for each object that cannot be applied.
     """
-    return planned(wanted, await _stored(store, wanted), who, CATALOGUE)
+    return await asyncio.to_thread(planned, wanted, await _stored(store, wanted), who, CATALOGUE)
 
 
 @task(name="apply", cache_policy=NO_CACHE)
-async def apply_wanted(store: Store, wanted: Sequence[Wanted], who: str, now: datetime) -> tuple[Applied, ...]:
+async def apply_wanted(
+    store: Store, wanted: Sequence[Wanted], who: str, now: datetime, submission: Submission | None = None
+) -> tuple[Applied, ...]:
     """Save all objects that differ from what is stored, in one transaction with their events.
+
+    Args:
+        store: where they are saved.
+        wanted: the objects.
+        who: who applies them.
+        now: the present.
+        submission: what they were handed in with; it ends in the same transaction.
 
     Raises:
         InvalidInputError: something that an object refers to does not exist; each fault is named, nothing was changed.
+        RecordError: one of them, or all together, are more than the store takes; nothing was changed.
         ConflictError: others kept changing one of them at the same moment; nothing was changed.
     """
-    made = await _saved(store, wanted, who, now, TRIES_MAX)
-    orphans = [action for action in made.change.swaps if isinstance(action, Action)]
-    if orphans and (gone := await cancel_orphans(store, orphans, now)):
+    made = await _saved(store, wanted, who, now, submission, TRIES_MAX)
+    await _schedule(store, wanted, now)
+    ordered = [record for record in made.change.swaps if isinstance(record, Action)]
+    if ordered and (gone := await cancel_orphans(store, ordered, now)):
         names = ", ".join(sorted({str(action.cluster) for action in gone})[:5])
         message = (
             f"{names} was deleted at the same moment: {len(gone)} actions for it were cancelled, the rest is applied"
         )
         raise ConflictError(message)
-    await _schedule(store, wanted, now)
     return made.applied
 
 
@@ -68,15 +79,21 @@ async def keep_secrets(secrets: Secrets, values: Mapping[str, SecretStr]) -> Non
         await secrets.keep(values)
 
 
-async def _saved(store: Store, wanted: Sequence[Wanted], who: str, now: datetime, tries: int) -> Plan:
-    made = planned(wanted, await _stored(store, wanted), who, CATALOGUE)
+async def _saved(
+    store: Store, wanted: Sequence[Wanted], who: str, now: datetime, submission: Submission | None, tries: int
+) -> Plan:
+    made = await asyncio.to_thread(planned, wanted, await _stored(store, wanted), who, CATALOGUE)
+    change = made.change
+    if submission is not None:
+        version = submission.version + 1
+        change += Change(swaps=(submission.evolve(ended_at=now, applied=made.applied, version=version),))
     try:
-        if not made.change.empty:
-            await store.commit(made.change, now=now)
+        if not change.empty:
+            await store.commit(change, now=now)
     except ConflictError:
         if tries <= 1:
             raise
-        return await _saved(store, wanted, who, now, tries - 1)
+        return await _saved(store, wanted, who, now, submission, tries - 1)
     return made
 
 

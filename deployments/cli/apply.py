@@ -14,12 +14,12 @@ from typing import Annotated, Any, cast
 from uuid import UUID, uuid4
 
 import typer
-import yaml
 from rich.text import Text
 
 from blocks.errors import Fault, InvalidInputError
 from blocks.models.submission import Applied, Difference, Submission
 from blocks.store.protocol import Store
+from blocks.yaml_dialect import write_yaml
 from deployments.cli.output import Answer, Column, Grid, clean, show
 from deployments.cli.session import Cli
 from deployments.cli.wait import LOOK_EVERY_S, WITHIN_S, NotInTimeError
@@ -114,7 +114,7 @@ def joined(manifests: Sequence[Manifest]) -> str:
 
 def dumped(documents: Sequence[object]) -> str:
     """Documents as one text."""
-    return str(yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, explicit_start=True))
+    return write_yaml(documents)
 
 
 def located(fault: Fault, manifests: Sequence[Manifest]) -> Fault:

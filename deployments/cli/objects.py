@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.text import Text
 
 from blocks.errors import RefusedError
@@ -15,6 +14,7 @@ from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace
 from blocks.models.source import Source
+from blocks.yaml_dialect import write_yaml
 from deployments.cli.kinds import all_of, listed, manifest, namespace_name, one_of, shape_of
 from deployments.cli.options import Conditions, Selectors, Wait, Watch
 from deployments.cli.output import Answer, Block, Column, Format, Grid, clean, plain, say, show
@@ -126,14 +126,7 @@ def _home(record: Wanted) -> str:
 
 def _documents(documents: Sequence[object]) -> str:
     """As many YAML documents, in ASCII: nothing in them can steer a terminal."""
-    text: str = yaml.safe_dump_all(
-        [plain(document) for document in documents],
-        sort_keys=False,
-        allow_unicode=False,
-        explicit_start=True,
-        width=10_000,
-    )
-    return text
+    return write_yaml([plain(document) for document in documents], ascii_only=True, width=10_000)
 
 
 def delete(

@@ -94,12 +94,9 @@ def plain(value: Any) -> Any:
 def dump(value: Any, form: Format, *, compact: bool = False) -> str:
     """A value as JSON (`compact`: one line) or YAML. ASCII only: nothing in it can steer a terminal."""
     if form is Format.YAML:
-        import yaml  # noqa: PLC0415 - only whoever asks for it pays for it
+        from blocks.yaml_dialect import write_yaml  # noqa: PLC0415 - only whoever asks for it pays for it
 
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        return str(yaml.dump(plain(value), Dumper=dumper, sort_keys=False, allow_unicode=False, width=10_000)).rstrip(
-            "\n"
-        )
+        return write_yaml([plain(value)], ascii_only=True, start=False, width=10_000).rstrip("\n")
     return json.dumps(plain(value), indent=None if compact else 2)
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.documents import DocumentError, read_json, read_yaml
+from blocks.yaml_dialect import write_yaml
 
 texts = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029\ufeff\ufffe\uffff"), max_size=8
@@ -22,9 +23,7 @@ values = st.recursive(
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | texts,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(texts.filter(lambda key: key != "<<"), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=12,
 )
 
@@ -92,8 +91,19 @@ class TestYaml:
     @given(values)
     def test_what_was_written_is_read(self, value: object) -> None:
         """Whatever JSON can say comes back from YAML and from JSON."""
-        assert [value] == read_yaml(yaml.dump(value, Dumper=yaml.CSafeDumper, allow_unicode=True))
+        assert [value] == read_yaml(write_yaml([value]))
         assert value == read_json(orjson.dumps(value).decode())
+
+    def test_texts_are_written_so_that_they_are_read_as_texts(self) -> None:
+        """Whether YAML 1.1 or 1.2 would read something else in them without quotes."""
+        value = ["1e5", "0o17", "010", "1:30", "yes", "null", "", "<<", ".inf", {"1e5": 1, "<<": {"a": 2}}]
+
+        assert [value] == read_yaml(write_yaml([value]))
+        assert [value] == list(yaml.safe_load_all(write_yaml([value], ascii_only=True, start=False)))
+
+    def test_a_key_in_quotes_is_merged_with_nothing(self) -> None:
+        """Only the plain `<<` is YAML's merge key."""
+        assert [{"<<": {"a": 1}, "b": 2}] == read_yaml("{'<<': {a: 1}, b: 2}")
 
     @settings(deadline=None)
     @given(st.text("{}[]:,-&*!'\"#|>?%@~ \n\tab01.<", max_size=40) | st.text(max_size=40))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import yaml
 from hypothesis import given
 
 from blocks.errors import InvalidInputError
@@ -13,6 +12,7 @@ from blocks.models.declaration import Declaration, Initialise
 from blocks.models.namespace import Namespace
 from blocks.models.source import HttpDiscovery, PlatformApi, Source
 from blocks.models.tls import Sensitive, Tls
+from blocks.yaml_dialect import write_yaml
 from doubles.declared import actions, declarative
 from doubles.manifests import ASKED, PRIVATE_PEM, PUBLIC_PEM, SAME, URL
 from tasks.decide.documents import read_documents
@@ -30,14 +30,14 @@ def test_an_exported_record_applies_as_itself(record: Wanted) -> None:
     """Through YAML and through JSON."""
     document = manifest_of(record)
 
-    assert record == _again(yaml.safe_dump(document, sort_keys=False))
+    assert record == _again(write_yaml([document]))
     assert record == _again(json.dumps(document))
 
 
 @given(actions)
 def test_an_exported_action_is_the_same_order(record: Action) -> None:
     """Its id, target, kind, arguments and approval; not how far it has come."""
-    again = _again(yaml.safe_dump(manifest_of(record)))
+    again = _again(write_yaml([manifest_of(record)]))
     same = ("action_id", "cluster", "node_id", "kind", "args", "metadata", "timeout_s")
 
     assert isinstance(again, Action)
@@ -49,7 +49,7 @@ def test_an_exported_action_is_the_same_order(record: Action) -> None:
 def test_every_meaning_survives(meaning: str) -> None:
     """What is applied, exported and applied again is the same."""
     (record,) = parse([SAME[meaning][-1]], ASKED)
-    again = _again(yaml.safe_dump(manifest_of(record)))
+    again = _again(write_yaml([manifest_of(record)]))
 
     assert record.model_dump(exclude={"history"}) == again.model_dump(exclude={"history"})
 
@@ -78,14 +78,14 @@ def test_arguments_keep_their_numbers() -> None:
         repr(exported["declaration"]["initialise"]["action_args"]),
         repr(exported["lag_limit_s"]),
     )
-    assert spec == _again(yaml.safe_dump(manifest_of(spec)))
+    assert spec == _again(write_yaml([manifest_of(spec)]))
 
 
 def test_a_synthetic_spec_becomes_a_declared_one() -> None:
     """A manifest never says that we made it."""
     spec = ClusterSpec(namespace="prod", cluster_id="orders", synthetic=True)
 
-    assert spec.evolve(synthetic=False) == _again(yaml.safe_dump(manifest_of(spec)))
+    assert spec.evolve(synthetic=False) == _again(write_yaml([manifest_of(spec)]))
 
 
 def test_public_certificates_are_shown() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from blocks.errors import InvalidInputError
 from blocks.models.base import Id, Json, Labels, Name, Seconds
 from blocks.models.cluster import ClusterSpec
 from blocks.models.declaration import Declaration
@@ -27,10 +28,14 @@ from tasks.decide.kinds.base import (
     renamed,
 )
 from tasks.decide.kinds.told import part
+from tasks.decide.manifest_size import bounded
 
 DECLARATION = ("spec", "declaration")
 DEFINITION = (*DECLARATION, "definition")
 SCALE_UP = (*DECLARATION, "graces", "scale_up")
+GROUPS = (*DEFINITION, "nodes")
+FREE = ((*DECLARATION, "initialise", "action_args"), (*DEFINITION, "attributes"))
+"""Where anything may stand, besides each node group's attributes."""
 EXPAND_MODE = (*DECLARATION, "expand", "mode")
 INITIALISE_MODE = (*DECLARATION, "initialise", "mode")
 
@@ -91,6 +96,16 @@ def _definition_fits(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield (*DEFINITION, "cluster_id"), "it is not the id of the cluster that this manifest is of"
     if peek(document, ("spec", "platform")) is None:
         yield ("spec", "platform"), "a definition needs a platform, where its nodes are made"
+
+
+def _free_values_fit(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    groups = peek(document, GROUPS)
+    names = [name for name in groups if isinstance(name, str)] if isinstance(groups, Mapping) else []
+    for path in (*FREE, *((*GROUPS, name, "attributes") for name in names)):
+        try:
+            bounded(peek(document, path), what="it is")
+        except InvalidInputError as error:
+            yield path, error.message
 
 
 def _record(manifest: ClusterSpecManifest, _: Asked, __: int) -> ClusterSpec:
@@ -160,5 +175,5 @@ CLUSTER_SPEC = Kind(
         Spelling(EXPAND_MODE, EXPAND_MODE, _modes("auto", "add", "join")),
         Spelling(INITIALISE_MODE, INITIALISE_MODE, _modes("auto", "single-node", "single_node")),
     ),
-    checks=(_definition_fits,),
+    checks=(_definition_fits, _free_values_fit),
 )
