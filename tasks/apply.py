@@ -118,8 +118,7 @@ async def _stored(store: Store, wanted: Sequence[Wanted]) -> Stored:
 
 
 async def _by_key(store: Store, type_: type[R], keys: set[str]) -> dict[str, R]:
-    found = {key: await store.get(type_, key) for key in sorted(keys)}
-    return {key: record for key, record in found.items() if record is not None}
+    return await store.get_many(type_, keys) if keys else {}
 
 
 async def _schedule(store: Store, wanted: Sequence[Wanted], now: datetime) -> None:
