@@ -101,6 +101,11 @@ class AgentError(TransientError):
 class SourceError(TransientError):
     """A discovery source gave no complete answer."""
 
+    def __init__(self, reason: str, *, kind: str | None = None) -> None:
+        """Take one sentence, and the part of it that stays the same as long as the trouble does: None = all of it."""
+        super().__init__(reason)
+        self.kind = kind or reason
+
 
 class PlatformError(TransientError):
     """A platform could not be asked, failed, or gave an answer that means nothing."""

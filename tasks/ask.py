@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim
 from blocks.errors import ConflictError, NotFoundError, RecordError, SourceError
+from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.event import EventDraft, EventType
 from blocks.models.ids import ClusterRef
@@ -28,7 +30,6 @@ from tasks.hold import fence_of
 
 NAMES_MAX = 100
 """So many new, changed, missing clusters and refused records are named in a source's report; the rest is counted."""
-KNOWN_MAX = 1_000_000
 CLUSTERS_AT_ONCE = 100
 """So many clusters are saved in one transaction."""
 NODES_AT_ONCE = 2_000
@@ -46,6 +47,8 @@ class Asked:
     found: Found | None
     error: str | None
     duration_s: float
+    failure: str | None = None
+    """The part of the error that stays the same as long as the trouble does."""
     stamp: str | None = None
     """What a file was like before it was read."""
 
@@ -72,8 +75,8 @@ async def ask_source(store: Store, sources: Sources, key: str) -> Asked:
     try:
         found = await sources.ask(source)
     except SourceError as error:
-        return Asked(source, namespace, None, str(error), time.monotonic() - begun, stamp)
-    return Asked(source, namespace, found, None, time.monotonic() - begun, stamp)
+        return Asked(source, namespace, None, str(error), time.monotonic() - begun, error.kind, stamp)
+    return Asked(source, namespace, found, None, time.monotonic() - begun, stamp=stamp)
 
 
 @task(name="save discovery", cache_policy=NO_CACHE)
@@ -89,9 +92,10 @@ async def save_discovery(store: Store, asked: Asked, claim: Claim, clock: Callab
     found = asked.found
     outcome = await _compared(store, asked.source, found, now) if found is not None else Outcome()
     refused = await _save(store, asked.namespace, outcome.changes, fence, now)
-    report = _report(asked, outcome, refused, now)
-    before = await store.get(SourceReport, report.key)
-    await store.commit(Change(puts=(report,), drafts=_told(before, report)), now=now, fence=fence)
+    before = await store.get(SourceReport, asked.source.key)
+    report = _report(asked, outcome, refused, before, now)
+    drafts = (*_told(before, report), *_told_conflicts(before, report, outcome))
+    await store.commit(Change(puts=(report,), drafts=drafts), now=now, fence=fence)
     return report
 
 
@@ -101,7 +105,7 @@ async def _compared(store: Store, source: Source, found: Found, now: datetime) -
         ClusterRef(namespace=source.namespace, cluster_id=cluster.cluster_id).key: cluster for cluster in found.clusters
     }
     where = Where(namespace=source.namespace, source=source.key)
-    mine = {record.key: record for record in await store.find(Discovery, where, limit=KNOWN_MAX)}
+    mine = {record.key: record async for page in store.pages(Discovery, where) for record in page}
     others = await store.get_many(Discovery, told.keys() - mine.keys())
     owners = await store.existing(Source, {record.source for record in others.values()})
     specs = await store.existing(ClusterSpec, told.keys())
@@ -179,9 +183,15 @@ async def _schedule(
     return len(first)
 
 
-def _report(asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], now: datetime) -> SourceReport:
+def _report(
+    asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], before: SourceReport | None, now: datetime
+) -> SourceReport:
     found = asked.found or Found()
-    rejected = (*found.rejected, *outcome.rejected, *refused.values())
+    rejected = (*outcome.rejected, *refused.values(), *found.rejected)
+    error = asked.error or outcome.suspicious
+    conflicts = _stamp_of(outcome.owners)
+    if error is not None and before is not None:  # nothing was concluded: as it was
+        conflicts = before.conflicts
 
     def ids(refs: Iterable[ClusterRef]) -> list[str]:
         return [ref.cluster_id for ref in refs if ref.key not in refused]
@@ -192,7 +202,8 @@ def _report(asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], now
         name=asked.source.name,
         at=now,
         duration_s=round(asked.duration_s, 4),
-        error=asked.error or outcome.suspicious,
+        error=error,
+        failure=asked.failure or error,
         clusters=len(found.clusters),
         nodes=sum(len(cluster.nodes) for cluster in found.clusters),
         new=len(new),
@@ -203,20 +214,34 @@ def _report(asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], now
         missing_clusters=tuple(missing[:NAMES_MAX]),
         rejected=rejected[:NAMES_MAX],
         rejected_total=len(rejected),
+        conflicts=conflicts,
         stamp=asked.stamp,
     )
 
 
+def _stamp_of(owners: Mapping[str, str]) -> str | None:
+    return hashlib.sha256(repr(sorted(owners.items())).encode()).hexdigest()[:16] if owners else None
+
+
 def _told(before: SourceReport | None, after: SourceReport) -> tuple[EventDraft, ...]:
     failed_before = before is not None and before.error is not None
-    if after.error is not None and (before is None or before.error != after.error):
+    if after.error is not None and (before is None or (before.failure or before.error) != after.failure):
         type_ = EventType.SOURCE_FAILED
     elif after.error is None and failed_before:
         type_ = EventType.SOURCE_RECOVERED
     else:
         return ()
-    return (
-        EventDraft(
-            type=type_, stream=after.namespace, subject=after.key, data={"source": after.key, "error": after.error}
-        ),
-    )
+    return (_draft(type_, after, error=after.error),)
+
+
+def _told_conflicts(before: SourceReport | None, after: SourceReport, outcome: Outcome) -> tuple[EventDraft, ...]:
+    """Once per change: a conflict lasts for many turns."""
+    if after.conflicts == (None if before is None else before.conflicts):
+        return ()
+    owners = outcome.owners
+    first: dict[str, Json] = {name: owners[name] for name in sorted(owners)[:NAMES_MAX]}
+    return (_draft(EventType.SOURCE_CONFLICT_CHANGED, after, conflicts=len(owners), owners=first),)
+
+
+def _draft(type_: EventType, report: SourceReport, **data: Json) -> EventDraft:
+    return EventDraft(type=type_, stream=report.namespace, subject=report.key, data={"source": report.key, **data})

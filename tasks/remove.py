@@ -181,21 +181,23 @@ async def _source_removed(
     what = f"{_kind(source)} {source.key}"
     if source.platform is not None:
         refuse_named_platforms(what, {source.key}, await store.find(ClusterSpec, limit=READ_MAX), order)
-    known = await store.find(Discovery, Where(namespace=source.namespace), limit=READ_MAX)
-    missing = source_removed(source, known, now=clock())
-    for change in _batches(missing):
-        await store.commit(change, now=clock(), fence=fence_of(claim))
+    missing = 0
+    async for known in store.pages(Discovery, Where(namespace=source.namespace, source=source.key)):
+        changes = source_removed(source, known, now=clock())
+        missing += len(changes)
+        for change in _batches(changes):
+            await store.commit(change, now=clock(), fence=fence_of(claim))
     forgotten = own_secrets(source, await _others(store, source))
     if forgotten:
         await secrets.forget(forgotten)
-    change = source_deleted(source, order, clusters=len(missing), secrets=forgotten)
+    change = source_deleted(source, order, clusters=missing, secrets=forgotten)
     await store.commit(change, now=clock(), fence=fence_of(claim))
     await store.drop_work([work_key(WorkKind.DISCOVER, source.key)])
-    kept = f"its {len(missing)} clusters are marked missing and stay: `replictl delete cluster` removes them one by one"
+    kept = f"its {missing} clusters are marked missing and stay: `replictl delete cluster` removes them one by one"
     return Removed(
         kind=_kind(source),
         name=source.key,
-        clusters_missing=len(missing),
+        clusters_missing=missing,
         secrets_forgotten=forgotten,
         notes=(kept,) if missing else (),
     )

@@ -22,6 +22,7 @@ class EventType(StrEnum):
     SOURCE_DELETED = "io.replicante.source.deleted.v1"
     SOURCE_FAILED = "io.replicante.source.failed.v1"
     SOURCE_RECOVERED = "io.replicante.source.recovered.v1"
+    SOURCE_CONFLICT_CHANGED = "io.replicante.source.conflict-changed.v1"
     CLUSTER_SPEC_APPLIED = "io.replicante.cluster.spec-applied.v1"
     CLUSTER_SPEC_SYNTHESISED = "io.replicante.cluster.spec-synthesised.v1"
     CLUSTER_DISCOVERED = "io.replicante.cluster.discovered.v1"

@@ -111,11 +111,15 @@ CATALOGUE: Mapping[EventType, Entry] = MappingProxyType({
         who="ann", why="moved", forced=False, kind="DiscoverySettings", clusters_missing=3, secrets_forgotten=[],
     ),
     EventType.SOURCE_FAILED: _of_namespace(
-        data.SourceState, "A source fails that did not, or for another reason than before.", "prod/inventory",
+        data.SourceState, "A source fails that did not, or in another way than before.", "prod/inventory",
         source="prod/inventory", error="connection refused",
     ),
     EventType.SOURCE_RECOVERED: _of_namespace(
         data.SourceState, "A source that failed gives a good answer.", "prod/inventory", source="prod/inventory", error=None
+    ),
+    EventType.SOURCE_CONFLICT_CHANGED: _of_namespace(
+        data.SourceConflict, "A source tells of clusters that belong to other sources, of which it did not before; or no longer does.",
+        "prod/inventory", source="prod/inventory", conflicts=1, owners={"orders": "prod/metal"},
     ),
     EventType.CLUSTER_SPEC_APPLIED: _of_cluster(
         data.Applied, "A ClusterSpec was created or changed.", who="ann", kind="ClusterSpec", before=None, after=_SPEC

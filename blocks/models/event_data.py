@@ -91,6 +91,17 @@ class DiscoveryChanged(Data):
     after: DiscoveredAs
 
 
+class SourceConflict(Data):
+    """A source tells of other clusters than before that belong to other sources, or does so no longer."""
+
+    source: str
+    """`NAMESPACE/NAME` of the source whose word does not count."""
+    conflicts: int
+    """How many clusters of others it tells of; 0: the conflict is over."""
+    owners: dict[str, str]
+    """By the id of each such cluster, which source it belongs to; the first hundred."""
+
+
 class FromSource(Data):
     """A source and what it has to do with the cluster."""
 

@@ -128,6 +128,8 @@ class SourceReport(Fact):
     duration_s: float
     error: Text | None = None
     """Why it failed; None after a good answer."""
+    failure: Text | None = None
+    """How it failed: of the error the part that stays the same as long as the trouble does."""
     clusters: int = 0
     nodes: int = 0
     new: int = 0
@@ -139,8 +141,10 @@ class SourceReport(Fact):
     missing_clusters: tuple[Id, ...] = ()
     """Their ids, the first hundred each."""
     rejected: tuple[Rejected, ...] = ()
-    """The first hundred records that could not be used."""
+    """The first hundred records that could not be used, those of clusters of other sources first."""
     rejected_total: int = 0
+    conflicts: str | None = None
+    """A short text that changes with which clusters of other sources it tells of; None: of none."""
     stamp: str | None = None
     """Of a file: what it was like just before it was read. Another stamp means that it is to be read again."""
     version: int = 0

@@ -84,16 +84,20 @@ class Answer:
 
     def without_secrets(self, text: str) -> str:
         """A text from the answer without what must not be shown."""
-        for secret in self.secrets:
-            for written in (secret, json.dumps(secret)[1:-1]):
-                text = text.replace(written, "***")
-        return text
+        return _without(self.secrets, text)
 
     def refusal(self) -> str:
         """Of one that is no success: why, in one phrase."""
         if 300 <= self.status < 400:  # noqa: PLR2004 - what HTTP calls a redirect
             return f"HTTP {self.status}: it redirects, and redirects are not followed"
         return f"HTTP {self.status}: {self.shown()}"
+
+
+def _without(secrets: tuple[str, ...], text: str) -> str:
+    for secret in secrets:
+        for written in (secret, json.dumps(secret)[1:-1]):
+            text = text.replace(written, "***")
+    return text
 
 
 def excerpt(text: str) -> str:
@@ -213,6 +217,10 @@ class Session:
         ):
             whole = b"" if response.is_success and not read_success else await self._body(response)
             return Answer(response.status_code, whole, self._secrets)
+
+    def without_secrets(self, text: str) -> str:
+        """A text that the other side has told without the secrets that were sent to it."""
+        return _without(self._secrets, text)
 
     @property
     def sent(self) -> bool:

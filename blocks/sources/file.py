@@ -24,8 +24,9 @@ from blocks.documents import DocumentError, read_json, read_yaml
 from blocks.errors import SourceError
 from blocks.files import SIZE, FileError, Stamp, read_file, stamp_of
 from blocks.models.source import Source
+from blocks.sources.pages import Page
 from blocks.sources.protocol import Found
-from blocks.sources.records import Collector, Page
+from blocks.sources.records import Collector
 from blocks.sources.settings import SourcesSettings
 
 FILES_MAX = 1_000

@@ -11,8 +11,9 @@ import asyncio
 from blocks.errors import SourceError
 from blocks.models.source import HttpDiscovery, HttpMethod, Source
 from blocks.sources.exchange import Answer, Endpoint, Exchange, ExchangeError, Session
+from blocks.sources.pages import Page, read_page
 from blocks.sources.protocol import Found
-from blocks.sources.records import Collector, Page, read_page
+from blocks.sources.records import Collector
 from blocks.sources.settings import SourcesSettings
 
 LARGE_BYTES = 64 * 1024
@@ -42,7 +43,7 @@ class HttpBackend:
         """None: only asking tells."""
 
     async def _all(self, session: Session, http: HttpDiscovery) -> Found:
-        collector = Collector(self._settings)
+        collector = Collector(self._settings, session.without_secrets)
         seen: set[str] = set()
         cursor: str | None = None
         for _ in range(self._settings.pages_max):
@@ -67,6 +68,7 @@ async def collected(collector: Collector, answer: Answer) -> str | None:
     Raises:
         SourceError: it is an error, or no page, or there is more than the settings allow.
     """
+    collector.read(len(answer.body))
     if len(answer.body) <= LARGE_BYTES:
         return _collect(collector, answer)
     return await asyncio.to_thread(_collect, collector, answer)
@@ -80,9 +82,9 @@ def _collect(collector: Collector, answer: Answer) -> str | None:
 
 def _page_in(answer: Answer) -> Page:
     if not answer.ok:
-        raise SourceError(answer.refusal())
+        raise SourceError(answer.refusal(), kind=f"HTTP {answer.status}")
     try:
         return read_page(answer.body)
     except SourceError as error:
         message = f"{error}: {answer.shown()}"
-        raise SourceError(message) from error.__cause__
+        raise SourceError(message, kind=error.kind) from error.__cause__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -17,8 +18,13 @@ _KEY = TypeAdapter[str](LabelKey)
 _VALUE = TypeAdapter[str](LabelValue)
 
 
-def read_labels(value: object) -> tuple[dict[str, str], str | None]:
-    """The labels that fit, and in one sentence what was left out and why. Numbers and booleans become their JSON text."""
+def read_labels(value: object, without_secrets: Callable[[str], str]) -> tuple[dict[str, str], str | None]:
+    """The labels that fit, and in one sentence what was left out and why. Numbers and booleans become their JSON text.
+
+    Args:
+        value: what the source tells.
+        without_secrets: makes a text of it fit to be shown.
+    """
     if value is None:
         return {}, None
     if not isinstance(value, dict):
@@ -26,7 +32,7 @@ def read_labels(value: object) -> tuple[dict[str, str], str | None]:
     try:
         return _ALL.validate_python(value, strict=True), None
     except ValidationError:
-        return _one_by_one(value)
+        return _one_by_one(value, without_secrets)
 
 
 def merged_labels(first: dict[str, str], more: dict[str, str]) -> tuple[dict[str, str], str | None]:
@@ -38,7 +44,9 @@ def merged_labels(first: dict[str, str], more: dict[str, str]) -> tuple[dict[str
     return dict(list(both.items())[:LABELS_MAX]), f"labels: {left_out} left out: there are more than {LABELS_MAX}"
 
 
-def _one_by_one(value: dict[object, object]) -> tuple[dict[str, str], str | None]:
+def _one_by_one(
+    value: dict[object, object], without_secrets: Callable[[str], str]
+) -> tuple[dict[str, str], str | None]:
     fitting: dict[str, str] = {}
     left_out = 0
     first: str | None = None
@@ -46,7 +54,7 @@ def _one_by_one(value: dict[object, object]) -> tuple[dict[str, str], str | None
         why = f"there are more than {LABELS_MAX}" if len(fitting) >= LABELS_MAX else _take(fitting, key, label)
         if why is not None:
             left_out += 1
-            first = first or f"{clean_text(key, SHOWN_CHARS)!r}: {why}"
+            first = first or f"{clean_text(without_secrets(str(key)), SHOWN_CHARS)!r}: {why}"
     return fitting, None if first is None else f"labels: {left_out} left out, the first is {first}"
 
 

@@ -53,9 +53,9 @@ class LiveSources(Connected):
             async with asyncio.timeout(total_s):
                 return await self._backend(source).ask(source)
         except TimeoutError as error:
-            raise _named(source, f"not everything came within {total_s:g} s") from error
+            raise _named(source, SourceError(f"not everything came within {total_s:g} s")) from error
         except SourceError as error:
-            raise _named(source, str(error)) from error.__cause__
+            raise _named(source, error) from error.__cause__
 
     async def stamp(self, source: Source) -> str | None:
         """See `Sources.stamp`."""
@@ -65,5 +65,6 @@ class LiveSources(Connected):
         return next(backend for field, backend in self._backends.items() if getattr(source, field) is not None)
 
 
-def _named(source: Source, reason: str) -> SourceError:
-    return SourceError(f"the source {source.ref} at {source.where} gave no complete answer: {clean_text(reason)}")
+def _named(source: Source, error: SourceError) -> SourceError:
+    text = f"the source {source.ref} at {source.where} gave no complete answer: {clean_text(error)}"
+    return SourceError(text, kind=clean_text(error.kind))

@@ -47,7 +47,7 @@ async def discovered(session: Session, settings: SourcesSettings) -> Found:
         SourceError: it answers with an error, or with what is no answer.
         ExchangeError: it does not answer.
     """
-    collector = Collector(settings)
+    collector = Collector(settings, session.without_secrets)
     cursor = await collected(collector, await session.send("GET", below="discover"))
     if cursor is not None:
         message = "it answers with a cursor, and platforms have no paging: declare it as an HTTP source"

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SAID_CHARS = 300
 GROUPS_SHOWN = 20
 MADE_MAX = 2**32 - 1
-_NOT_FOUND = 404
+_NO_MORE = frozenset({404, 410})
 _FAILED = 500
 _NOT_NOW = frozenset({408, 425, 429})
 """Refused for the moment: nothing was done, and asking again may help."""
@@ -103,7 +103,7 @@ def said(answer: Answer) -> str:
 
 def says_gone(answer: Answer) -> bool:
     """Whether a refusal to remove a node says that there is none."""
-    return answer.status == _NOT_FOUND or (answer.status == _FAILED and bool(_GONE.search(said(answer))))
+    return answer.status in _NO_MORE or (answer.status == _FAILED and bool(_GONE.search(said(answer))))
 
 
 def tells_of(found: Found, cluster_id: str, node_id: str) -> bool:
@@ -115,7 +115,7 @@ def tells_of(found: Found, cluster_id: str, node_id: str) -> bool:
         for node in cluster.nodes
     )
     return listed or any(
-        rejected.cluster_id == cluster_id and rejected.node_id in {None, node_id}
+        rejected.cluster_id in {None, cluster_id} and rejected.node_id in {None, node_id}
         for rejected in found.rejected
         if not rejected.partial
     )

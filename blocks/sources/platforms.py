@@ -64,15 +64,18 @@ class HttpPlatforms(Connected):
         answer = await self._answer(call, platform, "deprovision", content, ends)
         if answer.ok:
             return
-        if not says_gone(answer):
-            raise call.refused(answer)
-        # That there is no such node is believed when it is not told of either: a wrong base URL is a 404, too.
+        # Whatever it says: what it does not tell of is gone. A 404 alone means little, a wrong base URL is one, too.
+        gone = says_gone(answer)
         try:
             found = await self._found(platform, ends)
         except (SourceError, ExchangeError) as error:
+            if not gone:
+                raise call.refused(answer) from error
             reason = f"{refusal(answer)}, and whether the node is gone cannot be told: {error}"
             raise call.failed(reason, maybe_done=True) from error
         if tells_of(found, cluster_id, node_id):
+            if not gone:
+                raise call.refused(answer)
             reason = f"{refusal(answer)}, and it still tells of the node"
             raise call.failed(reason, maybe_done=True)
 

@@ -1,4 +1,4 @@
-"""Pages of the discovery protocol as clusters and nodes: pure functions and one collector; records fail one by one.
+"""Records of the discovery protocol as clusters and nodes: one collector of pages; records fail one by one.
 
 Two shapes of node are told apart as they come: a URL (the original's `DiscoverySettings`; the URL is the node's id) and an
 object with `agent_address`, `node_id`, `node_class`, `node_group` (a Platform). Both a cluster and a node that is an object
@@ -7,6 +7,7 @@ may have `labels`; a label that does not fit is left out and told of as a partia
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -14,64 +15,16 @@ import orjson
 from pydantic import ValidationError
 
 from blocks.errors import SourceError
-from blocks.models.base import ID_CHARS_MAX, clean_text
+from blocks.models.base import clean_text
 from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected
 from blocks.sources.labels import merged_labels, read_labels
+from blocks.sources.pages import Page
 from blocks.sources.protocol import Found
 from blocks.sources.settings import SourcesSettings
+from blocks.sources.sizes import CLUSTER_BYTES_MAX, labels_bytes, node_bytes
 
-CURSOR_CHARS_MAX = 8_192
 EXCERPT_CHARS = 120
 _NODE_FIELDS = ("node_id", "agent_address", "node_class", "node_group")
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One answer of a source."""
-
-    clusters: list[object]
-    cursor: str | None
-    """What to ask with for the next page; None on the last."""
-    file: str | None = None
-    """The file that it is, which is named with each record; of a record that is none, nothing is shown then."""
-
-
-def read_page(body: bytes) -> Page:
-    """Read one answer.
-
-    Raises:
-        SourceError: it is not JSON, or not of the discovery protocol.
-    """
-    try:
-        value = orjson.loads(body)
-    except ValueError as error:
-        message = "the answer is not JSON"
-        raise SourceError(message) from error
-    return page_of(value)
-
-
-def page_of(value: object) -> Page:
-    """Read one answer that is JSON.
-
-    Raises:
-        SourceError: it is not of the discovery protocol.
-    """
-    answer = value if isinstance(value, dict) else {}
-    clusters = answer.get("clusters")
-    if not isinstance(clusters, list):
-        message = "the answer has no list of clusters"
-        raise SourceError(message)
-    cursor = answer.get("cursor")
-    if cursor is not None and (not isinstance(cursor, str) or len(cursor) > CURSOR_CHARS_MAX):
-        message = f"the cursor is neither null nor a text of at most {CURSOR_CHARS_MAX} characters"
-        raise SourceError(message)
-    return Page(clusters, cursor or None)
-
-
-def excerpt(body: bytes) -> str:
-    """The beginning of a body, for a person to recognise it."""
-    text = " ".join(body[: EXCERPT_CHARS * 4].decode("utf-8", "replace").split())
-    return clean_text(text, EXCERPT_CHARS) if text else "an empty body"
 
 
 @dataclass(slots=True)
@@ -79,13 +32,25 @@ class _Cluster:
     display_name: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
     nodes: dict[str, DiscoveredNode] = field(default_factory=dict)
+    bytes: int = 0
+    """How much it is; one that is too large is kept without its nodes and labels."""
+
+    @property
+    def too_large(self) -> bool:
+        return self.bytes > CLUSTER_BYTES_MAX
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 class Collector:
     """Puts pages together: a cluster told of twice has the nodes of both, and the first word on a node or label counts."""
 
-    def __init__(self, settings: SourcesSettings) -> None:
+    def __init__(self, settings: SourcesSettings, without_secrets: Callable[[str], str] = _as_it_is) -> None:
+        """Take limits, and what makes a text fit to be shown: a source may tell us our own secrets."""
         self._settings = settings
+        self._without_secrets = without_secrets
         self._clusters: dict[str, _Cluster] = {}
         self._rejected: list[Rejected] = []
         self._unused = 0
@@ -93,7 +58,22 @@ class Collector:
         self._untold = 0
         """How many partial rejections were too many to tell of."""
         self._nodes = 0
+        self._read = 0
+        """Bytes of all answers."""
+        self._kept = 0
+        """Bytes of all clusters."""
         self._file: str | None = None
+
+    def read(self, count: int) -> None:
+        """Count the bytes of an answer.
+
+        Raises:
+            SourceError: all answers together are larger than the settings allow.
+        """
+        self._read += count
+        if self._read > self._settings.total_bytes_max:
+            message = f"its pages together are larger than {self._settings.total_bytes_max} bytes"
+            raise SourceError(message)
 
     def add(self, page: Page) -> None:
         """Take a page.
@@ -115,6 +95,10 @@ class Collector:
         self._file = None
         clusters = []
         for cluster_id, cluster in self._clusters.items():
+            if cluster.too_large:
+                reason = f"its names, addresses and labels are more than {CLUSTER_BYTES_MAX} bytes"
+                self._reject(f"cluster {cluster_id}", reason, cluster_id)
+                continue
             fields = {
                 "cluster_id": cluster_id,
                 "display_name": cluster.display_name,
@@ -125,7 +109,6 @@ class Collector:
                 clusters.append(DiscoveredCluster.model_validate(fields))
             except ValidationError as error:
                 self._reject(f"cluster {cluster_id}", _why(error), cluster_id)
-        self._check()
         if self._untold:
             what = f"{self._untold} more records"
             self._rejected.append(Rejected(what=what, reason="labels of theirs were left out", partial=True))
@@ -135,38 +118,50 @@ class Collector:
         limits = (
             (len(self._clusters), self._settings.clusters_max, "clusters"),
             (self._nodes, self._settings.nodes_max, "nodes"),
-            (self._unused, self._settings.rejected_max, "records that cannot be used"),
+            (self._kept, self._settings.total_bytes_max, "bytes of names, addresses and labels"),
         )
         for count, limit, what in limits:
             if count > limit:
-                whole = (rejected.reason for rejected in self._rejected if not rejected.partial)
-                first = f", the first: {next(whole)}" if what.startswith("records") else ""
-                message = f"it tells of more than {limit} {what}{first}"
+                message = f"it tells of more than {limit} {what}"
                 raise SourceError(message)
 
     def _add_cluster(self, number: int, record: object) -> None:
         if not isinstance(record, dict):
-            shown = f" {number}" if self._file is not None else f": {_short(record)}"
+            shown = f" {number}" if self._file is not None else f": {self._short(record)}"
             self._reject(f"a cluster record{shown}", "it is not an object")
             return
         cluster_id, nodes, display_name = record.get("cluster_id"), record.get("nodes"), record.get("display_name")
         try:
             DiscoveredCluster.model_validate({"cluster_id": cluster_id, "display_name": display_name})
         except ValidationError as error:
-            self._reject(f"cluster {_short(cluster_id)}", _why(error), cluster_id)
+            self._reject(f"cluster {self._short(cluster_id)}", _why(error), cluster_id)
             return
         if not isinstance(nodes, list):
             self._reject(f"cluster {cluster_id}", "nodes: it is not a list", cluster_id)
             return
         cluster = self._clusters.setdefault(str(cluster_id), _Cluster())
         cluster.display_name = cluster.display_name or display_name
-        self._add_labels(cluster, record.get("labels"), str(cluster_id))
+        if not cluster.too_large:
+            self._add_labels(cluster, record.get("labels"), str(cluster_id))
         for node in nodes:
+            if cluster.too_large:
+                break
             self._add_node(str(cluster_id), cluster, node)
 
+    def _grow(self, cluster: _Cluster, count: int) -> None:
+        """Count what was added to a cluster; let go of one that is too large for the store."""
+        cluster.bytes += count
+        self._kept += count
+        if cluster.too_large:
+            self._kept -= cluster.bytes
+            self._nodes -= len(cluster.nodes)
+            cluster.nodes, cluster.labels = {}, {}
+
     def _add_labels(self, cluster: _Cluster, value: object, cluster_id: str) -> None:
-        labels, left_out = read_labels(value)
+        labels, left_out = read_labels(value, self._without_secrets)
+        before = labels_bytes(cluster.labels)
         cluster.labels, too_many = merged_labels(cluster.labels, labels)
+        self._grow(cluster, labels_bytes(cluster.labels) - before)
         for reason in (left_out, too_many):
             if reason is not None:
                 self._leave_out(f"cluster {cluster_id}", reason, cluster_id)
@@ -174,17 +169,17 @@ class Collector:
     def _add_node(self, cluster_id: str, cluster: _Cluster, record: object) -> None:
         fields: object = {"node_id": record, "agent_address": record} if isinstance(record, str) else record
         if not isinstance(fields, dict):
-            what = f"a node of cluster {cluster_id}: {_short(record)}"
+            what = f"a node of cluster {cluster_id}: {self._short(record)}"
             self._reject(what, "it is neither a URL nor an object", cluster_id)
             return
         node_id = fields.get("node_id")
         unusable = _unusable(fields.get("agent_address"))
         # An address that holds a password may be the id as well: it is not repeated.
-        what = f"node {_short(node_id) if unusable != _CREDENTIALS else '(not shown)'} of cluster {cluster_id}"
+        what = f"node {self._short(node_id) if unusable != _CREDENTIALS else '(not shown)'} of cluster {cluster_id}"
         if unusable is not None:
             self._reject(what, unusable, cluster_id, None if unusable == _CREDENTIALS else node_id)
             return
-        labels, left_out = read_labels(fields.get("labels"))
+        labels, left_out = read_labels(fields.get("labels"), self._without_secrets)
         try:
             node = DiscoveredNode.model_validate(
                 {**{name: fields.get(name) for name in _NODE_FIELDS}, "labels": labels}
@@ -195,6 +190,7 @@ class Collector:
         first = cluster.nodes.setdefault(node.node_id, node)
         if first is node:
             self._nodes += 1
+            self._grow(cluster, node_bytes(node))
         elif first != node:
             self._reject(what, "told of twice and not the same; the first counts", cluster_id, node_id)
             return
@@ -210,6 +206,11 @@ class Collector:
     def _reject(self, what: str, reason: str, cluster_id: object = None, node_id: object = None) -> None:
         self._rejected.append(self._rejection(what, reason, cluster_id, node_id))
         self._unused += 1
+        if self._unused > self._settings.rejected_max:
+            first = next(rejected.reason for rejected in self._rejected if not rejected.partial)
+            kind = f"it tells of more than {self._settings.rejected_max} records that cannot be used"
+            message = f"{kind}, the first: {first}"
+            raise SourceError(message, kind=kind)
 
     def _rejection(
         self, what: str, reason: str, cluster_id: object, node_id: object, *, partial: bool = False
@@ -217,11 +218,23 @@ class Collector:
         known = {"cluster_id": cluster_id, "node_id": node_id}
         for name, value in known.items():
             try:
+                if isinstance(value, str) and self._without_secrets(value) != value:
+                    known[name] = None
+                    continue
                 Rejected.model_validate({"what": "", "reason": "", name: value})
             except ValidationError:
                 known[name] = None
         where = "" if self._file is None else f" in {self._file}"
-        return Rejected.model_validate({"what": f"{what}{where}", "reason": reason, "partial": partial, **known})
+        shown = {"what": self._without_secrets(f"{what}{where}"), "reason": self._without_secrets(reason)}
+        return Rejected.model_validate({**shown, "partial": partial, **known})
+
+    def _short(self, value: object) -> str:
+        """The beginning of what a source tells, for a person to recognise it; secrets go before it is cut."""
+        try:
+            text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        except (TypeError, UnicodeError):  # deeper, or a larger number, than the writer of JSON can
+            text = f"a value of the kind {type(value).__name__}"
+        return clean_text(self._without_secrets(text), EXCERPT_CHARS)
 
 
 _CREDENTIALS = "agent_address: it must not carry credentials"
@@ -246,11 +259,3 @@ def _unusable(address: object) -> str | None:
 def _why(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-
-
-def _short(value: object) -> str:
-    try:
-        text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    except (TypeError, UnicodeError):  # deeper, or a larger number, than the writer of JSON can
-        text = f"a value of the kind {type(value).__name__}"
-    return clean_text(text, min(EXCERPT_CHARS, ID_CHARS_MAX))

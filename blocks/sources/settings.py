@@ -20,6 +20,8 @@ class SourcesSettings(Settings):
     """Deadline of a whole answer, all its pages, in seconds; each page has the source's own `timeout`."""
     body_bytes_max: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 16 * 1024 * 1024
     """The largest page that is read, in bytes."""
+    total_bytes_max: Annotated[int, Field(ge=1_024, le=17_179_869_184)] = 256 * 1024 * 1024
+    """All pages of an answer together, in bytes; no more than that is kept of names, addresses and labels either."""
     pages_max: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     clusters_max: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     nodes_max: Annotated[int, Field(ge=1, le=10_000_000)] = 500_000

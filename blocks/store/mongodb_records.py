@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -36,6 +36,7 @@ Operation = DeleteOne | InsertOne[Document] | ReplaceOne[Document]
 _KEYS_MAX: Final = 1_000
 """Keys that one query names."""
 _BATCH: Final = 500
+_PAGE: Final = 1_000
 _UNFINISHED: Final = [state.value for state in ActionState if not state.final]
 
 
@@ -72,6 +73,19 @@ class Records(Events, Fences):
                 except RecordError:
                     broken.append(str(document["_id"]))
         return found, broken
+
+    async def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[list[R]]:
+        """See `Store.pages`. A piece is what the server gives in one batch: a thousand records, or 16 MB of them."""
+        query, after = _filter(type_, where or Where()), ""
+        while True:
+            with self.call():
+                more = {"$and": [query, {"_id": {"$gt": after}}]}
+                cursor = self.collection(COLLECTIONS[type_]).find(more).sort("_id").limit(-_PAGE)
+                documents = await cursor.to_list()
+            if not documents:
+                return
+            after = documents[-1]["_id"]
+            yield [from_document(type_, document) for document in documents]
 
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
         """See `Store.get_many`. Each thousand has a deadline of its own."""

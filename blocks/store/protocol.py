@@ -14,7 +14,7 @@ unreadable event holds up its own stream only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -112,6 +112,12 @@ class Store(Protocol):
         self, type_: type[R], where: Where | None = None, *, limit: int = 10_000
     ) -> tuple[list[R], list[str]]:
         """Like `find`, but what cannot be read is left out and named: one broken record stops nothing but itself."""
+
+    def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[list[R]]:
+        """All records in the order of their keys, however many, piece by piece; each piece has a deadline of its own.
+
+        What changes meanwhile is among them as it was or as it is.
+        """
 
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
         """By key, those records of `keys` that exist."""

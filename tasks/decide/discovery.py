@@ -38,6 +38,9 @@ class Outcome:
     missing: tuple[ClusterRef, ...] = ()
     """Those that went missing now, not those that already were."""
     rejected: tuple[Rejected, ...] = ()
+    """Those that belong to other sources."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """By the id of each of these clusters, the source that it belongs to."""
     suspicious: str | None = None
     """Why nothing at all was concluded, although there was an answer."""
 
@@ -76,6 +79,7 @@ def discovered(
     new: list[ClusterRef] = []
     changed: list[ClusterRef] = []
     rejected: list[Rejected] = []
+    owned: dict[str, str] = {}
     told = set(bad_nodes)
     for cluster in clusters:
         ref = _ref(source, cluster.cluster_id)
@@ -83,6 +87,7 @@ def discovered(
         before = known.get(ref.key)
         if before is not None and before.source != source.key and before.source in owners:
             reason = f"it belongs to source {before.source}, which told of it first"
+            owned[cluster.cluster_id] = before.source
             rejected.append(Rejected(what=str(ref), reason=reason, cluster_id=cluster.cluster_id))
             continue
         nodes = _with_unusable(cluster, before, bad_nodes.get(ref.key, set()))
@@ -92,7 +97,7 @@ def discovered(
             (new if before is None else changed).append(ref)
     gone = [mine[key] for key in sorted(present - told)] if all(bad.cluster_id for bad in unused) else []
     changes |= {record.key: _missing(record, now) for record in gone}
-    return Outcome(changes, tuple(new), tuple(changed), tuple(record.ref for record in gone), tuple(rejected))
+    return Outcome(changes, tuple(new), tuple(changed), tuple(record.ref for record in gone), tuple(rejected), owned)
 
 
 def source_removed(source: Source, known: Iterable[Discovery], *, now: datetime) -> dict[str, Change]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from blocks.sources.settings import SourcesSettings
-from doubles.askers import ASKERS, Asker
+from doubles.askers import ASKERS, HTTP, PLATFORM, Asker, source_of
 from doubles.certificates import LONG_AGO, Authority
 from doubles.scripted_agent import Manner, Reply, ScriptedAgent
 from doubles.strict_server import strict_server
@@ -122,6 +122,20 @@ class TestSecrets:
         assert (SECRET, '"quoted-tok-9"') == (headers["authorization"], headers["x-token"])
         assert "tok-" not in reason + caplog.text
         assert "who is *** with ***?" in reason
+
+    @pytest.mark.parametrize("way", [HTTP, PLATFORM], ids=str)
+    async def test_are_not_repeated_from_good_answers(self, way: Asker, server: ScriptedAgent) -> None:
+        """Records that repeat what we sent are refused without showing it, not even the half that an excerpt has room for."""
+        token = SECRET.split()[1]
+        records = [SECRET, "x" * 112 + token, {"cluster_id": token, "nodes": 7}, {"cluster_id": "c", "nodes": [token]}]
+        labelled = {"cluster_id": "d", "nodes": [], "labels": {"#" * 72 + token: "x"}}
+        server.on(way.method, way.path, Reply.json({"clusters": [*records, labelled]}))
+        source = source_of(way.kind, server.url, headers={"Authorization": SECRET})
+
+        found = await way.ask(LIMITS, source)
+
+        assert "tok-" not in str(found)
+        assert "a cluster record: ***" in str(found)
 
     @pytest.mark.parametrize(
         ("headers", "reason"),

@@ -7,8 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.errors import PlatformError, PlatformRefusedError, SourceError
+from blocks.models.base import clean_text
+from blocks.models.platform import Provisioned
+from blocks.sources.platform_answers import tells_of
+from blocks.sources.protocol import Found
 from blocks.sources.settings import SourcesSettings
-from doubles.askers import ASKERS, Asker, source_of
+from doubles.askers import ASKERS, DEPROVISION, GONE, PLATFORM, Asker, source_of
 from doubles.hostile import encode, scalars, statuses
 from doubles.scripted_agent import Manner, Reply, ScriptedAgent
 
@@ -42,21 +46,46 @@ replies = st.builds(Reply, values.map(encode) | st.binary(max_size=50), statuses
 @settings(deadline=None, max_examples=200)
 @given(reply=replies)
 async def test_no_answer_breaks_the_client(asker: Asker, reply: Reply) -> None:
-    """A result, or an error that names the source and has a reason."""
+    """A result of the right kind, or an error that names the source and has a reason in one line."""
     async with ScriptedAgent().on(asker.method, asker.path, reply) as server:
-        try:
-            result: object = await asker.ask(LIMITS, source_of(asker.kind, server.url, timeout=300))
-        except (SourceError, PlatformError, PlatformRefusedError) as error:
-            result = str(error)
+        said = await _said(asker, server)
 
-    assert not isinstance(result, str) or result.startswith((f"the source prod/dc1 at {server.url}", "the platform"))
-    assert result is not None
+    assert 1 == len(server.received)
+    assert isinstance(said, (Found, Provisioned)) or _is_reason(said)
 
 
-@pytest.mark.parametrize("asker", ASKERS, ids=str)
+@settings(deadline=None, max_examples=200)
+@given(reply=replies, listing=replies)
+async def test_no_answer_breaks_the_removal_of_a_node(reply: Reply, listing: Reply) -> None:
+    """It is gone, or there is an error with a reason; without a success it is gone only when a good listing is without it."""
+    async with ScriptedAgent().on("POST", "/deprovision", reply).on("GET", "/discover", listing) as server:
+        said = await _said(DEPROVISION, server)
+        told = await _said(PLATFORM, server)
+
+    assert said == GONE or _is_reason(said)
+    looked = 2 < len(server.received)
+    assert not (looked and said == GONE) or (isinstance(told, Found) and not tells_of(told, "orders", "n"))
+
+
+async def _said(asker: Asker, server: ScriptedAgent) -> object:
+    """The result, or the error's reason."""
+    where = f" prod/dc1 at {server.url}"
+    try:
+        return await asker.ask(LIMITS, source_of(asker.kind, server.url, timeout=300))
+    except (SourceError, PlatformError, PlatformRefusedError) as error:
+        text = str(error)
+    assert text.startswith((f"the source{where}", f"the platform{where}"))
+    return text.partition(": ")[2]
+
+
+def _is_reason(said: object) -> bool:
+    return isinstance(said, str) and bool(said.strip()) and said == clean_text(said)
+
+
+@pytest.mark.parametrize("asker", [*ASKERS, DEPROVISION], ids=str)
 async def test_the_answer_that_is_mutated_is_good(asker: Asker) -> None:
     """Without mutations every client understands it."""
     async with ScriptedAgent().on(asker.method, asker.path, Reply(GOOD, manner=Manner.RAW)) as server:
         result = await asker.ask(LIMITS, source_of(asker.kind, server.url))
 
-    assert ("orders" in str(result)) or ("count=1" in str(result))
+    assert ("orders" in str(result)) or ("count=1" in str(result)) or result == GONE

@@ -262,3 +262,17 @@ class TestChanges:
         assert [None, None, None, [], [], None] == [
             known and known.records for known in (cache.get(name, (0, 0, 0, 0)) for name in [*"01234", "large"])
         ]
+
+
+async def test_a_small_file_that_unfolds_to_much(tmp_path: Path) -> None:
+    """Labels that are written once and named by every node count at every node: that cluster alone is refused."""
+    path = tmp_path / "fleet.yaml"
+    labels = "".join(f"    k{number}: {'x' * 250}\n" for number in range(64))
+    nodes = "".join(f"  - {{node_id: n{number}, agent_address: 'http://h:1', labels: *l}}\n" for number in range(1_000))
+    path.write_text(f"- cluster_id: small\n  labels: &l\n{labels}  nodes: []\n- cluster_id: large\n  nodes:\n{nodes}")
+    async with LiveSources(SourcesSettings()) as sources:
+        found = await sources.ask(source_at(path))
+
+    assert ["small"] == [cluster.cluster_id for cluster in found.clusters]
+    assert ["cluster large"] == [rejected.what for rejected in found.rejected]
+    assert path.stat().st_size < 100_000

@@ -202,11 +202,12 @@ class TestDeprovision:
         "gone",
         [
             Reply(b"not here", 404),
+            Reply(b"no more", 410),
             Reply.json({"error_msg": "node play-node-1 does not exist"}, 500),
             Reply.json({"error_msg": "no such pod"}, 500),
             Reply(b"Node was not found", 500),
         ],
-        ids=range(4),
+        ids=range(5),
     )
     async def test_gone_already_is_success_when_it_is_told_of_no_more(
         self, platforms: HttpPlatforms, server: ScriptedAgent, gone: Reply
@@ -222,13 +223,32 @@ class TestDeprovision:
 
         assert (True, True) == (listed.value.maybe_done, unknown.value.maybe_done)
 
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            Reply(b"node does not exist", 400),
+            Reply(b"already terminated", 500),
+            Reply(b"conflict", 409),
+            Reply(b"node does not exist", 502),
+        ],
+        ids=range(4),
+    )
+    async def test_whatever_it_says_what_is_told_of_no_more_is_gone(
+        self, platforms: HttpPlatforms, server: ScriptedAgent, refusal: Reply
+    ) -> None:
+        """Platforms have many ways to say that there is no such node: what counts is what they tell of."""
+        server.on("POST", "/deprovision", refusal).on("GET", "/discover", NOT_LISTED)
+        await platforms.deprovision(source_of("platform", server.url), "orders", "n1")
+
+        assert ["/deprovision", "/discover"] == server.paths()
+
     async def test_a_record_that_may_be_the_node_is_the_node(
         self, platforms: HttpPlatforms, server: ScriptedAgent
     ) -> None:
         """A cluster or node that is told of in a way that cannot be used is not taken for gone."""
         source = source_of("platform", server.url)
         node = {"node_id": "n1", "agent_address": "ftp://x"}
-        told = [{"cluster_id": "orders", "nodes": 7}, {"cluster_id": "orders", "nodes": [node]}]
+        told: list[object] = [{"cluster_id": "orders", "nodes": 7}, {"cluster_id": "orders", "nodes": [node]}, {}]
         replies = [Reply.json({"clusters": [cluster]}) for cluster in told]
         server.on("POST", "/deprovision", Reply(status=404)).on("GET", "/discover", *replies)
 
@@ -249,12 +269,14 @@ class TestDeprovision:
     async def test_other_errors_are_errors(
         self, platforms: HttpPlatforms, server: ScriptedAgent, reply: Reply, kind: type[Exception]
     ) -> None:
-        """Only a 404, or a 500 that says that there is no such node, may mean that it is gone."""
-        server.on("POST", "/deprovision", reply).on("GET", "/discover", NOT_LISTED)
+        """Of a node that is still told of, or may be, it is said what the platform said, and how it was meant."""
+        listings = (LISTED, Reply(b"down", 503))
+        server.on("POST", "/deprovision", reply).on("GET", "/discover", *listings)
 
-        with pytest.raises(kind, match=reply.body.decode()):
-            await platforms.deprovision(source_of("platform", server.url), "orders", "n1")
-        assert ["/deprovision"] == server.paths()
+        for _ in listings:
+            with pytest.raises(kind, match=reply.body.decode()):
+                await platforms.deprovision(source_of("platform", server.url), "orders", "n1")
+        assert ["/deprovision", "/discover"] * 2 == server.paths()
 
     async def test_both_requests_have_one_deadline(self, platforms: HttpPlatforms, server: ScriptedAgent) -> None:
         """Looking whether the node is gone ends with the deadline of the whole."""

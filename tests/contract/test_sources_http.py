@@ -109,6 +109,17 @@ class TestPages:
 
         assert (await failure(sources, source_at(server.url))).startswith(reason)
 
+    async def test_are_not_too_large_together(self, server: ScriptedAgent) -> None:
+        """Pages that are small enough each are no answer when all of them are too much."""
+        first = [page(str(number) * 200, cursor=str(number)) for number in range(1, 9)]
+        server.on("POST", PATH, *first, page("a"))
+
+        async with LiveSources(SourcesSettings(total_bytes_max=1_024)) as small:
+            reason = await failure(small, source_at(server.url))
+
+        assert "its pages together are larger than 1024 bytes" == reason
+        assert len(server.received) < len(first)
+
 
 class TestBadAnswers:
     @pytest.mark.parametrize(

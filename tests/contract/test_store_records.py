@@ -66,6 +66,22 @@ async def test_find_is_in_order_of_keys_and_limited(store: Store) -> None:
     assert [node(1), node(2)] == await store.find(Node, limit=2)
 
 
+async def test_pages_bring_all_in_order(store: Store) -> None:
+    """However many there are, in the order of their keys, in more than one piece; narrowed as `find` narrows; none is no piece."""
+    mine = [Discovery(namespace="prod", cluster_id=f"c{number:04}", source="prod/a") for number in range(1_500)]
+    other = Discovery(namespace="prod", cluster_id="c0005x", source="prod/b")
+    for first in range(0, len(mine), 500):
+        await store.commit(Change(puts=tuple(mine[first : first + 500])), now=NOW)
+    await store.commit(Change(puts=(other,)), now=NOW)
+
+    pages = [page async for page in store.pages(Discovery, Where(source="prod/a"))]
+
+    assert mine == [record for page in pages for record in page]
+    assert 1 < len(pages)
+    assert len(mine) + 1 == sum([len(page) async for page in store.pages(Discovery)])
+    assert [] == [page async for page in store.pages(Discovery, Where(source="prod/none"))]
+
+
 async def test_find_narrows_by_place(store: Store) -> None:
     """Namespace, cluster and node narrow, alone and together."""
     puts = (

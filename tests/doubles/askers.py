@@ -21,6 +21,8 @@ DEFINITION = ClusterDefinition(
     store_version="7.0.5",
     nodes={"data": NodeGroup(desired_count=3, node_class="mongo")},
 )
+GONE = "it is gone"
+"""What is said of a node that was removed."""
 _NONE = {" gave no complete answer: ", " gave no usable answer: ", " for cluster 'orders': "}
 
 
@@ -64,7 +66,15 @@ async def _provision(settings: SourcesSettings, source: Source) -> object:
         return await platforms.provision(source, DEFINITION, "data", 1)
 
 
+async def _deprovision(settings: SourcesSettings, source: Source) -> object:
+    async with HttpPlatforms(settings) as platforms:
+        await platforms.deprovision(source, "orders", "n")
+    return GONE
+
+
 HTTP = Asker("http", "POST", "/discover", _discover)
 PLATFORM = Asker("platform", "GET", "/discover", _discover)
 PROVISION = Asker("platform", "POST", "/provision", _provision)
+DEPROVISION = Asker("platform", "POST", "/deprovision", _deprovision)
 ASKERS = (HTTP, PLATFORM, PROVISION)
+"""Those that send one request, and read what comes."""

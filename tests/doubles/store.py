@@ -8,9 +8,10 @@ fail after it has done everything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from copy import deepcopy
 from datetime import datetime
+from functools import partial
 from typing import Any, Self, TypeVar
 from uuid import uuid4
 
@@ -30,6 +31,8 @@ from doubles.store_work import MemoryWork
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
+PAGE = 100
+"""So many records come at once where all are asked for."""
 
 
 class MemoryStore(MemoryWork, Store):
@@ -88,6 +91,15 @@ class MemoryStore(MemoryWork, Store):
         if type_ is Action:
             found.sort(key=lambda action: action.created_at, reverse=True)  # type: ignore[union-attr]
         return found[: max(0, limit)]
+
+    async def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[list[R]]:
+        after = ""
+        while page := await self._call("pages", partial(self._page, type_, where or Where(), after)):
+            after = page[-1].key
+            yield page
+
+    def _page(self, type_: type[R], where: Where, after: str) -> list[R]:
+        return [record for record in self._all(type_) if record.key > after and _fits(record, where)][:PAGE]
 
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
         records = self.records.get(type_, {})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -15,7 +16,7 @@ from blocks.models.event import EventType
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.platform import PlatformRef
-from blocks.models.record import Change
+from blocks.models.record import Change, Record
 from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Priority, Request, WorkKind
 from blocks.models.source import PlatformApi, Source, SourceReport
@@ -27,6 +28,7 @@ from doubles.actions import make_action
 from doubles.agents import MemoryAgents, MemoryNode
 from doubles.outside import MemoryOutside
 from doubles.process import Process, settled
+from doubles.store import MemoryStore
 from doubles.views import NODES, NOW, REF, address, discovery, found, intent, make_node, shard
 from doubles.world import SOURCE, World
 from flows.cycle import Mode, cycle
@@ -36,6 +38,8 @@ from flows.steps import Steps, Turn
 from infra.stack.testing import TestStack, running
 from tasks.decide.remove import CHUNK_MAX, Order, Removed, Thing
 from tasks.hold import source_lock
+
+R = TypeVar("R", bound=Record)
 
 S = ActionState
 ANN = Order(by="ann", reason="retired")
@@ -302,6 +306,22 @@ def _with_secrets(source: Source, *names: str) -> Source:
     assert source.http is not None
     headers = {f"h{number}": Sensitive(secret=name) for number, name in enumerate(names)}
     return source.evolve(http=source.http.evolve(headers=headers))
+
+
+async def test_every_cluster_of_a_deleted_source_is_marked(world: World) -> None:
+    """However many there are: those behind the longest list that is read at once, too."""
+
+    class Short(MemoryStore):
+        async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
+            return await super().find(type_, where, limit=min(limit, 10))
+
+    world = World(store=Short())
+    many = [discovery(["n1"], cluster_id=f"c{number:03}", source=SOURCE.key) for number in range(250)]
+    await world.save(Namespace(name="prod", version=1), SOURCE, *many)
+    removed = await _delete_source(world)
+
+    records = [record async for page in world.store.pages(Discovery) for record in page]
+    assert 250 == removed.clusters_missing == sum(record.missing_since is not None for record in records)
 
 
 async def test_a_deleted_source_leaves_its_clusters_missing(world: World) -> None:

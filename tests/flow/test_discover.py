@@ -16,6 +16,7 @@ from blocks.models.record import Change, Fence, Record
 from blocks.models.request import WorkKind, WorkState, work_key
 from blocks.models.source import Rejected, Source, SourceReport
 from blocks.sources.protocol import Found
+from blocks.store.protocol import Where
 from doubles.sources import MemorySources
 from doubles.store import MemoryStore
 from doubles.views import discovery, found
@@ -210,6 +211,23 @@ async def test_a_report_names_what_it_counts(told: World) -> None:
         second.missing,
         second.missing_clusters,
     )
+
+
+async def test_however_many_are_known_all_are_compared(told: World) -> None:
+    """What a source owns is read to its end: what is behind the longest list that is read at once is not new again."""
+
+    class Short(MemoryStore):
+        async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
+            return await super().find(type_, where, limit=min(limit, 10))
+
+    world = World(store=Short())
+    await world.save(Namespace(name="prod", version=1), SOURCE)
+    world.tell(**{f"c{number:03}": ["n1"] for number in range(250)})
+    first = await _discover(world)
+    world.tell(c000=["n1"])
+    second = await _discover(world)
+
+    assert (250, 0, 249) == (first.new, second.new, second.missing)
 
 
 async def test_an_orphaned_cluster_is_taken_over(told: World) -> None:

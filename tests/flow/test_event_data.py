@@ -19,7 +19,7 @@ from blocks.models.source import DiscoveredCluster
 from doubles.agents import MemoryNode
 from doubles.cli import Outside
 from doubles.event_data import faults
-from doubles.views import address, found, shard
+from doubles.views import address, discovery, found, shard
 from doubles.world import SOURCE, World, seconds
 from flows.cycle import Mode, cycle
 from flows.degraded import Degraded, DegradedMode
@@ -40,6 +40,7 @@ from tasks.order import order
 from tasks.pausing import pause_turns
 
 REF = ClusterRef(namespace="prod", cluster_id="orders")
+OTHER = SOURCE.evolve(name="other")
 ANN = Order(by="ann", reason="retired", force=True)
 HOME = """
 apiVersion: replicante.io/v0
@@ -93,6 +94,8 @@ async def _discovered(world: World) -> None:
     await _discover(world, orders=["n1", "n2"], payments=["p1"])
     await _discover(world)
     await _discover(world, orders=["n1", "n2", "n3"])
+    await world.save(discovery(["o1"], cluster_id="other", source=OTHER.key), OTHER)
+    await _discover(world, orders=["n1", "n2", "n3"], payments=["p1"], other=["o1"])
     await _discover(world, orders=["n1", "n2", "n3"], payments=["p1"])
 
 

@@ -17,7 +17,8 @@ from blocks.models.node import NodeStatus, Offset, Protocol, Shard, ShardRole
 from blocks.models.problem import Problem, Severity
 from blocks.models.source import DiscoveredCluster, HttpDiscovery, Source
 from blocks.models.view import ClusterView
-from blocks.sources.records import Collector, read_page
+from blocks.sources.pages import read_page
+from blocks.sources.records import Collector
 from blocks.sources.settings import SourcesSettings
 from doubles.actions import make_action
 from doubles.views import (
