@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -46,6 +46,10 @@ from tasks.duties import told_dead
 RECEIVE_S = 1.0
 """How long one call waits for the first pointer; also how soon the end of a shift is noticed."""
 AGAIN_S = 0.5
+SLOW_S = 1.0
+"""A batch that takes longer waits for slow nodes."""
+SLOW_MAX = 16
+"""So many slow batches more may run."""
 SILENCE_S = 5.0
 """After so long without a pointer, work is looked for straight in the store: a frozen broker answers nothing at all."""
 
@@ -71,6 +75,7 @@ class Consumer:
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be new events for the relay."""
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _places: set[asyncio.Task[None]] = field(default_factory=set)
     _idle_since: float = field(default_factory=time.monotonic)
     _doubt: bool = False
     """A claim's answer was lost: what it claimed is given back once nothing runs here."""
@@ -92,17 +97,28 @@ class Consumer:
                 batch = asyncio.create_task(self._batch(requests))
                 running.add(batch)
                 batch.add_done_callback(running.discard)
-                batch.add_done_callback(lambda _: slots.release())
                 batch.add_done_callback(_log_failure)
+                place = asyncio.create_task(self._until_due(batch))
+                self._places.add(place)
+                place.add_done_callback(self._places.discard)
+                place.add_done_callback(lambda _: slots.release())
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.drain_s):
                     await receiver.close()
                     await asyncio.gather(*running, return_exceptions=True)
-            left = list(running)
+            left = [*running, *self._places]
             for batch in left:
                 batch.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+
+    async def _until_due(self, batch: asyncio.Task[None]) -> None:
+        """Until a batch is done, or slow: then it gives up its place, so that nodes that hang keep no others waiting. Where
+        there are many slow ones already, it keeps it.
+        """
+        await asyncio.wait({batch}, timeout=SLOW_S)
+        while not batch.done() and len(self._running) > self.settings.batches_parallel + SLOW_MAX:
+            await asyncio.wait({batch}, timeout=SLOW_S)
 
     async def _next(self, receiver: WorkReceiver, over: asyncio.Event) -> list[Request]:
         if not self.coordinator.connected:
@@ -172,7 +188,17 @@ class Consumer:
         )
 
     async def _done(self, kind: WorkKind, occasion: Occasion, items: list[Request]) -> None:
-        ended = await self._part(kind, occasion, items)
+        finished: set[str] = set()
+
+        async def some(ended: Sequence[Ended]) -> None:
+            finished.update(one.key for one in ended)
+            await self._over(ended)
+
+        ended = await self._part(kind, occasion, items, some)
+        if rest := [one for one in ended if one.key not in finished]:
+            await self._over(rest)
+
+    async def _over(self, ended: Sequence[Ended]) -> None:
         self.nudge.set()
         if any(one.error is None for one in ended):
             await self.degraded.leave(DegradedMode.NO_COORDINATOR)
@@ -195,11 +221,17 @@ class Consumer:
                 return
             await asyncio.sleep(AGAIN_S)
 
-    async def _part(self, kind: WorkKind, occasion: Occasion, items: list[Request]) -> list[Ended]:
+    async def _part(
+        self,
+        kind: WorkKind,
+        occasion: Occasion,
+        items: list[Request],
+        some: Callable[[Sequence[Ended]], Awaitable[None]],
+    ) -> list[Ended]:
         subjects = [item.subject for item in items]
         try:
             if kind is WorkKind.ORCHESTRATE:
-                return await orchestrate_batch(self, subjects, occasion)
+                return await orchestrate_batch(self, subjects, occasion, some)
             return await VERBS[kind](self, subjects)
         except TransientError as error:
             return [Ended(key=item.key, error=str(error), transient=True) for item in items]
@@ -228,14 +260,25 @@ def _log_failure(batch: asyncio.Task[None]) -> None:
 
 
 @task(name="orchestrate", task_run_name=_run_name, cache_policy=NO_CACHE)
-async def orchestrate_batch(consumer: Consumer, subjects: Sequence[str], occasion: Occasion) -> list[Ended]:
-    """Take a batch of clusters through the cycle; what fails for one is that one's error."""
+async def orchestrate_batch(
+    consumer: Consumer,
+    subjects: Sequence[str],
+    occasion: Occasion,
+    some: Callable[[Sequence[Ended]], Awaitable[None]] | None = None,
+) -> list[Ended]:
+    """Take a batch of clusters through the cycle; what fails for one is that one's error. `some` is told of those that are
+    done as soon as they are.
+    """
     turn = Turn(consumer.coordinator, consumer.store, consumer.agents, consumer.clock, Steps(), consumer.outside)
-    result = await cycle(
-        turn, [ClusterRef.from_key(subject) for subject in subjects], Mode.ORCHESTRATE, occasion=occasion
-    )
-    for report in result.reports:
-        consumer.metrics.cycled(report, transient=report.key in result.transient)
+
+    async def over(result: Result) -> None:
+        for report in result.reports:
+            consumer.metrics.cycled(report, transient=report.key in result.transient)
+        if some is not None:
+            await some([_ended(report, result, occasion) for report in result.reports])
+
+    clusters = [ClusterRef.from_key(subject) for subject in subjects]
+    result = await cycle(turn, clusters, Mode.ORCHESTRATE, occasion=occasion, ended=over)
     return [_ended(report, result, occasion) for report in result.reports]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -44,6 +44,8 @@ from tasks.progress import Progressed, Surroundings, progress
 from tasks.save import save, save_report, save_seen
 
 BUSY = "somebody else holds its lock"
+WAVE_S = 0.5
+"""For so long the clusters of a batch wait for each other, so that they are saved and let go together."""
 
 
 _logger = logging.getLogger("replicore.cycle")
@@ -85,6 +87,7 @@ async def cycle(
     *,
     wait_s: float = 0.0,
     occasion: Occasion = Occasion.PERSON,
+    ended: Callable[[Result], Awaitable[None]] | None = None,
 ) -> Result:
     """Take clusters through the cycle.
 
@@ -94,52 +97,97 @@ async def cycle(
         mode: how much of the cycle.
         wait_s: with a single cluster, how many seconds to wait for its lock.
         occasion: why; a person's cycle asks every node, also those that have been silent for a while.
+        ended: told of clusters as soon as they are done and their locks given back: a slow one keeps no other.
 
     Raises:
         DependencyUnavailableError: the store or the coordinator is gone.
     """
     begun = turn.clock()
     held: Held = await turn.steps("lock", hold_clusters, turn.coordinator, turn.store, clusters, mode.value, wait_s)
+    left = dict(held.claims)
+    results: list[Result] = []
+
+    async def over(done: Sequence[_Done]) -> None:
+        """Some clusters are done: save what was only seen, let go of them, and say so."""
+        unchanged = [one.unchanged for one in done if one.unchanged is not None]
+        if unchanged:
+            await turn.steps("save", save_seen, turn.store, unchanged, turn.clock())
+        mine = [left.pop(one.report.key) for one in done if one.report.key in left]
+        await turn.steps("unlock", let_go, turn.coordinator, mine)
+        results.append(_result(done))
+        if ended is not None:
+            await ended(results[-1])
+
     try:
         mine = [cluster for cluster in clusters if cluster.key in held.claims]
         loaded = await turn.steps("load", load_views, turn.store, mine, with_dead=turn.steps.watched)
         broken = [
-            (await _told(turn, _failed(ref, begun, loaded.unreadable[ref.key]), held.claims[ref.key])).report
+            await _told(turn, _failed(ref, begun, loaded.unreadable[ref.key]), held.claims[ref.key])
             for ref in mine
             if ref.key in loaded.unreadable
         ]
-        whole = [ref for ref in mine if ref.key not in loaded.unreadable]
-        done = await _all(
-            _cluster(_own(turn), ref, loaded.views.get(ref.key), held.claims[ref.key], mode, occasion, begun)
-            for ref in whole
+        busy = [_Done(_skipped(ref, begun, BUSY)) for ref in clusters if ref.key in held.busy]
+        lost = [
+            _Done(_failed(ref, begun, held.why_superseded(ref.key)), transient=True)
+            for ref in clusters
+            if ref.key in held.superseded
+        ]
+        if at_once := [*broken, *busy, *lost]:
+            await over(at_once)
+        await _waves(
+            (
+                _cluster(_own(turn), ref, loaded.views.get(ref.key), held.claims[ref.key], mode, occasion, begun)
+                for ref in mine
+                if ref.key not in loaded.unreadable
+            ),
+            over,
         )
-        unchanged = [one.unchanged for one in done if one.unchanged is not None]
-        if unchanged:
-            await turn.steps("save", save_seen, turn.store, unchanged, turn.clock())
     finally:
-        await turn.steps("unlock", let_go, turn.coordinator, list(held.claims.values()))
-    busy = [_skipped(ref, begun, BUSY) for ref in clusters if ref.key in held.busy]
-    lost = [_failed(ref, begun, held.why_superseded(ref.key)) for ref in clusters if ref.key in held.superseded]
+        if left:
+            await turn.steps("unlock", let_go, turn.coordinator, list(left.values()))
     return Result(
-        reports=(*(one.report for one in done), *broken, *busy, *lost),
-        transient=frozenset(held.superseded) | {one.report.key for one in done if one.transient},
+        reports=tuple(report for one in results for report in one.reports),
+        transient=frozenset(key for one in results for key in one.transient),
+        follow_up={key: at for one in results for key, at in one.follow_up.items()},
+    )
+
+
+def _result(done: Sequence[_Done]) -> Result:
+    return Result(
+        reports=tuple(one.report for one in done),
+        transient=frozenset(one.report.key for one in done if one.transient),
         follow_up={one.report.key: one.follow_up for one in done if one.follow_up is not None},
     )
+
+
+async def _waves(
+    ways: Iterable[Coroutine[Any, Any, _Done]], over: Callable[[Sequence[_Done]], Awaitable[None]]
+) -> None:
+    """Let every cluster come to its end, under its lock, before what failed for all is raised. Most are done at the same
+    time, and then together; those that wait for slow nodes follow one by one.
+    """
+    pending = {asyncio.ensure_future(way) for way in ways}
+    wave_s: float | None = WAVE_S
+    trouble: BaseException | None = None
+    try:
+        while pending:
+            when = asyncio.ALL_COMPLETED if wave_s is not None else asyncio.FIRST_COMPLETED
+            ended, pending = await asyncio.wait(pending, timeout=wave_s, return_when=when)
+            wave_s = None
+            trouble = next((error for one in ended if (error := one.exception()) is not None), trouble)
+            if good := [one.result() for one in ended if one.exception() is None]:
+                await over(good)
+    finally:
+        for one in pending:
+            one.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+    if trouble is not None:
+        raise trouble
 
 
 def _own(turn: Turn) -> Turn:
     """The turn of one cluster of a batch: it measures its own phases. A watched run has one cluster and one measure."""
     return turn if turn.steps.watched else replace(turn, steps=turn.steps.fork())
-
-
-async def _all(ways: Iterable[Coroutine[Any, Any, _Done]]) -> list[_Done]:
-    """Let every cluster come to its end, under its lock, before what failed for all is raised."""
-    done: list[_Done] = []
-    for one in await asyncio.gather(*ways, return_exceptions=True):
-        if isinstance(one, BaseException):
-            raise one
-        done.append(one)
-    return done
 
 
 async def cycle_one(turn: Turn, ref: ClusterRef, mode: Mode, *, wait_s: float) -> Report:

@@ -1,23 +1,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from blocks.agents.protocol import Target
 from blocks.coordinator.protocol import ClaimKind
 from blocks.errors import BusyError, NotFoundError
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, Health
 from blocks.models.event import EventType
 from blocks.models.ids import ClusterRef
+from blocks.models.look import Look
 from blocks.models.namespace import NamespaceStatus
 from blocks.models.node import NodeStatus
 from blocks.models.report import CycleOutcome
 from blocks.models.request import Request, WorkKind, WorkState
 from doubles.actions import make_action
+from doubles.agents import MemoryAgents
+from doubles.eventually import until
 from doubles.views import NODES
 from doubles.world import World, seconds
-from flows.cycle import BUSY, Mode, cycle, cycle_one
+from flows.cycle import BUSY, Mode, Result, cycle, cycle_one
 from tasks.poll import load_views
 
 S = ActionState
@@ -257,3 +262,32 @@ async def test_actions_of_a_node_without_agent_wait(world: World) -> None:
     await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
 
     assert (S.PENDING_SCHEDULE, 0) == ((await world.action(action)).state, (await world.action(action)).attempts)
+
+
+async def test_a_slow_cluster_keeps_no_other(world: World) -> None:
+    """Of a batch, those that are done are told, saved and let go while one still waits for a node that hangs."""
+    slow, quick = await world.declare(), await world.declare("billing", ("b1",))
+    answers = asyncio.Event()
+
+    class Hanging(MemoryAgents):
+        async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
+            if target.node_id == "n1":
+                await answers.wait()
+            return await super().look(target, action_ids)
+
+    told: list[str] = []
+
+    async def ended(result: Result) -> None:
+        told.extend(report.key for report in result.reports)
+
+    turn = await world.turn(agents=Hanging(world.agents.nodes))
+    running = asyncio.create_task(cycle(turn, [slow, quick], Mode.ORCHESTRATE, ended=ended))
+    await until(lambda: bool(told))
+    held = [holder.name for holder in await turn.coordinator.holders(ClaimKind.LOCK)]
+    early, state = list(told), await world.state(quick)
+    answers.set()
+    result = await running
+
+    assert ([quick.key], [slow.key], 1) == (early, held, state.nodes_total)
+    assert [quick.key, slow.key] == told == [report.key for report in result.reports]
+    assert [] == await turn.coordinator.holders(ClaimKind.LOCK)
