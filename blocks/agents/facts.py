@@ -8,10 +8,10 @@ from typing import TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from blocks.agents.answers import said_error
-from blocks.models.base import ID_CHARS_MAX, JSON_BYTES_MAX, JSON_DEPTH_MAX, Json, clean_text
+from blocks.models.base import ID_CHARS_MAX, JSON_BYTES_MAX, JSON_DEPTH_MAX, Id, Json, clean_text
 from blocks.models.look import ShardsInfo
 from blocks.models.node import ATTRIBUTES_MAX, SHARDS_MAX, Attribute, Offset, Shard, ShardRole, Version
 
@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _ROLES = {role.value: role for role in (ShardRole.PRIMARY, ShardRole.SECONDARY, ShardRole.RECOVERING)}
 _TIME_UNITS = {"milliseconds", "seconds"}
+_ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
 def as_int64(value: object) -> int | None:
@@ -168,19 +169,37 @@ def bounded_json(value: object) -> Json:
 
 
 def shards(items: list[object]) -> ShardsInfo:
-    """The shards of a node; what cannot be used is left out and said in the notes."""
+    """The shards of a node; what cannot be used is left out and said in the notes, by its id where it has one."""
     notes: list[str] = []
     found: dict[str, Shard] = {}
+    unread: dict[str, None] = {}
+    partial = False
     for index, item in enumerate(items):
-        if len(found) >= SHARDS_MAX:
+        if len(found) >= SHARDS_MAX or len(unread) >= SHARDS_MAX:
             notes.append(f"only the first {SHARDS_MAX} of {len(items)} shards are kept")
+            partial = True
             break
         shard = _shard(index, item, notes)
         if shard is not None and shard.shard_id in found:
             notes.append(f"shard {shard.shard_id}: listed twice, the first counts")
         elif shard is not None:
             found[shard.shard_id] = shard
-    return ShardsInfo(shards=tuple(found.values()), notes=_bounded(notes))
+        elif (shard_id := _shard_id(item)) is not None:
+            unread[shard_id] = None
+        else:
+            partial = True
+    lost = tuple(shard_id for shard_id in unread if shard_id not in found)
+    return ShardsInfo(shards=tuple(found.values()), notes=_bounded(notes), unread=lost, partial=partial)
+
+
+def _shard_id(item: object) -> str | None:
+    """The id of what may be no usable shard otherwise; None where there is none."""
+    try:
+        return (
+            _ID.validate_python(item.get("id", item.get("shard_id")), strict=True) if isinstance(item, dict) else None
+        )
+    except ValidationError:
+        return None
 
 
 def _shard(index: int, item: object, notes: list[str]) -> Shard | None:

@@ -43,10 +43,14 @@ class ClusterSpec(_OfCluster):
     """Seconds between two cheap probes of each of its nodes; 0 switches the watch off, None means the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0)] = 30.0
     """A secondary further behind than this is a problem (units of time only)."""
+    lag_grace: Annotated[float, Field(ge=0, le=3_600)] = 30.0
+    """For how many seconds it must be further behind before that is said."""
     primary_grace: Annotated[float, Field(ge=0, le=3_600)] | None = None
     """For how many seconds a shard may have no primary, or several; None means the namespace's default."""
     foreign_nodes: ForeignNodes | None = None
     """What becomes of nodes whose store says another cluster; None means the namespace's default."""
+    not_counted: Annotated[tuple[Id, ...], Field(max_length=1_000)] = ()
+    """Nodes that count neither as serving nor in majorities, and whose agents' word on their store is no problem."""
     labels: Labels = Field(default_factory=dict)
     """Tags of the cluster, beside (and before) those that its source gives it."""
     node_labels: Annotated[dict[Id, Labels], Field(max_length=10_000)] = Field(default_factory=dict)
@@ -91,7 +95,7 @@ class ClusterState(_OfCluster):
     health_since: Utc | None = None
     problems: tuple[Problem, ...] = ()
     pending: tuple[Pending, ...] = ()
-    """What is seen and not said yet; of no consequence for the health."""
+    """What is seen and not said yet, or remembered for what is said; of no consequence for the health."""
     nodes_total: int = 0
     nodes_by_status: dict[str, int] = Field(default_factory=dict)
     shards: int = 0

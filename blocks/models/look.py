@@ -8,7 +8,7 @@ from pydantic import Field
 
 from blocks.models.action import ActionId, ActionKind, ActionState
 from blocks.models.base import Fact, Id, Json, Text, Utc
-from blocks.models.node import Attribute, NodeStatus, Protocol, Shard, Version
+from blocks.models.node import SHARDS_MAX, Attribute, NodeStatus, Protocol, Shard, Version
 
 
 class Failure(Fact):
@@ -45,6 +45,15 @@ class ShardsInfo(Fact):
 
     shards: tuple[Shard, ...] = ()
     notes: tuple[Text, ...] = ()
+    unread: Annotated[tuple[Id, ...], Field(max_length=SHARDS_MAX)] = ()
+    """Ids of shards that are there and could not be read otherwise."""
+    partial: bool = False
+    """Whether the node may have shards of which not even the id is here."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that the node has was read: only then is what is not here gone."""
+        return not self.partial and not self.unread
 
 
 class AgentAction(Fact):

@@ -77,6 +77,8 @@ class Shard(Fact):
     role_text: Text | None = None
     commit_offset: Offset | None = None
     lag: Offset | None = None
+    stale_since: Utc | None = None
+    """Since when it could not be read although others of its node could; None while it is as fresh as these."""
 
 
 class Rewind(Fact):
@@ -159,6 +161,11 @@ class Node(Fact):
     def seen_status(self) -> NodeStatus:
         """What was last seen, said or not."""
         return self.pending_status or self.status
+
+    @property
+    def shards_fresh(self) -> bool:
+        """Whether its shards were read when it was last looked at; some of them may be stale by themselves."""
+        return self.shards_stale_since is None and self.info_stale_since is None
 
     @property
     def takes_actions(self) -> bool:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from blocks.models.base import Fact, Id, Text, Utc
+
+PENDING_SHARDS_MAX = 1_000
+"""Of so many shards it is known since when each of them has a problem; the rest have one beginning."""
 
 
 class Severity(StrEnum):
@@ -46,7 +52,19 @@ class Problem(Fact):
 
 
 class Pending(Fact):
-    """A problem that is not one yet: it must last for a while first."""
+    """What must last for a while before it is a problem, or more of one.
+
+    Of what is about shards it is remembered for as long as it is seen, said or not: each shard has its own beginning.
+    """
 
     code: str
+    node_id: Id | None = None
+    """The node it is about; None when it is about the whole cluster."""
     since: Utc
+    """Since when the first of it is seen."""
+    until: Utc | None = None
+    """When the next of it will be said, if it lasts; None when all of it is."""
+    shards: Annotated[dict[Id, Utc], Field(max_length=PENDING_SHARDS_MAX)] = Field(default_factory=dict)
+    """By shard, since when, where it is about shards."""
+    rest_since: Utc | None = None
+    """Since when there are more shards than that, which are not told apart; None when there are not."""

@@ -119,7 +119,7 @@ def _unpack(shape: _Shape, fields: Document) -> None:
             fields[name] = json.loads(fields[name])
     for name, inner in shape.inner:
         value = fields.get(name)
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             fields[name] = [dict(item) for item in value]
         elif value is not None:
             fields[name] = dict(value)

@@ -27,7 +27,7 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
     """
     scene = scene_of(view, now=now)
     problems, pending = find_problems(scene)
-    health = _health(view, problems)
+    health = _health(scene, problems)
     before, nodes = view.state, view.nodes.values()
     kept = before is not None and before.health is health
     stores = Counter(_store(node) for node in nodes if node.store_id is not None)
@@ -55,13 +55,15 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
     )
 
 
-def _health(view: ClusterView, problems: Iterable[Problem]) -> Health:
-    """That of the worst problem that is no symptom of another."""
-    if not view.nodes:
+def _health(scene: Scene, problems: Iterable[Problem]) -> Health:
+    """That of the worst problem that is no symptom of another; unknown where no node can be asked."""
+    if not scene.view.nodes:
         return Health.UNKNOWN
     severities = {problem.severity for problem in problems if problem.root}
     if Severity.CRITICAL in severities:
         return Health.CRITICAL
+    if scene.unasked == scene.total:
+        return Health.UNKNOWN
     return Health.DEGRADED if Severity.WARNING in severities else Health.HEALTHY
 
 

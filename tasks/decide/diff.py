@@ -11,6 +11,7 @@ from blocks.models.cluster import ClusterState, Health
 from blocks.models.event import EventDraft, EventType
 from blocks.models.ids import ClusterRef
 from blocks.models.node import Node, Shard
+from blocks.models.problem import Problem
 from blocks.models.view import ClusterView
 
 FACTS = (
@@ -125,10 +126,10 @@ def _role(shard: Shard) -> str:
 def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | None) -> Iterator[EventDraft]:
     if after is None:
         return
-    old = {problem.identity: problem for problem in (before.problems if before is not None else ())}
-    new = {problem.identity: problem for problem in after.problems}
-    for identity in sorted(old.keys() - new.keys()):
-        problem = old[identity]
+    old = {_incident(problem): problem for problem in (before.problems if before is not None else ())}
+    new = {_incident(problem): problem for problem in after.problems}
+    for incident in sorted(old.keys() - new.keys()):
+        problem = old[incident]
         yield draft(
             ref,
             EventType.PROBLEM_CLEARED,
@@ -140,8 +141,8 @@ def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | N
             cause=problem.cause,
             cause_node_id=problem.cause_node_id,
         )
-    for identity in sorted(new.keys() - old.keys()):
-        problem = new[identity]
+    for incident in sorted(new.keys() - old.keys()):
+        problem = new[incident]
         yield draft(
             ref,
             EventType.PROBLEM_RAISED,
@@ -168,6 +169,11 @@ def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | N
             nodes_total=after.nodes_total,
             nodes_by_status=after.nodes_by_status,
         )
+
+
+def _incident(problem: Problem) -> tuple[tuple[str, str, str], datetime]:
+    """Two states tell of the same problem when this is equal: one that began at another moment is another one."""
+    return (problem.identity, problem.since)
 
 
 def _subject(ref: ClusterRef, node_id: str | None) -> str:

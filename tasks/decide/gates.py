@@ -85,11 +85,13 @@ def _health(view: ClusterView, action: Action, disturbed: Collection[str]) -> It
     if node is None or not _serves(node) or not disturbs(action, view.namespace):
         return
     left = [one for one in view.nodes.values() if _serves(one) and one.node_id not in {node.node_id, *disturbed}]
-    total = len(view.nodes)
-    if total >= MAJORITY_FROM and len(left) <= total // 2:
-        reason = f"only {len(left)} of {total} nodes would be left that serve and are not acted on: no majority"
+    counted = view.nodes.keys() - set(view.spec.not_counted)
+    total, voices = len(counted), sum(one.node_id in counted for one in left)
+    if node.node_id in counted and total >= MAJORITY_FROM and voices <= total // 2:
+        reason = f"only {voices} of {total} nodes would be left that serve and are not acted on: no majority"
         yield Block(rule="MAJORITY", reason=reason)
-    copies = {shard.shard_id for one in left for shard in one.shards if shard.role in COPIES and _fresh(one)}
+    fresh = (shard for one in left if one.shards_fresh for shard in one.shards if shard.stale_since is None)
+    copies = {shard.shard_id for shard in fresh if shard.role in COPIES}
     last = sorted({shard.shard_id for shard in node.shards if shard.role in COPIES} - copies)
     if last:
         more = f" and {len(last) - 1} more" if len(last) > 1 else ""
@@ -99,7 +101,3 @@ def _health(view: ClusterView, action: Action, disturbed: Collection[str]) -> It
 
 def _serves(node: Node) -> bool:
     return node.status in SERVING and node.seen_status in SERVING and node.foreign_id is None
-
-
-def _fresh(node: Node) -> bool:
-    return node.shards_stale_since is None and node.info_stale_since is None

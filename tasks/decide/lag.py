@@ -39,6 +39,8 @@ def lags(nodes: Iterable[Node], primaries: Mapping[str, int]) -> Iterator[Lag]:
     heads: dict[str, Offset] | None = None
     for node in nodes:
         for shard in node.shards:
+            if shard.stale_since is not None:
+                continue
             if shard.lag is not None:
                 if shard.lag.value >= 0 and shard.role is not ShardRole.PRIMARY:
                     yield Lag(node.node_id, shard.shard_id, shard.lag.unit, shard.lag.value, synthesised=False)
@@ -54,7 +56,7 @@ def _heads(nodes: Iterable[Node]) -> dict[str, Offset]:
         shard.shard_id: shard.commit_offset
         for node in nodes
         for shard in node.shards
-        if shard.role is ShardRole.PRIMARY and shard.commit_offset is not None
+        if shard.role is ShardRole.PRIMARY and shard.commit_offset is not None and shard.stale_since is None
     }
 
 
@@ -70,5 +72,5 @@ def _behind(head: Offset | None, own: Offset) -> int | None:
 
 def worst(shards: Iterable[Shard]) -> int:
     """The largest lag of a node, by its agent's word, in milliseconds; 0 where none is known."""
-    told = (shard.lag.milliseconds for shard in shards if shard.lag is not None)
+    told = (shard.lag.milliseconds for shard in shards if shard.lag is not None and shard.stale_since is None)
     return max((lag for lag in told if lag is not None), default=0)

@@ -10,7 +10,7 @@ from typing import Any
 from blocks.models.action import Action
 from blocks.models.cluster import Discovery
 from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
-from blocks.models.node import REWINDS_MAX, Node, NodeStatus, Rewind, Shard, ShardRole
+from blocks.models.node import REWINDS_MAX, SHARDS_MAX, Node, NodeStatus, Rewind, Shard, ShardRole
 from blocks.models.source import DiscoveredNode
 from tasks.decide.clocks import Limits, clock_off
 from tasks.decide.damping import damped
@@ -156,12 +156,34 @@ def _shards(facts: dict[str, Any], shards: ShardsInfo | Failure | None, now: dat
     known = isinstance(shards, ShardsInfo)
     _stale(facts, "shards_stale_since", failed=not known, now=now)
     if isinstance(shards, ShardsInfo):
-        rewinds = (*facts.get("rewinds", ()), *_rewound(facts.get("shards", ()), shards.shards, now))
+        before: tuple[Shard, ...] = facts.get("shards", ())
+        rewinds = (*facts.get("rewinds", ()), *_rewound(before, shards.shards, now))
         facts["rewinds"] = tuple(one for one in rewinds if now - one.at < REWINDS_KEPT)[-REWINDS_MAX:]
-        facts["shards"] = shards.shards
+        facts["shards"] = shards.shards if shards.whole else _with_unread(before, shards, now)
         notes.extend(f"shards: {note}" for note in shards.notes)
-        return []
+        return [] if shards.whole else [_unread(shards)]
     return [f"shards: {shards.reason if shards is not None else 'not asked'}"]
+
+
+def _with_unread(before: tuple[Shard, ...], told: ShardsInfo, now: datetime) -> tuple[Shard, ...]:
+    """What was told, and the last good copy of what may be there still; what is new gives way where all is too much."""
+    known, fresh, unread = {one.shard_id for one in before}, {one.shard_id for one in told.shards}, set(told.unread)
+    kept = tuple(
+        one if one.stale_since is not None else one.model_copy(update={"stale_since": now})
+        for one in before
+        if one.shard_id not in fresh and (told.partial or one.shard_id in unread)
+    )
+    room, shards = SHARDS_MAX - len(kept), told.shards
+    if len(shards) > room:
+        shards = tuple(sorted(shards, key=lambda one: one.shard_id not in known))[:room]
+    return shards + kept
+
+
+def _unread(told: ShardsInfo) -> str:
+    if not told.unread:
+        return "shards: not all could be read"
+    more = f" and {len(told.unread) - 1} more" if len(told.unread) > 1 else ""
+    return f"shards: {min(told.unread)}{more} could not be read"
 
 
 def _rewound(before: Iterable[Shard], after: Iterable[Shard], now: datetime) -> list[Rewind]:

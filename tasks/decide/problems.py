@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from blocks.models.problem import Pending, Problem, Severity
 from blocks.models.view import ClusterView
 from tasks.decide.folding import folded
+from tasks.decide.lasting import lasted
 from tasks.decide.rules.base import Finding, Rule, Scene
 from tasks.decide.rules.table import RULES
 
@@ -14,24 +15,30 @@ ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
 def find_problems(scene: Scene) -> tuple[tuple[Problem, ...], tuple[Pending, ...]]:
-    """All problems of a cluster, worst first, and what is not said yet because it must last for a while first.
+    """All problems of a cluster, worst first, and what is to be remembered of what must last for a while first.
 
-    One that was there before keeps its `since`; one that had to last has the moment when it was first seen.
+    One that was there before keeps its `since`; one that had to last has the moment when it was first seen, and one about
+    shards that of the oldest of those that it names.
     """
     state, now = scene.view.state, scene.now
     said = {problem.identity: problem.since for problem in (state.problems if state is not None else ())}
-    seen = {pending.code: pending.since for pending in (state.pending if state is not None else ())}
+    seen = {(one.code, one.node_id): one for one in (state.pending if state is not None else ())}
     problems: dict[tuple[str, str, str], Problem] = {}
     pending = []
     for rule in RULES:
+        grace_s = rule.grace_s(scene.view) if rule.grace_s is not None else None
         for finding in rule.match(scene):
             identity = (rule.code, finding.node_id or "", "")
-            since = said.get(identity, seen.get(rule.code, now))
-            waits = rule.grace_s is not None and identity not in said
-            if waits and rule.grace_s is not None and now - since < timedelta(seconds=rule.grace_s(scene.view)):
-                pending.append(Pending(code=rule.code, since=since))
-            else:
-                problems[identity] = _problem(rule, finding, since)
+            since = said.get(identity)
+            if grace_s is None:
+                problems[identity] = _problem(rule, finding, since or now)
+                continue
+            before = seen.get((rule.code, finding.node_id))
+            told = lasted(rule.code, finding, before, since, grace_s=grace_s, now=now)
+            if told.finding is not None:
+                problems[identity] = _problem(rule, told.finding, told.since)
+            if told.pending is not None:
+                pending.append(told.pending)
     worst_first = sorted(problems.values(), key=lambda problem: (ORDER[problem.severity], *problem.identity))
     return folded(worst_first), tuple(pending)
 
@@ -50,12 +57,8 @@ def _problem(rule: Rule, finding: Finding, since: datetime) -> Problem:
 
 def pending_ends(view: ClusterView) -> datetime | None:
     """When the first of what is not said yet will be, if it lasts; None when nothing is pending."""
-    graces = {rule.code: rule.grace_s for rule in RULES if rule.grace_s is not None}
-    ends = [
-        one.since + timedelta(seconds=graces[one.code](view))
-        for one in (view.state.pending if view.state is not None else ())
-        if one.code in graces
-    ]
+    pending = view.state.pending if view.state is not None else ()
+    ends = [one.until for one in pending if one.until is not None]
     hold = timedelta(seconds=view.namespace.settings.status_hold)
     ends += [node.pending_since + hold for node in view.nodes.values() if node.pending_since is not None]
     return min(ends, default=None)

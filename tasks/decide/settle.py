@@ -136,7 +136,7 @@ def _differs(before: Node | None, after: Node) -> bool:
 
 def _stable(node: Node) -> object:
     """A node without what moves all the time."""
-    shards = tuple((shard.shard_id, shard.role, shard.role_text) for shard in node.shards)
+    shards = tuple((shard.shard_id, shard.role, shard.role_text, shard.stale_since) for shard in node.shards)
     return {**dict(node), "shards": shards, "version": 0}
 
 

@@ -137,7 +137,7 @@ def _copy(node: Node, shard: Shard) -> Row:
     return {
         "node": node.node_id,
         "role": role_of(shard),
-        "stale": node.info_stale_since is not None or node.shards_stale_since is not None,
+        "stale": not node.shards_fresh or shard.stale_since is not None,
         "lag": shard.lag.value if shard.lag else None,
         "lag_unit": shard.lag.unit if shard.lag else None,
         "lag_ms": shard.lag.milliseconds if shard.lag else None,

@@ -28,6 +28,7 @@ from doubles.certificates import LONG_AGO, Authority, in_file
 from doubles.fleets import WIRES
 from doubles.scripted_agent import NOT_FOUND, Manner, Reply, ScriptedAgent
 from doubles.strict_server import strict_server
+from doubles.views import later
 from doubles.wired import CAP, FENCE, Wired, cycle, new_view, wired
 
 NOT_JSON = [b'{"a": [1,', b"<html>Welcome", b'\xef\xbb\xbf{"shards": []}', b'{"shards": [], "x": NaN}', b"", b"7"]
@@ -130,14 +131,45 @@ async def test_row_05_unknown_words_are_kept_as_text(one: Wired) -> None:
 
 
 async def test_row_06_a_bad_shard_is_dropped_with_a_note(one: Wired) -> None:
-    """The good ones stay, and the node is not failed for it."""
+    """The good ones stay, and the node is not failed for it: it is well and INCOMPLETE."""
     one.on(one.path.shards, Reply.json({"shards": [{"id": "a", "role": "primary"}, {"id": 7, "role": "primary"}]}))
 
     look = await one.look()
     node = cycle(new_view(), look).view.nodes["n1"]
 
-    assert (NodeStatus.HEALTHY, ["a"]) == (node.status, [shard.shard_id for shard in node.shards])
+    assert (NodeStatus.INCOMPLETE, ["a"]) == (node.status, [shard.shard_id for shard in node.shards])
     assert ("shards: shard number 2 has no usable id",) == node.notes
+
+
+@pytest.mark.parametrize(
+    ("bad", "kept", "text"),
+    [
+        ({"id": "rs0", "role": 7}, ["a", "rs0"], "shards: rs0 could not be read"),
+        ({"id": "other", "role": 7}, ["a"], "shards: other could not be read"),
+        ({"id": 7, "role": "primary"}, ["a", "rs0"], "shards: not all could be read"),
+        ("rs0", ["a", "rs0"], "shards: not all could be read"),
+    ],
+)
+async def test_row_06_a_known_shard_that_cannot_be_read_is_kept(
+    one: Wired, bad: object, kept: list[str], text: str
+) -> None:
+    """Its last good copy stays, stale, without an event; only what vanished for certain is removed, with an event."""
+    good = cycle(new_view(), await one.look())
+    one.on(one.path.shards, Reply.json({"shards": [{"id": "a", "role": "secondary"}, bad]}))
+    broken = cycle(good.view, await one.look(), at=10)
+    again = cycle(broken.view, await one.look(), at=20)
+    one.on(one.path.shards, Reply.json({"shards": [{"id": "a", "role": "secondary"}]}))
+    whole = cycle(again.view, await one.look(), at=30)
+
+    node = broken.view.nodes["n1"]
+    assert (NodeStatus.INCOMPLETE, text) == (node.status, node.status_text)
+    assert kept == [shard.shard_id for shard in node.shards]
+    assert [later(10)] * (len(kept) - 1) == [shard.stale_since for shard in node.shards[1:]]
+    assert (node.shards, 1) == (again.view.nodes["n1"].shards, len(node.notes))
+    assert ["a"] == [shard.shard_id for shard in whole.view.nodes["n1"].shards]
+    assert [len(kept) == 1, False, len(kept) == 2] == [
+        EventType.SHARD_REMOVED in {draft.type for draft in settled.change.drafts} for settled in (broken, again, whole)
+    ]
 
 
 @pytest.mark.parametrize("packed", [True, False])

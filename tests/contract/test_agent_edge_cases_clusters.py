@@ -9,20 +9,22 @@ from dataclasses import replace
 import pytest
 
 from blocks.errors import SourceError
-from blocks.models.cluster import Discovery
+from blocks.models.action import ActionState
+from blocks.models.cluster import Discovery, Health
 from blocks.models.event import EventType
-from blocks.models.node import Protocol, Shard, ShardRole
+from blocks.models.node import NodeStatus, Offset, Protocol, Shard, ShardRole
 from blocks.models.problem import Problem
 from blocks.models.source import Source
 from blocks.models.view import ClusterView
 from blocks.sources.live import LiveSources
 from blocks.sources.protocol import Found
 from blocks.sources.settings import SourcesSettings
+from doubles.actions import action_id, make_action
 from doubles.scripted_agent import Reply, ScriptedAgent
-from doubles.views import NOW, discovery, later, make_view
-from doubles.wired import Wired, cycle, new_view, wired
+from doubles.views import NOW, discovery, good_looks, intent, later, make_view
+from doubles.wired import FENCE, Wired, cycle, new_view, wired
 from tasks.decide.discovery import Outcome, discovered
-from tasks.decide.settle import settle
+from tasks.decide.settle import Settled, settle
 
 PATH = "/discover"
 NODE = {"agent_address": "http://n1.test:8000", "node_id": "n1", "node_class": "a", "node_group": None}
@@ -44,6 +46,13 @@ async def two(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Wired, Wire
             await stack.enter_async_context(wired(request.param)),
             await stack.enter_async_context(wired(request.param)),
         )
+
+
+@pytest.fixture(params=list(Protocol))
+async def one(request: pytest.FixtureRequest) -> AsyncIterator[Wired]:
+    """A healthy node."""
+    async with wired(request.param) as one:
+        yield one
 
 
 async def test_row_15_another_clusters_data_are_refused() -> None:
@@ -80,6 +89,103 @@ async def test_row_28_primaries_are_stored_as_seen(
     shards = [node.shards[0] for node in last.view.nodes.values()]
     assert [(role, None) for role in roles] == [(shard.role, shard.lag) for shard in shards]
     assert (0, 1) == (len(problems(first.view, code)), len(problems(last.view, code)))
+
+
+async def test_row_16_two_agents_with_one_node_id(two: tuple[Wired, Wired]) -> None:
+    """Discovery's ids are the keys: both stay, the one that is called otherwise is a problem, and nothing flaps."""
+    two[1].node.shards = (Shard(shard_id="rs0", role=ShardRole.SECONDARY),)
+    view = replace(make_view(), discovery=discovery(["n1", "n2"]))
+    for at in (0, 10):
+        looks = {name: await one.look() for one, name in zip(two, ("n1", "n2"), strict=True)}
+        settled = settle(view, looks, now=later(at))
+        view = settled.view
+
+    assert ["n1", "n1"] == [view.nodes[name].reported_node_id for name in ("n1", "n2")]
+    assert [("n2", None)] == [(one.node_id, one.cause) for one in problems(view, "DUPLICATE_NODE_ID")]
+    assert [("n2", "DUPLICATE_NODE_ID")] == [(one.node_id, one.cause) for one in problems(view, "IDENTITY_MISMATCH")]
+    assert settled.change.empty
+
+
+async def test_row_18_another_id_is_another_node(one: Wired) -> None:
+    """The same agent under another id: the old node goes with its unfinished action, the new one comes."""
+    await one.agents.send(one.target, make_action(), FENCE, 5.0)
+    action = make_action(state=ActionState.RUNNING)
+    good = cycle(replace(new_view(), actions={action.action_id: action}), await one.look(action.action_id))
+    renamed = replace(good.view, discovery=discovery(["n9"]))
+    moved = await one.agents.look(one.target.evolve(node_id="n9"))
+    settled = settle(renamed, {"n9": moved}, now=later(10))
+
+    assert ["n9"] == list(settled.view.nodes)
+    assert ActionState.CANCELLED is settled.view.actions[action.action_id].state
+    assert {EventType.NODE_REMOVED, EventType.NODE_ADDED, EventType.ACTION_FINISHED} <= {
+        draft.type for draft in settled.change.drafts
+    }
+
+
+async def test_row_20_a_clock_that_differs_is_a_problem(one: Wired) -> None:
+    """An agent that received before we sent: its times are kept as told, and the disagreement is said, once."""
+    await one.agents.send(one.target, make_action(), FENCE, 5.0)
+    one.node.actions[action_id(1)] = one.node.actions[action_id(1)].evolve(
+        scheduled_at=later(-600), state=ActionState.RUNNING
+    )
+    action = make_action(state=ActionState.RUNNING, intent=intent(NOW))
+    first = cycle(replace(new_view(), actions={action.action_id: action}), await one.look(action.action_id), at=10)
+    second = cycle(first.view, await one.look(action.action_id), at=20)
+
+    assert later(-600) == first.view.actions[action.action_id].scheduled_at
+    assert [f"at least 600 s behind ours, by the times of action {action.action_id}"] == [
+        problem.evidence for problem in problems(first.view, "CLOCK_SKEW")
+    ]
+    assert second.change.empty
+
+
+async def test_row_29_a_new_unit_is_a_new_log(one: Wired) -> None:
+    """Less than before in one unit is told, in another unit nothing; what is no unit of time makes no lag in time."""
+
+    async def at(seconds: float, view: ClusterView, value: int, unit: str) -> Settled:
+        told = {"unit": unit, "value": value}
+        shard = {"id": "rs0", "role": "primary", "commit_offset": told, "lag": {"unit": "messages", "value": 10**12}}
+        one.on(one.path.shards, Reply.json({"shards": [shard]}))
+        return cycle(view, await one.look(), at=seconds)
+
+    first = await at(0, new_view(), 1_000, "seconds")
+    other = await at(10, first.view, 5, "offset")
+    back = await at(10, first.view, 999, "seconds")
+
+    assert [0, 0, 1] == [len(problems(settled.view, "OFFSET_WENT_BACK")) for settled in (first, other, back)]
+    assert [Offset(unit="offset", value=5)] == [shard.commit_offset for shard in other.view.nodes["n1"].shards]
+    assert other.view.state is not None
+    assert other.view.state.lag_worst_ms is None
+
+
+async def test_row_30_only_discovery_removes_nodes(one: Wired) -> None:
+    """A node that does not answer stays for as long as its source tells of it; then it goes, with its shards, told once."""
+    good = cycle(new_view(), await one.look())
+    await one.agent.stop()
+    silent = cycle(good.view, await one.look(), at=10)
+    dropped = settle(replace(silent.view, discovery=discovery([])), {}, now=later(20))
+
+    assert (["n1"], []) == (list(silent.view.nodes), list(dropped.view.nodes))
+    assert [0, 1] == [
+        sum(draft.type is EventType.NODE_REMOVED for draft in settled.change.drafts) for settled in (silent, dropped)
+    ]
+    assert dropped.view.state is not None
+    assert (0, ()) == (dropped.view.state.shards, dropped.view.state.problems)
+
+
+async def test_seen_09_an_arbiter_that_is_not_counted(one: Wired) -> None:
+    """An agent that does not know what an arbiter is: named in the cluster's spec it is neither a problem nor a lost vote."""
+    one.node.node_id, one.node.status, one.node.store_error = "n3", NodeStatus.UNKNOWN, "no replication status"
+    looks = {**good_looks("n1", "n2"), "n3": (await one.look()).evolve(node_id="n3")}
+    before = settle(replace(make_view(), discovery=discovery()), looks, now=NOW).view
+    plain = settle(before, looks, now=later(900)).view
+    spec = before.spec.evolve(not_counted=("n3",))
+    spared = settle(replace(before, spec=spec), looks, now=later(900)).view
+
+    told = {problem.code for problem in (plain.state.problems if plain.state is not None else ())}
+    assert {"MAJORITY_AT_RISK", "STALE_FACTS"} < told
+    assert spared.state is not None
+    assert ((), Health.HEALTHY) == (spared.state.problems, spared.state.health)
 
 
 # -- sources --------------------------------------------------------------------------------------------------------------

@@ -146,6 +146,8 @@ cluster_specs = st.builds(
     interval=st.none() | seconds,
     probe_interval=st.none() | st.floats(0, 3_600),
     lag_limit_s=st.floats(0, 1e9, exclude_min=True),
+    lag_grace=st.floats(0, 3_600),
+    not_counted=st.lists(ids, max_size=3).map(tuple),
     labels=labels,
     node_labels=st.dictionaries(ids, labels, max_size=3),
     platform=st.none() | st.builds(PlatformRef, ns_id=st.none() | names, name=names),

@@ -32,27 +32,33 @@ def test_every_node_is_counted_once(statuses: list[NodeStatus]) -> None:
         ([NodeStatus.HEALTHY] * 2 + [NodeStatus.JOINING_CLUSTER], Health.DEGRADED),
         ([NodeStatus.HEALTHY] * 4 + [NodeStatus.JOINING_CLUSTER], Health.HEALTHY),
         ([NodeStatus.HEALTHY] * 2 + [NodeStatus.UNREACHABLE], Health.DEGRADED),
-        ([NodeStatus.HEALTHY] + [NodeStatus.UNREACHABLE] * 2, Health.CRITICAL),
+        ([NodeStatus.HEALTHY] + [NodeStatus.UNREACHABLE] * 2, Health.DEGRADED),
+        ([NodeStatus.HEALTHY] + [NodeStatus.UNAVAILABLE] * 2, Health.CRITICAL),
+        ([NodeStatus.UNREACHABLE] * 3, Health.UNKNOWN),
+        ([NodeStatus.UNREACHABLE], Health.UNKNOWN),
+        ([NodeStatus.UNREACHABLE] * 2 + [NodeStatus.UNAVAILABLE], Health.DEGRADED),
+        ([NodeStatus.UNREACHABLE] + [NodeStatus.UNAVAILABLE] * 2, Health.CRITICAL),
         ([NodeStatus.NOT_IN_CLUSTER] * 3, Health.CRITICAL),
     ],
 )
 def test_health_is_that_of_the_worst_problem(statuses: list[NodeStatus], health: Health) -> None:
-    """Critical problems make it CRITICAL, warnings DEGRADED, information does not matter; no nodes is UNKNOWN."""
+    """Critical problems make it CRITICAL, warnings DEGRADED, information does not matter; UNKNOWN where no node can be asked."""
     nodes = (make_node(f"n{number}", status=status) for number, status in enumerate(statuses, start=1))
 
     assert health is aggregate(make_view(*nodes), now=NOW).health
 
 
 def test_shards_are_counted_once_and_primaries_each() -> None:
-    """Copies of a shard are one shard; what is stale is not counted."""
+    """Copies of a shard are one shard, stale or not; a stale primary is not counted, nor a shard of a node that is no member."""
     nodes = [
         make_node("n1", shards=(shard(P, "a"), shard(R, "b"))),
         make_node("n2", shards=(shard(R, "a"), shard(P, "b"))),
-        make_node("n3", shards=(shard(P, "c"),), shards_stale_since=NOW),
+        make_node("n3", shards=(shard(P, "c"), shard(P, "a")), shards_stale_since=NOW),
+        make_node("n4", status=NodeStatus.NOT_IN_CLUSTER, shards=(shard(P, "d"),), shards_stale_since=NOW),
     ]
     after = aggregate(make_view(*nodes), now=NOW)
 
-    assert (2, 2) == (after.shards, after.primaries)
+    assert (3, 2) == (after.shards, after.primaries)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from blocks.models.cluster import Health
 from blocks.models.event import EventDraft, EventType
 from blocks.models.node import Node, NodeStatus, ShardRole, Version
+from blocks.models.problem import Problem, Severity
 from blocks.models.view import ClusterView
 from doubles.views import NODES, NOW, discovery, later, make_node, make_view, shard, state
 from tasks.decide.aggregate import aggregate
@@ -181,6 +182,17 @@ def test_a_failover_is_told_shard_by_shard() -> None:
     ]
 
 
+def test_a_problem_with_another_beginning_is_another_problem() -> None:
+    """What one shard began is over, what another began is said: both are told, the end first."""
+    first = Problem(code="NO_PRIMARY", severity=Severity.CRITICAL, description="d", since=later(-60))
+    before = make_view(state=state(problems=(first,)))
+    after = replace(before, state=state(problems=(first.evolve(since=later(-20)),)))
+
+    assert [(E.PROBLEM_CLEARED, "2026-03-01T11:59:00Z"), (E.PROBLEM_RAISED, "2026-03-01T11:59:40Z")] == [
+        (draft.type, draft.data["since"]) for draft in diff(before, after)
+    ]
+
+
 def test_a_removed_node_is_told_first() -> None:
     """Who left is told before who came."""
     before, after = make_view(make_node("n1")), make_view(make_node("n2"))
@@ -195,7 +207,7 @@ def test_health_is_told_with_its_counts() -> None:
     after = replace(before, discovery=discovery(["n1"]), state=aggregate(before, now=NOW))
     told = diff(before, after)[-1]
 
-    assert (E.CLUSTER_HEALTH_CHANGED, "HEALTHY", "CRITICAL", {"UNREACHABLE": 1}) == (
+    assert (E.CLUSTER_HEALTH_CHANGED, "HEALTHY", "UNKNOWN", {"UNREACHABLE": 1}) == (
         told.type,
         told.data["before"],
         told.data["after"],

@@ -87,7 +87,7 @@ def test_folding_keeps_all_and_every_symptom_has_a_root(places: list[tuple[str, 
 
 def test_health_is_that_of_the_causes() -> None:
     """A cluster without majority is CRITICAL because of that alone."""
-    nodes = [make_node("n1"), *(make_node(one, status=NodeStatus.UNREACHABLE) for one in ("n2", "n3"))]
+    nodes = [make_node("n1"), *(make_node(one, status=NodeStatus.UNAVAILABLE) for one in ("n2", "n3"))]
     state = aggregate(make_view(*nodes), now=NOW)
 
     assert (Health.CRITICAL, ["MAJORITY_LOST"]) == (state.health, [one.code for one in state.problems if one.root])
@@ -103,11 +103,11 @@ def test_events_name_the_cause_and_each_problem_is_told_once() -> None:
     raised = [draft.data for draft in two.change.drafts if draft.type is EventType.PROBLEM_RAISED]
     again = settle(two.view, {"n1": good_look("n1"), **away}, now=later(30))
 
-    assert [("MAJORITY_LOST", None), ("NODE_UNREACHABLE", "MAJORITY_LOST")] == [
+    assert [("MAJORITY_UNKNOWN", None), ("NODE_UNREACHABLE", "MAJORITY_UNKNOWN")] == [
         (data["code"], data["cause"]) for data in raised
     ]
     assert two.view.state is not None
-    assert {"MAJORITY_LOST"} == {problem.cause for problem in two.view.state.problems if not problem.root}
+    assert {"MAJORITY_UNKNOWN"} == {problem.cause for problem in two.view.state.problems if not problem.root}
     assert again.change.empty
 
 

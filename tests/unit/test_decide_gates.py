@@ -23,6 +23,7 @@ from tasks.decide.gates import blocks, closed
 
 RESTART = "agent.replicante.io/service.restart"
 P, S = ShardRole.PRIMARY, ShardRole.SECONDARY
+OLD = Shard(shard_id="rs0", role=S, stale_since=NOW)
 
 
 def gate(kind: GateKind, **fields: Any) -> Gate:
@@ -132,6 +133,7 @@ def test_the_budget_of_a_cluster() -> None:
         pytest.param([node("n1", P), make_node("n2"), make_node("n3")], (), [], id="others have copies"),
         pytest.param([node("n1", P), make_node("n2", shards=()), make_node("n3", shards=())], (), ["LAST_COPY"], id="nobody else has one"),
         pytest.param([node("n1", P), node("n2", shards_stale_since=NOW), make_node("n3", shards=())], (), ["LAST_COPY"], id="of the other nothing is known"),
+        pytest.param([node("n1", P), make_node("n2", shards=(OLD,)), make_node("n3", shards=())], (), ["LAST_COPY"], id="the other copy is stale"),
         pytest.param([node("n1", ShardRole.RECOVERING), make_node("n2", shards=()), make_node("n3", shards=())], (), [], id="a copy that is none"),
         pytest.param([node("n1", status=NodeStatus.UNHEALTHY), node("n2"), node("n3")], ("n2",), [], id="what is ill may be mended"),
     ],
@@ -143,6 +145,17 @@ def test_the_health_of_the_cluster(nodes: list[Node], disturbed: tuple[str, ...]
     assert expected == rules(view, restart(), *disturbed)
     assert [] == rules(view, restart(forced="I know"), *disturbed)
     assert [] == rules(view, make_action(1), *disturbed)
+
+
+def test_nodes_that_do_not_count_are_no_majority() -> None:
+    """Two and one that is not counted are two nodes; acting on that one takes no majority, as of three it would."""
+    spec = ClusterSpec(namespace="prod", cluster_id="orders", not_counted=("n3",))
+    three = [node("n1", P), node("n2"), node("n3", status=NodeStatus.UNAVAILABLE)]
+    four = [node("n1", P), node("n2"), node("n3"), node("n4", status=NodeStatus.UNAVAILABLE)]
+
+    assert (["MAJORITY"], []) == (rules(make_view(*three), restart()), rules(make_view(*three, spec=spec), restart()))
+    assert ["MAJORITY"] == rules(make_view(*four, spec=spec), restart())
+    assert [] == rules(make_view(*four, spec=spec), restart(node_id="n3"))
 
 
 def test_the_choice_counts_what_it_has_chosen() -> None:

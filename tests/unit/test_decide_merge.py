@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from blocks.agents.facts import shards
 from blocks.models.look import ActionsInfo, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
-from blocks.models.node import Node, NodeStatus, Offset, Protocol, Shard, ShardRole, Version
+from blocks.models.node import SHARDS_MAX, Node, NodeStatus, Offset, Protocol, Shard, ShardRole, Version
 from doubles.actions import action_id
 from doubles.views import NOW, discovery, failed_look, found, good_look, later, make_node
 from tasks.decide.merge import NOTES_MAX, merge
@@ -130,6 +131,32 @@ def test_notes_are_bounded() -> None:
     shards = ShardsInfo(notes=tuple(f"shard {number} is odd" for number in range(100)))
 
     assert NOTES_MAX == len(_merged(None, good_look("n1", shards=shards)).notes)
+
+
+def test_a_list_that_was_cut_removes_nothing() -> None:
+    """Of more shards than are kept the known ones stay, whatever the order of the list; only what is new gives way."""
+    names = [f"s{number}" for number in range(SHARDS_MAX + 1)]
+    known = make_node("n1", shards=shards([{"id": name, "role": "primary"} for name in names[:-1]]).shards)
+    told = shards([{"id": name, "role": "primary"} for name in reversed(names)])
+    node = _merged(known, good_look("n1", shards=told))
+
+    assert (True, (), names[-1]) == (told.partial, told.unread, told.shards[0].shard_id)
+    assert set(names[:-1]) == {one.shard_id for one in node.shards}
+    assert [("s0", later(10))] == [
+        (one.shard_id, one.stale_since) for one in node.shards if one.stale_since is not None
+    ]
+    assert (NodeStatus.INCOMPLETE, "shards: not all could be read") == (node.status, node.status_text)
+
+
+def test_a_shard_that_can_be_read_again_is_fresh() -> None:
+    """It was stale from the first miss on."""
+    bad = ShardsInfo(unread=("rs0",))
+    once = _merged(make_node("n1"), good_look("n1", shards=bad), at=10)
+    twice = _merged(once, good_look("n1", shards=bad), at=20)
+    back = _merged(twice, good_look("n1"), at=30)
+
+    assert [later(10)] == [one.stale_since for one in twice.shards]
+    assert make_node("n1").shards == back.shards
 
 
 def _leading(value: int, unit: str = "seconds", role: ShardRole = ShardRole.PRIMARY) -> Look:

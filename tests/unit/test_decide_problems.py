@@ -18,7 +18,6 @@ from blocks.models.view import ClusterView
 from doubles.actions import make_action
 from doubles.views import NODES, NOW, discovery, later, make_node, make_view, shard, state
 from tasks.decide.problems import find_problems as found_in
-from tasks.decide.problems import pending_ends
 from tasks.decide.rules.base import EXAMPLES_MAX, scene_of
 from tasks.decide.rules.table import RULES
 
@@ -106,6 +105,45 @@ def test_majority(total: int, serving: int, code: str | None) -> None:
     assert ([] if code is None else [code]) == of_cluster
 
 
+@pytest.mark.parametrize(
+    ("statuses", "codes"),
+    [
+        ("HUU", ["MAJORITY_UNKNOWN"]),
+        ("HDU", ["MAJORITY_UNKNOWN"]),
+        ("HDD", ["MAJORITY_LOST"]),
+        ("HDDDU", ["MAJORITY_LOST"]),
+        ("HHDDU", ["MAJORITY_UNKNOWN"]),
+        ("DDU", ["MAJORITY_LOST", "CLUSTER_UNKNOWN"]),
+        ("DUU", ["CLUSTER_UNKNOWN"]),
+        ("UUU", ["CLUSTER_UNKNOWN"]),
+        ("DU", ["CLUSTER_UNKNOWN"]),
+        ("DD", ["CLUSTER_NOT_SERVING"]),
+        ("HU", []),
+    ],
+)
+def test_nodes_that_cannot_be_asked_may_serve(statuses: str, codes: list[str]) -> None:
+    """What depends on dead agents is not known; what holds even if all of them serve is said. They are its symptoms."""
+    words = {"H": NodeStatus.HEALTHY, "U": NodeStatus.UNREACHABLE, "D": NodeStatus.UNAVAILABLE}
+    problems = [one for one in _lasting(_cluster(*map(words.__getitem__, statuses))) if "PRIMARY" not in one.code]
+
+    assert codes == [one.code for one in problems if one.node_id is None]
+    causes = {one.cause for one in problems if one.code == "NODE_UNREACHABLE"}
+    assert causes == ({codes[0] if codes else None} if "U" in statuses else set())
+
+
+def test_nodes_that_do_not_count() -> None:
+    """They are in no majority, and what their agents say of their store is no problem; that an agent is dead is one."""
+    spec = ClusterSpec(namespace="prod", cluster_id="orders", not_counted=("n3",))
+    words = {"status": NodeStatus.UNKNOWN, "store_stale_since": later(-900), "shards_stale_since": later(-900)}
+    arbiter = make_node("n3", shards=(), **words)
+    view = make_view(make_node("n1"), make_node("n2"), arbiter, spec=spec)
+    dead = make_view(*map(make_node, NODES[:2]), arbiter.evolve(status=NodeStatus.UNREACHABLE), spec=spec)
+    alone = make_view(make_node("n1", status=NodeStatus.UNAVAILABLE), make_node("n3"), spec=spec)
+
+    assert ([], [("NODE_UNREACHABLE", "n3")]) == (_found(view), _found(dead))
+    assert "CLUSTER_NOT_SERVING" in {code for code, _ in _found(alone)}
+
+
 def test_a_shard_without_primary_is_critical() -> None:
     """Secondaries alone serve no writes; the shards are named, a few of many."""
     shards = tuple(shard(R, f"s{number}") for number in range(EXAMPLES_MAX + 3))
@@ -120,21 +158,6 @@ def test_two_primaries_of_one_shard_are_critical() -> None:
     view = make_view(make_node("n1"), make_node("n2", shards=(shard(P),)))
 
     assert [("SEVERAL_PRIMARIES", None)] == _found(view)
-
-
-@pytest.mark.parametrize("primaries", [0, 2])
-def test_an_election_is_no_problem(primaries: int) -> None:
-    """No primary, or two, is said only when it has lasted for the namespace's grace; then since it was first seen."""
-    nodes = [make_node(f"n{number}", shards=(shard(P if number < primaries else R),)) for number in range(3)]
-    first, pending = find_problems(make_view(*nodes), now=NOW)
-    view = make_view(*nodes, state=state(pending=pending))
-    still, same = find_problems(view, now=later(9.9))
-    (said,), none = find_problems(view, now=later(10))
-    after, over = find_problems(make_view(*map(make_node, NODES), state=state(pending=pending)), now=later(5))
-
-    assert ((), (), (), ()) == (first, still, none, after + over)
-    assert (pending, later(10)) == (same, pending_ends(view))
-    assert (NOW, said.code) == (said.since, pending[0].code)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +177,37 @@ def test_a_primary_that_cannot_be_asked_is_not_gone(status: NodeStatus, code: st
 
     assert {code} == codes & {found for found, _ in _found(alone)}
     assert set() == codes & {found for found, _ in _found(elected)}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        ((NodeStatus.UNAVAILABLE, NodeStatus.UNAVAILABLE), "NO_PRIMARY"),
+        ((NodeStatus.UNAVAILABLE, NodeStatus.UNREACHABLE), "PRIMARY_UNKNOWN"),
+        ((NodeStatus.UNREACHABLE, NodeStatus.UNREACHABLE), "PRIMARY_UNKNOWN"),
+        ((NodeStatus.NOT_IN_CLUSTER, NodeStatus.NOT_IN_CLUSTER), None),
+    ],
+)
+def test_a_shard_that_only_dead_nodes_have(statuses: tuple[NodeStatus, NodeStatus], code: str | None) -> None:
+    """It does not drop out: down it has no primary, unreachable it may have one; what is no member keeps no shard alive."""
+    old = [
+        make_node(f"n{number}", status=status, shards_stale_since=NOW, shards=(shard(role, "x"),))
+        for number, status, role in zip((1, 2), statuses, (P, R), strict=True)
+    ]
+    others = [make_node(f"n{number}", shards=(shard(P if number == 3 else R, "y"),)) for number in (3, 4, 5)]
+    found = [one for one in _lasting(make_view(*old, *others)) if "PRIMARY" in one.code]
+
+    assert ([] if code is None else [code]) == [one.code for one in found]
+    assert all(" x" in one.evidence and "y" not in one.evidence.split(":")[-1] for one in found if code == "NO_PRIMARY")
+
+
+def test_a_shard_that_could_not_be_read_is_no_evidence() -> None:
+    """Its last good copy neither counts as a primary nor has a lag; its node may be its primary."""
+    old = shard(P, lag_s=99).evolve(stale_since=NOW)
+    elected = make_view(make_node("n1", shards=(old,)), make_node("n2", shards=(shard(P),)), make_node("n3"))
+    alone = make_view(make_node("n1", shards=(old, shard(P, "y"))), make_node("n2", shards=(shard(R),)))
+
+    assert ([], [("PRIMARY_UNKNOWN", None)]) == (_found(elected), _found(alone))
 
 
 def test_an_action_that_does_not_end_is_stuck() -> None:

@@ -86,8 +86,13 @@ def test_the_youngest_thing_under_way_counts() -> None:
 
 
 def test_what_must_last_is_looked_at_when_it_has() -> None:
-    """A shard without primary is looked at again at the end of its grace, not an interval later."""
-    view = make_view(make_node("n1"), state=state(pending=(Pending(code="NO_PRIMARY", since=later(-4)),)))
-    late = make_view(make_node("n1"), state=state(pending=(Pending(code="NO_PRIMARY", since=later(-40)),)))
+    """A shard without primary is looked at again at the end of its grace, not an interval later; what is said is not."""
+    view = make_view(
+        make_node("n1"), state=state(pending=(Pending(code="NO_PRIMARY", since=later(-4), until=later(6)),))
+    )
+    late = make_view(
+        make_node("n1"), state=state(pending=(Pending(code="NO_PRIMARY", since=later(-40), until=later(-30)),))
+    )
+    said = make_view(make_node("n1"), state=state(pending=(Pending(code="NO_PRIMARY", since=later(-40)),)))
 
-    assert (later(6), later(0.5)) == (follow_up(view, now=NOW), follow_up(late, now=NOW))
+    assert (later(6), later(0.5), None) == tuple(follow_up(one, now=NOW) for one in (view, late, said))

@@ -6,7 +6,7 @@ from blocks.models.base import Fact
 from blocks.models.cluster import ClusterSpec, ClusterState, Health
 from blocks.models.namespace import ForeignNodes, Namespace
 from blocks.models.node import ClockOff, NodeStatus, Protocol
-from blocks.models.problem import Problem, Severity
+from blocks.models.problem import Pending, Problem, Severity
 from blocks.store.mapping import from_document, to_document
 from doubles.views import NOW, make_node, state
 
@@ -25,6 +25,7 @@ STATE = state(
     problems=(
         Problem(code="STALE_FACTS", severity=Severity.WARNING, description="d", since=NOW, cause="X", symptoms=2),
     ),
+    pending=(Pending(code="NO_PRIMARY", since=NOW, until=NOW, shards={"$a.b": NOW}, rest_since=NOW),),
     lag_worst={"$zxid.a": 3},
     lags_synthesised=1,
     versions={"mongo.replica 6.0.0": 2},
@@ -32,10 +33,13 @@ STATE = state(
     node_classes={"a.b": 1},
     node_groups={"": 1},
 )
-SPEC = ClusterSpec(namespace="prod", cluster_id="orders", primary_grace=3, foreign_nodes=ForeignNodes.ACCEPT)
+SPEC = ClusterSpec(
+    namespace="prod", cluster_id="orders", primary_grace=3, foreign_nodes=ForeignNodes.ACCEPT, not_counted=("n3",)
+)
 NEW = {
     "pending_status", "pending_text", "pending_since", "protocol_before", "protocol_changed_at", "foreign_id", "clock_off",
     "lag_worst", "lags_synthesised", "versions", "agents", "node_classes", "node_groups", "primary_grace", "foreign_nodes",
+    "lag_grace", "not_counted",
 }  # fmt: skip
 """Fields that records of before do not have."""
 

@@ -68,12 +68,16 @@ class ClusterSpecSpec(Strict):
     """Seconds between two cheap probes of each node; 0 switches the watch off; without it, the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
     """A secondary further behind than this is a problem."""
+    lag_grace: Annotated[float, Field(ge=0, le=3_600)] = 30.0
+    """Seconds that it must be further behind before that is said."""
     disruption_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """So many of its nodes may be acted on at once; none: the namespace's."""
     primary_grace: Annotated[float, Field(ge=0, le=3_600)] | None = None
     """Seconds that a shard may have no primary, or several, before that is a problem; without it, the namespace's default."""
     foreign_nodes: ForeignNodes | None = None
     """What becomes of the answers of a node whose store says another cluster; without it, the namespace's default."""
+    not_counted: Annotated[tuple[Id, ...], Field(max_length=1_000)] = ()
+    """Ids of nodes that count neither as serving nor in majorities, such as an arbiter whose agent does not know what it is."""
     platform: PlatformRef | None = None
     """Where its nodes are made and removed."""
     declaration: Declaration = Declaration()
@@ -118,9 +122,11 @@ def _record(manifest: ClusterSpecManifest, _: Asked, __: int) -> ClusterSpec:
         interval=spec.interval,
         probe_interval=spec.probe_interval,
         lag_limit_s=spec.lag_limit_s,
+        lag_grace=spec.lag_grace,
         disruption_max=spec.disruption_max,
         primary_grace=spec.primary_grace,
         foreign_nodes=spec.foreign_nodes,
+        not_counted=spec.not_counted,
         platform=spec.platform,
         declaration=spec.declaration,
         node_labels={node_id: tags.labels for node_id, tags in spec.nodes.items()},
@@ -134,9 +140,11 @@ def _parts(record: ClusterSpec) -> tuple[Part, Part]:
         interval=record.interval,
         probe_interval=record.probe_interval,
         lag_limit_s=record.lag_limit_s if record.lag_limit_s != usual.lag_limit_s else None,
+        lag_grace=record.lag_grace if record.lag_grace != usual.lag_grace else None,
         disruption_max=record.disruption_max,
         primary_grace=record.primary_grace,
         foreign_nodes=record.foreign_nodes,
+        not_counted=list(record.not_counted) or None,
         platform=record.platform,
         declaration=record.declaration,
         nodes={node_id: part(labels=labels) for node_id, labels in record.node_labels.items()},

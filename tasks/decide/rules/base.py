@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from blocks.models.node import Node, NodeStatus, ShardRole
@@ -23,35 +23,66 @@ class Scene:
     fresh: tuple[Node, ...]
     """The nodes whose shards were read in the last cycle."""
     primaries: dict[str, int]
-    """By shard, how many of these are primary for it."""
+    """By shard that some node of the cluster has, now or when it last told, how many of these are primary for it."""
+    silent: dict[str, list[str]]
+    """By shard, the nodes that have it and cannot be asked of it: each may be its primary. Its last primaries come first."""
     statuses: Counter[str]
     """How many nodes have which status."""
+    counted: Counter[str]
+    """The same without those that the cluster's spec does not count."""
 
     @property
     def total(self) -> int:
-        """How many nodes there are."""
-        return len(self.view.nodes)
+        """How many nodes count."""
+        return self.counted.total()
 
     @property
     def serving(self) -> int:
         """How many of them serve."""
-        return self.statuses[NodeStatus.HEALTHY.value] + self.statuses[NodeStatus.INCOMPLETE.value]
+        return self.counted[NodeStatus.HEALTHY.value] + self.counted[NodeStatus.INCOMPLETE.value]
+
+    @property
+    def unasked(self) -> int:
+        """Of how many of them nobody knows whether they serve, because their agent does not answer."""
+        return self.counted[NodeStatus.UNREACHABLE.value]
 
     @property
     def counts(self) -> str:
-        """How many nodes are how, in words."""
-        return ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
+        """How many of them are how, in words."""
+        return ", ".join(f"{count} {status}" for status, count in sorted(self.counted.items()))
 
 
 def scene_of(view: ClusterView, *, now: datetime) -> Scene:
     """Look at a cluster."""
-    nodes = view.nodes.values()
-    fresh = tuple(node for node in nodes if node.shards_stale_since is None and node.info_stale_since is None)
+    nodes, uncounted = view.nodes.values(), set(view.spec.not_counted)
+    primaries, silent = _primaries(nodes, uncounted)
+    return Scene(
+        view=view,
+        now=now,
+        fresh=tuple(node for node in nodes if node.shards_fresh),
+        primaries=primaries,
+        silent=silent,
+        statuses=Counter(node.status.value for node in nodes),
+        counted=Counter(node.status.value for node in nodes if node.node_id not in uncounted),
+    )
+
+
+def _primaries(nodes: Iterable[Node], uncounted: set[str]) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """By shard the number of fresh primaries, and who may be one: not an arbiter, nor a node whose store is down."""
     primaries: dict[str, int] = defaultdict(int)
-    for node in fresh:
+    last: dict[str, list[str]] = defaultdict(list)
+    others: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        if not node.shards_fresh and (node.foreign_id is not None or node.seen_status is NodeStatus.NOT_IN_CLUSTER):
+            continue  # what it had is none of the cluster's
+        down = node.seen_status is NodeStatus.UNAVAILABLE or node.node_id in uncounted
         for shard in node.shards:
-            primaries[shard.shard_id] += shard.role is ShardRole.PRIMARY
-    return Scene(view, now, fresh, dict(primaries), Counter(node.status.value for node in nodes))
+            fresh, primary = node.shards_fresh and shard.stale_since is None, shard.role is ShardRole.PRIMARY
+            primaries[shard.shard_id] += fresh and primary
+            if not fresh and not down and shard.role is not ShardRole.OTHER:
+                (last if primary else others)[shard.shard_id].append(node.node_id)
+    silent = {shard_id: last[shard_id] + others[shard_id] for shard_id in last.keys() | others.keys()}
+    return dict(primaries), silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +91,8 @@ class Finding:
 
     evidence: str
     node_id: str | None = None
+    shards: Mapping[str, str] = field(default_factory=dict)
+    """Where it is about shards: by shard, how the evidence names it. Each of them must last by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +108,13 @@ class Rule:
     under: tuple[str, ...] = ()
     """Codes of which it is a symptom, the likeliest first: where one is there, of the same node or of the cluster."""
     grace_s: Callable[[ClusterView], float] | None = None
-    """For how many seconds it must last before it is said; None says it at once. Such a rule is about the cluster."""
+    """For how many seconds it must last before it is said; None says it at once."""
 
 
-def examples(ids: Sequence[str], what: str) -> Iterator[Finding]:
-    """A finding that names the first of many; none where there are none."""
-    if ids:
-        yield Finding(f"{what}: {listed(ids)}")
+def of_shards(shards: Mapping[str, str], what: str) -> Iterator[Finding]:
+    """A finding about shards of the cluster, by shard how it is named; none where there are none."""
+    if shards:
+        yield Finding(what, shards=shards)
 
 
 def listed(ids: Sequence[str]) -> str:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
-from blocks.models.node import NodeStatus, ShardRole
 from blocks.models.request import WorkState
 from blocks.models.view import ClusterView
-from tasks.decide.rules.base import Finding, Scene, examples, moment
+from tasks.decide.rules.base import Finding, Scene, moment, of_shards
 
 MAJORITY_FROM = 3
 """Clusters smaller than this have no majority to lose."""
 
 
 def not_serving(scene: Scene) -> Iterator[Finding]:
-    """No node serves."""
-    if scene.total and scene.serving == 0:
+    """No node serves, for certain."""
+    if scene.total and scene.serving + scene.unasked == 0:
         yield Finding(f"none of {scene.total} nodes serves: {scene.counts}")
 
 
+def unknown(scene: Scene) -> Iterator[Finding]:
+    """No node is known to serve, and some may."""
+    if scene.serving == 0 and scene.unasked:
+        yield Finding(
+            f"{scene.unasked} of {scene.total} nodes cannot be asked, and none is known to serve: {scene.counts}"
+        )
+
+
 def majority_lost(scene: Scene) -> Iterator[Finding]:
-    """Some serve, and no majority."""
-    if scene.total >= MAJORITY_FROM and 0 < scene.serving <= scene.total // 2:
-        yield Finding(f"{scene.serving} of {scene.total} nodes serve: {scene.counts}")
+    """Some serve, or may, and they are no majority even if all that may do."""
+    if scene.total >= MAJORITY_FROM and 0 < scene.serving + scene.unasked <= scene.total // 2:
+        may = f", and {scene.unasked} more may" if scene.unasked else ""
+        yield Finding(f"{scene.serving} of {scene.total} nodes serve{may}: {scene.counts}")
+
+
+def majority_unknown(scene: Scene) -> Iterator[Finding]:
+    """Some serve, and whether they are a majority depends on nodes that cannot be asked."""
+    half = scene.total // 2
+    if scene.total >= MAJORITY_FROM and 0 < scene.serving <= half < scene.serving + scene.unasked:
+        told = f"{scene.serving} of {scene.total} nodes serve, and {scene.unasked} cannot be asked"
+        yield Finding(f"{told}: {scene.counts}")
 
 
 def majority_at_risk(scene: Scene) -> Iterator[Finding]:
@@ -39,36 +54,28 @@ def primary_grace_s(view: ClusterView) -> float:
 
 
 def _without_primary(scene: Scene) -> dict[str, list[str]]:
-    """By shard that no fresh node is primary for, the nodes that were when they last told, and may still be."""
-    bare = [shard for shard, primaries in scene.primaries.items() if primaries == 0]
-    if not bare:
-        return {}
-    silent: dict[str, list[str]] = defaultdict(list)
-    known = {node.node_id for node in scene.fresh}
-    for node in scene.view.nodes.values():
-        gone = node.foreign_id is not None or node.seen_status in {NodeStatus.UNAVAILABLE, NodeStatus.NOT_IN_CLUSTER}
-        if node.node_id in known or gone:
-            continue
-        for shard in node.shards:
-            if shard.role is ShardRole.PRIMARY:
-                silent[shard.shard_id].append(node.node_id)
-    return {shard: silent.get(shard, []) for shard in bare}
+    """By shard without a known primary, the nodes that cannot be asked and may be its primary."""
+    return {shard: scene.silent.get(shard, []) for shard, primaries in scene.primaries.items() if primaries == 0}
 
 
 def no_primary(scene: Scene) -> Iterator[Finding]:
-    """A shard without primary, for all that is known."""
-    return examples([shard for shard, silent in _without_primary(scene).items() if not silent], "no primary for")
+    """Shards that no node is primary for, and none may be."""
+    return of_shards(
+        {shard: shard for shard, silent in _without_primary(scene).items() if not silent}, "no primary for"
+    )
 
 
 def primary_unknown(scene: Scene) -> Iterator[Finding]:
-    """A shard whose last primary cannot be asked: it may still be one."""
-    unknown = {shard: silent for shard, silent in _without_primary(scene).items() if silent}
-    return examples([f"{shard} (last {', '.join(silent[:2])})" for shard, silent in unknown.items()], "unknown for")
+    """Shards of which a node cannot be asked: it may be their primary."""
+    silent = {shard: nodes for shard, nodes in _without_primary(scene).items() if nodes}
+    named = {shard: f"{shard} (cannot be asked: {', '.join(nodes[:2])})" for shard, nodes in silent.items()}
+    return of_shards(named, "unknown for")
 
 
 def several_primaries(scene: Scene) -> Iterator[Finding]:
-    """A shard with more than one primary."""
-    return examples([shard for shard, primaries in scene.primaries.items() if primaries > 1], "several primaries for")
+    """Shards with more than one primary."""
+    several = {shard: shard for shard, primaries in scene.primaries.items() if primaries > 1}
+    return of_shards(several, "several primaries for")
 
 
 def versions(scene: Scene) -> Iterator[Finding]:

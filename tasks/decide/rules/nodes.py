@@ -23,6 +23,13 @@ PARTS = (
 )
 
 
+STORES_WORD = frozenset({NodeStatus.UNAVAILABLE, NodeStatus.UNHEALTHY, NodeStatus.UNKNOWN, NodeStatus.INCOMPLETE})
+"""Statuses that are no problem of a node that its cluster does not count: they tell of its store."""
+LAG = "LAG_ABOVE_LIMIT"
+LAG_CLEARED = 0.8
+"""Below this share of the limit a lag that was said is over: around the limit it neither comes nor goes."""
+
+
 def with_status(*statuses: NodeStatus) -> Callable[[Scene], Iterator[Finding]]:
     """Nodes with one of these statuses."""
     values = {status.value for status in statuses}
@@ -30,19 +37,28 @@ def with_status(*statuses: NodeStatus) -> Callable[[Scene], Iterator[Finding]]:
     def match(scene: Scene) -> Iterator[Finding]:
         if values.isdisjoint(scene.statuses):
             return
+        uncounted = scene.view.spec.not_counted
         for node in scene.view.nodes.values():
-            if node.status in statuses:
+            if node.status in statuses and not (node.status in STORES_WORD and node.node_id in uncounted):
                 yield Finding(node.status_text or f"the agent says {node.status}", node.node_id)
 
     return match
 
 
 def lag(scene: Scene) -> Iterator[Finding]:
-    """Copies that are, by their agent's word, further behind than the cluster allows."""
-    limit_ms = scene.view.spec.lag_limit_s * 1_000
+    """Copies that are, by their agent's word, further behind than the cluster allows, or are not yet well below that."""
+    state, limit_s = scene.view.state, scene.view.spec.lag_limit_s
+    said = {problem.node_id for problem in (state.problems if state is not None else ()) if problem.code == LAG}
     for node in scene.fresh:
-        if worst(node.shards) > limit_ms:
-            yield Finding(f"over {scene.view.spec.lag_limit_s:g} s behind its primary", node.node_id)
+        over_s = limit_s * LAG_CLEARED if node.node_id in said else limit_s
+        if worst(node.shards) > over_s * 1_000:
+            below = "" if over_s == limit_s else f"; the limit is {limit_s:g} s"
+            yield Finding(f"over {over_s:g} s behind its primary{below}", node.node_id)
+
+
+def lag_grace_s(view: ClusterView) -> float:
+    """For how many seconds a lag may be above the limit."""
+    return view.spec.lag_grace
 
 
 def identity(scene: Scene) -> Iterator[Finding]:
@@ -116,6 +132,8 @@ def stale(scene: Scene) -> Iterator[Finding]:
     """Nodes of which a part could not be read for a long while."""
     limit = timedelta(seconds=scene.view.namespace.settings.stale_after)
     for node in scene.view.nodes.values():
+        if node.node_id in scene.view.spec.not_counted:
+            continue
         old = [
             f"{name} since {moment(since)}"
             for field, name in PARTS

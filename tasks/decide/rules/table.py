@@ -9,6 +9,7 @@ from tasks.decide.rules.base import Rule
 
 C, W, I = Severity.CRITICAL, Severity.WARNING, Severity.INFO  # noqa: E741 - the table is read by columns
 GONE = ("CLUSTER_NOT_SERVING", "MAJORITY_LOST")
+UNASKED = (*GONE, "CLUSTER_UNKNOWN", "MAJORITY_UNKNOWN")
 HEADLESS = ("NO_PRIMARY", "PRIMARY_UNKNOWN")
 FOREIGN = "FOREIGN_NODE"
 WORK_DEAD = "WORK_DEAD"
@@ -27,11 +28,13 @@ status = nodes.with_status
 RULES: tuple[Rule, ...] = (
     Rule("CLUSTER_NOT_SERVING", C, "no node of the cluster serves", "look at its nodes, worst first", cluster.not_serving),
     Rule("MAJORITY_LOST", C, "the majority of the nodes is gone", "bring nodes back before anything else", cluster.majority_lost),
+    Rule("CLUSTER_UNKNOWN", W, "no node is known to serve, and some cannot be asked", "check the agents and the network between, then the stores", cluster.unknown, GONE),
+    Rule("MAJORITY_UNKNOWN", W, "so many nodes cannot be asked that it is not known whether a majority serves", "check their agents and the network between, then their stores", cluster.majority_unknown),
     Rule("NO_PRIMARY", C, "a shard has no primary", "look at the nodes that hold it", cluster.no_primary, GONE, grace),
-    Rule("PRIMARY_UNKNOWN", W, "a shard's last primary cannot be asked, and no other node is primary", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, GONE, grace),
+    Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, UNASKED, grace),
     Rule("SEVERAL_PRIMARIES", C, "a shard has more than one primary", "suspect a partition; stop writes to the older one", cluster.several_primaries, (), grace),
     Rule(FOREIGN, W, "a node belongs to another cluster; what it tells is refused", "mend the discovery record or the node's store; set foreign_nodes to accept where ids differ by design", nodes.foreign),
-    Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", status(S.UNREACHABLE), GONE),
+    Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", status(S.UNREACHABLE), UNASKED),
     Rule("STORE_UNAVAILABLE", W, "the agent answers, its store does not", "check the store's process and its log", status(S.UNAVAILABLE), GONE),
     Rule("NODE_NOT_IN_CLUSTER", W, "a node is not a member of its cluster", "initialise the cluster (cluster.init) or add the node (cluster.add)", status(S.NOT_IN_CLUSTER), GONE),
     Rule("NODE_UNHEALTHY", W, "a node says that it is not well", "see the evidence and the store's log", status(S.UNHEALTHY, S.UNKNOWN), (FOREIGN, *GONE)),
@@ -39,7 +42,7 @@ RULES: tuple[Rule, ...] = (
     Rule("NODE_IN_TRANSIT", I, "a node is joining or leaving", "wait; it ends by itself", status(S.JOINING_CLUSTER, S.LEAVING_CLUSTER)),
     Rule("MAJORITY_AT_RISK", W, "one more loss takes the majority", "bring the lost nodes back", cluster.majority_at_risk),
     Rule("STALE_FACTS", W, "a part of a node could not be read for long", "see the node's notes; what is marked stale is the last good answer", nodes.stale, NODE_DOWN),
-    Rule("LAG_ABOVE_LIMIT", W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS)),
+    Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS), nodes.lag_grace_s),
     Rule("DUPLICATE_NODE_ID", W, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", nodes.duplicates),
     Rule("IDENTITY_MISMATCH", W, "a node is not who discovery says it is", "check the discovery record and the agent's settings", nodes.identity, ("DUPLICATE_NODE_ID",)),
     Rule("OFFSET_WENT_BACK", W, "a primary's log is shorter than it was", "writes may be lost: was it restored, truncated or made anew?", nodes.rewound),
