@@ -40,9 +40,16 @@ Place = tuple[str, str | None]
 def _root(place: Place, there: dict[Place, Problem]) -> Place:
     for _ in RULES:  # the table has no circles, and no way through it is longer than it
         code, node_id = place
-        wider = (candidate for cause in UNDER.get(code, ()) for candidate in ((cause, node_id), (cause, None)))
+        wider = (candidate for cause in UNDER.get(code, ()) for candidate in _places(cause, node_id, there))
         above = next((candidate for candidate in wider if candidate in there and candidate != place), None)
         if above is None:
             return place
         place = above
     return place
+
+
+def _places(code: str, node_id: str | None, there: dict[Place, Problem]) -> tuple[Place, ...]:
+    """Where a cause may be: on the same node or of the cluster; what is about the cluster may come of any node."""
+    if node_id is not None:
+        return ((code, node_id), (code, None))
+    return ((code, None), *(place for place in there if place[0] == code))

@@ -106,7 +106,8 @@ class Rule:
     match: Callable[[Scene], Iterable[Finding]]
     """At most one finding per node, and one of the cluster."""
     under: tuple[str, ...] = ()
-    """Codes of which it is a symptom, the likeliest first: where one is there, of the same node or of the cluster."""
+    """Codes of which it is a symptom, the likeliest first: where one is there, of the same node or of the cluster; of what is about
+    the cluster, on any node."""
     grace_s: Callable[[ClusterView], float] | None = None
     """For how many seconds it must last before it is said; None says it at once."""
 

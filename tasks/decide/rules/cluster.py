@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from blocks.models.node import ShardRole
 from blocks.models.request import WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.rules.base import Finding, Scene, moment, of_shards
 
 MAJORITY_FROM = 3
 """Clusters smaller than this have no majority to lose."""
+EXAMPLES, WORDS_MAX = 2, 120
+"""So many nodes are quoted, with so much of their words."""
 
 
 def not_serving(scene: Scene) -> Iterator[Finding]:
     """No node serves, for certain."""
     if scene.total and scene.serving + scene.unasked == 0:
-        yield Finding(f"none of {scene.total} nodes serves: {scene.counts}")
+        ill = [node for node in scene.view.nodes.values() if node.status_text][:EXAMPLES]
+        words = "".join(f"; {node.node_id}: {node.status_text[:WORDS_MAX]}" for node in ill if node.status_text)
+        yield Finding(f"none of {scene.total} nodes serves: {scene.counts}{words}")
 
 
 def unknown(scene: Scene) -> Iterator[Finding]:
@@ -72,9 +77,22 @@ def primary_unknown(scene: Scene) -> Iterator[Finding]:
     return of_shards(named, "unknown for")
 
 
+def _members(scene: Scene, shard_id: str) -> int:
+    """How many different members are primary for a shard: two agents of one member are a mistake in the inventory."""
+    return len(
+        {
+            node.addresses.get("member") or node.reported_node_id or node.node_id
+            for node in scene.fresh
+            if any(shard.shard_id == shard_id and shard.role is ShardRole.PRIMARY for shard in node.shards)
+        }
+    )
+
+
 def several_primaries(scene: Scene) -> Iterator[Finding]:
     """Shards with more than one primary."""
-    several = {shard: shard for shard, primaries in scene.primaries.items() if primaries > 1}
+    several = {
+        shard: shard for shard, primaries in scene.primaries.items() if primaries > 1 and _members(scene, shard) > 1
+    }
     return of_shards(several, "several primaries for")
 
 

@@ -21,6 +21,8 @@ NODE_DOWN = (
     "NODE_UNHEALTHY",
     "NODE_INCOMPLETE",
 )
+LOST = tuple(code for code in NODE_DOWN if code != "NODE_INCOMPLETE")
+"""What one more of takes the majority."""
 S = NodeStatus
 grace = cluster.primary_grace_s
 status = nodes.with_status
@@ -40,7 +42,7 @@ RULES: tuple[Rule, ...] = (
     Rule("NODE_UNHEALTHY", W, "a node says that it is not well", "see the evidence and the store's log", status(S.UNHEALTHY, S.UNKNOWN), (FOREIGN, *GONE)),
     Rule("NODE_INCOMPLETE", W, "a node is well and could not tell all of it", "see the evidence; facts marked stale are the last good ones", status(S.INCOMPLETE), GONE),
     Rule("NODE_IN_TRANSIT", I, "a node is joining or leaving", "wait; it ends by itself", status(S.JOINING_CLUSTER, S.LEAVING_CLUSTER)),
-    Rule("MAJORITY_AT_RISK", W, "one more loss takes the majority", "bring the lost nodes back", cluster.majority_at_risk),
+    Rule("MAJORITY_AT_RISK", W, "one more loss takes the majority", "bring the lost nodes back", cluster.majority_at_risk, LOST),
     Rule("STALE_FACTS", W, "a part of a node could not be read for long", "see the node's notes; what is marked stale is the last good answer", nodes.stale, NODE_DOWN),
     Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS), nodes.lag_grace_s),
     Rule("DUPLICATE_NODE_ID", W, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", nodes.duplicates),
