@@ -2,32 +2,34 @@
 
 Read-only: no lock, no write but the request for an urgent cycle, which finds and records the truth. With ZooKeeper away
 the last known share is watched on; with MongoDB away what was found waits. A worker that was paused or starved knows it
-(its own ticks come late) and counts no miss of that time.
+(its own ticks come late) and counts no miss of that time. The first answers of nodes that it takes over are compared with what
+is stored, some at a time: what changed between two owners is told too, and a shift that begins makes no storm.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import ClaimKind, Coordinator
-from blocks.errors import TransientError
+from blocks.errors import RecordError, TransientError
 from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.look import Failure, Glimpse
-from blocks.models.node import Protocol
+from blocks.models.node import Node, Protocol
 from blocks.models.request import Priority, WorkKind
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
+from flows.turns import Lane, Turns
 from flows.waits import pause
 from tasks.decide.share import owner, spread
-from tasks.decide.watch import MISSES_MAX, Part, Watched, answered, missed
+from tasks.decide.watch import Part, Verdict, Watched, answered, differs, missed
 from tasks.request import request_work
 from tasks.targets import Watchable, load_targets
 
@@ -39,7 +41,14 @@ TARGETS_EVERY_S = 5.0
 SHARDS_EVERY = 2
 """Every so many probes ask for the shards instead of the node."""
 PROBES_MAX = 500
-"""Probes under way at once; more wait for their turn."""
+"""Probes under way at once of nodes that answer; more wait for their turn."""
+SILENT_MAX = 500
+"""Probes under way at once of nodes that did not answer, or let us wait; each takes a connection and no work."""
+PATIENCE_S = 0.25
+"""A node that lets us wait for longer keeps no place from the others."""
+COMPARE_EVERY_S = 0.25
+COMPARE_MAX = 100
+"""So many first answers are compared at a time."""
 
 _logger = logging.getLogger("replicore.watch")
 
@@ -59,7 +68,9 @@ class Watch:
     """By node key, the share of this worker."""
     _protocols: dict[str, Protocol] = field(default_factory=dict)
     _memory: dict[str, Watched] = field(default_factory=dict)
-    _due: list[tuple[float, str]] = field(default_factory=list)
+    _turns: Turns = field(default_factory=lambda: Turns({Lane.LIVELY: PROBES_MAX, Lane.SILENT: SILENT_MAX}, PATIENCE_S))
+    _first: dict[tuple[str, Part], Glimpse] = field(default_factory=dict)
+    """By node key and part, the first answer, not yet compared with what is stored."""
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _found: dict[str, str] = field(default_factory=dict)
     """By cluster key, why it must be looked at: not yet asked for."""
@@ -72,6 +83,7 @@ class Watch:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tick(over))
                 group.create_task(self._keep_share(over))
+                group.create_task(self._compare(over))
                 group.create_task(self._tell(over))
         finally:
             for probe in self._running:
@@ -91,40 +103,80 @@ class Watch:
                 self._stalled_at = now
                 self.metrics.stalled()
             last = now
-            while self._due and self._due[0][0] <= now and len(self._running) < PROBES_MAX:
-                due, key = heapq.heappop(self._due)
-                node = self._nodes.get(key)
-                if node is not None and node.interval_s > 0:
-                    heapq.heappush(self._due, (max(due + node.interval_s, now), key))
-                    self._start(key, node)
+            for key, due in self._turns.begin(now):
+                probe = asyncio.create_task(self._turn(key, due))
+                self._running.add(probe)
+                probe.add_done_callback(self._running.discard)
 
-    def _start(self, key: str, node: Watchable) -> None:
-        probe = asyncio.create_task(self._probe(key, node))
-        self._running.add(probe)
-        probe.add_done_callback(self._running.discard)
+    async def _turn(self, key: str, due: float) -> None:
+        try:
+            if key in self._nodes:
+                await self._probe(key, self._nodes[key])
+        finally:
+            self._turns.end(key)
+            if key in self._nodes:
+                watched = self._memory[key]
+                at = max(due + watched.every_s(self._nodes[key].interval_s), time.monotonic())
+                self._turns.plan(key, at, silent=watched.silent(watched.part(SHARDS_EVERY)))
 
     async def _probe(self, key: str, node: Watchable) -> None:
-        watched, begun = self._memory.get(key, Watched()), time.monotonic()
+        watched, begun = self._memory[key], time.monotonic()
         part = watched.part(SHARDS_EVERY)
         target = node.target.evolve(protocol=self._protocols.get(key))
         answer = await self.agents.probe(target, shards=part is Part.SHARDS)
         self.probes += 1
         if isinstance(answer, Failure):
             await asyncio.sleep(0)  # lets a late tick tell of a stall before the miss is judged
-            on_time = self._stalled_at < begun and not self._late()
-            verdict = missed(watched, answer.reason, on_time=on_time)
+            on_time = self._stalled_at < begun and self._turns.late_s(time.monotonic()) <= STALL_S
+            verdict = missed(watched, part, answer.reason, on_time=on_time)
             self.metrics.missed(on_time=on_time)
         else:
-            self._protocols[key] = answer.protocol
             verdict = answered(watched, part, answer.fingerprint, now_s=time.monotonic())
-        if key in self._nodes:
-            self._memory[key] = verdict.watched
-            if verdict.escalate is not None:
-                self.metrics.escalated(_cause(watched, answer, part))
-                self._found[node.cluster] = f"{key}: {verdict.escalate}"
+        if self._memory.get(key) is watched:  # else it was given away, or its agent is elsewhere now
+            self._learn(key, watched, part, answer, verdict)
 
-    def _late(self) -> bool:
-        return bool(self._due) and time.monotonic() - self._due[0][0] > STALL_S and len(self._running) < PROBES_MAX
+    def _learn(self, key: str, watched: Watched, part: Part, answer: Glimpse | Failure, verdict: Verdict) -> None:
+        self._memory[key] = verdict.watched
+        if isinstance(answer, Failure):
+            self._protocols.pop(key, None)  # whatever stands there when it answers again is asked what it speaks
+        else:
+            self._protocols[key] = answer.protocol
+            if watched.of(part).last is None:
+                self._first[key, part] = answer
+        if verdict.escalate is not None:
+            cause = part.value if not isinstance(answer, Failure) else "silent"
+            back = watched.silence.told is not None and not isinstance(answer, Failure)
+            self._find(key, verdict.escalate, "back" if back else cause)
+
+    def _find(self, key: str, why: str, cause: str) -> None:
+        self.metrics.escalated(cause)
+        self._found[self._nodes[key].cluster] = f"{key}: {why}"
+
+    async def _compare(self, over: asyncio.Event) -> None:
+        """Compare first answers with what is stored; what cannot be read now is compared later, or left to its cycle."""
+        while not over.is_set():
+            await pause(over, COMPARE_EVERY_S)
+            some = dict(list(self._first.items())[:COMPARE_MAX])
+            try:
+                stored = await self._stored({key for key, _ in some}) if some else {}
+            except TransientError:
+                continue
+            for (key, part), glimpse in some.items():
+                if self._first.get((key, part)) is not glimpse:
+                    continue  # it was given away meanwhile, or its agent is elsewhere now
+                del self._first[key, part]
+                if key in stored and differs(stored[key], part, glimpse):
+                    self._find(key, f"its {part} changed while nobody watched", part.value)
+
+    async def _stored(self, keys: set[str]) -> dict[str, Node]:
+        try:
+            return await self.store.get_many(Node, keys)
+        except RecordError:
+            found: dict[str, Node] = {}
+            for key in keys:
+                with suppress(RecordError):  # its cycle tells of it
+                    found |= await self.store.get_many(Node, {key})
+            return found
 
     async def _keep_share(self, over: asyncio.Event) -> None:
         everything: dict[str, Watchable] = {}
@@ -146,27 +198,26 @@ class Watch:
         mine = {key: node for key, node in everything.items() if owner(key, workers) == self.coordinator.worker}
         now = time.monotonic()
         if any(key not in self._memory for key in mine):
-            turns = _turns(everything)
+            turns = _first_parts(everything)
             self._memory |= {key: Watched(probes=turns[key]) for key in mine if key not in self._memory}
         for key, node in mine.items():
             known = self._nodes.get(key)
-            if known is None or known.interval_s <= 0 < node.interval_s:
-                heapq.heappush(self._due, (now + spread(key) * node.interval_s, key))
             if known is not None and known.target.agent_address != node.target.agent_address:
                 self._forget(key)
                 self._memory[key] = Watched()
-        gone = self._nodes.keys() - mine.keys()
-        for key in gone:
+            if known is None or known.interval_s != node.interval_s:
+                self._turns.plan(key, now + spread(key) * node.interval_s, silent=False)
+        for key in self._nodes.keys() - mine.keys():
             self._forget(key)
+            self._turns.drop(key)
         self._nodes = mine
         self.metrics.watching(len(mine))
-        if gone:
-            self._due = [entry for entry in self._due if entry[1] in mine]
-            heapq.heapify(self._due)
 
     def _forget(self, key: str) -> None:
         self._memory.pop(key, None)
         self._protocols.pop(key, None)
+        for part in Part:
+            self._first.pop((key, part), None)
 
     async def _tell(self, over: asyncio.Event) -> None:
         """Ask for urgent cycles; what cannot be asked for now is asked for later."""
@@ -185,7 +236,7 @@ class Watch:
             await pause(over, TICK_S)
 
 
-def _turns(everything: dict[str, Watchable]) -> dict[str, int]:
+def _first_parts(everything: dict[str, Watchable]) -> dict[str, int]:
     """Which part each node is first asked for: the nodes of a cluster differ, so that some tell of its shards at any time."""
     before: Counter[str] = Counter()
     turns = {}
@@ -193,9 +244,3 @@ def _turns(everything: dict[str, Watchable]) -> dict[str, int]:
         turns[key] = before[node.cluster] % SHARDS_EVERY
         before[node.cluster] += 1
     return turns
-
-
-def _cause(watched: Watched, answer: Glimpse | Failure, part: Part) -> str:
-    if isinstance(answer, Failure):
-        return "silent"
-    return "back" if watched.misses >= MISSES_MAX else part.value

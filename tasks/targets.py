@@ -13,14 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from blocks.agents.protocol import Target
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.ids import NodeRef
-from blocks.models.namespace import Namespace
+from blocks.models.namespace import Namespace, NamespaceSettings
 from blocks.models.record import Record
 from blocks.models.request import WorkKind, work_key
 from blocks.store.protocol import Store
 
 CLUSTERS_MAX = 100_000
-PROBE_TIMEOUT_S = 1.0
-"""Deadline of a probe, in seconds; a namespace's shorter agent timeout wins."""
+PROBE_TIMEOUT_MIN_S = 1.0
+"""The interval does not make the deadline of a probe shorter than this, in seconds: agents need some time to answer."""
 
 R = TypeVar("R", bound=Record)
 
@@ -61,7 +61,7 @@ async def load_targets(store: Store, now: datetime) -> dict[str, Watchable]:
                 agent_address=node.agent_address,
                 only=namespace.settings.agent_protocol,
                 tls=namespace.tls,
-                timeout_s=min(PROBE_TIMEOUT_S, namespace.settings.agent_timeout),
+                timeout_s=probe_timeout_s(namespace.settings, interval_s),
             )
             found[ref.key] = Watchable(discovery.key, target, interval_s)
     return found
@@ -73,3 +73,10 @@ async def _readable(store: Store, type_: type[R]) -> list[R]:
     if broken:
         _logger.warning("%d %s records cannot be read, such as %s", len(broken), type_.__name__, broken[0])
     return found
+
+
+def probe_timeout_s(settings: NamespaceSettings, interval_s: float) -> float:
+    """Deadline of a probe, in seconds: what the namespace says, but no more than a look gets for a request, and no more than
+    the interval, so that two misses in a row are told within about two intervals.
+    """
+    return min(settings.probe_timeout, settings.agent_timeout, max(interval_s, PROBE_TIMEOUT_MIN_S))

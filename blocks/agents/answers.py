@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import orjson
 
 from blocks.models.base import clean_text
-from blocks.models.look import Failure, ShardsInfo
+from blocks.models.look import Failure, Glimpse, NodeSeen, ShardsInfo, roles_of
+from blocks.models.node import Protocol
 
 EXCERPT_CHARS = 120
 REASON_CHARS = 500
@@ -105,12 +106,20 @@ def fingerprint(answer: Answer) -> str:
     return f"{answer.status}:{body}"
 
 
-def shards_fingerprint(answer: Answer, shards: ShardsInfo | Failure) -> str:
-    """Ids and roles in a few characters, whatever their order; offsets and lag move all the time."""
+def node_glimpse(protocol: Protocol, answer: Answer, seen: NodeSeen | None) -> Glimpse:
+    """A probe of a node by what was read of it; by its bytes where nothing could be."""
+    if seen is None:
+        return Glimpse(protocol=protocol, fingerprint=fingerprint(answer))
+    digest = hashlib.blake2b(seen.model_dump_json().encode(), digest_size=8).hexdigest()
+    return Glimpse(protocol=protocol, fingerprint=f"{protocol}:{digest}", node=seen)
+
+
+def shards_glimpse(protocol: Protocol, answer: Answer, shards: ShardsInfo | Failure) -> Glimpse:
+    """A probe of shards by their ids and roles; by its bytes where they could not be read."""
     if isinstance(shards, Failure):
-        return fingerprint(answer)
-    roles = sorted(f"{shard.shard_id}\0{shard.role}\0{shard.role_text}" for shard in shards.shards)
-    return hashlib.blake2b("\n".join(roles).encode(), digest_size=8).hexdigest()
+        return Glimpse(protocol=protocol, fingerprint=fingerprint(answer))
+    roles = roles_of(shards.shards)
+    return Glimpse(protocol=protocol, fingerprint=roles, roles=roles)
 
 
 def excerpt(body: bytes) -> str:

@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack
 from weakref import WeakValueDictionary
 
 from blocks.agents.answers import Answer
-from blocks.agents.detection import Detected, detect
+from blocks.agents.detection import NOT_HERE, Detected, detect
 from blocks.agents.dialect import Ask, Dialect
 from blocks.agents.places import Place, PlaceError, Places
 from blocks.agents.protocol import Proof, Target
@@ -102,17 +102,19 @@ class HttpAgents(Connected):
     async def probe(self, target: Target, *, shards: bool) -> Glimpse | Failure:
         """See `Agents.probe`."""
         ask = self._ask(target, time.monotonic() + target.timeout_s)
-        protocol = target.only or target.protocol
-        if protocol is None:
-            detected = await detect(ask, None)
-            if isinstance(detected, Failure):
-                return detected
-            protocol, ask = detected.protocol, detected.replayed(ask)
-        dialect = DIALECTS[protocol]
-        answer = await ask(dialect.glimpse_path(shards=shards))
+        known = target.only or target.protocol
+        answer = None if known is None else await ask(DIALECTS[known].glimpse_path(shards=shards))
         if isinstance(answer, Failure):
             return answer
-        return Glimpse(protocol=protocol, fingerprint=dialect.fingerprint(answer, shards=shards))
+        if known is None or answer is None or answer.status in NOT_HERE:
+            # Another agent may stand there now: what was remembered is believed only while it is not contradicted.
+            detected = await detect(ask, None, target.only)
+            if isinstance(detected, Failure):
+                return detected
+            if answer is None or detected.protocol is not known:
+                known, ask = detected.protocol, detected.replayed(ask)
+                answer = await ask(DIALECTS[known].glimpse_path(shards=shards))
+        return answer if isinstance(answer, Failure) else DIALECTS[known].glimpse(answer, shards=shards)
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
         """The agent's word on an action; None when the agent answers and does not know it."""

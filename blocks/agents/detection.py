@@ -15,7 +15,8 @@ from blocks.agents.dialect import Ask
 from blocks.models.look import Failure
 from blocks.models.node import Protocol
 
-_NOT_HERE = frozenset({404, 405})
+NOT_HERE = frozenset({404, 405})
+"""The statuses of a path that this agent does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ async def detect(ask: Ask, remembered: Protocol | None, only: Protocol | None = 
             return answer
         if _speaks(answer, recognises):
             return Detected(protocol, path, answer)
-        if answer.status not in _NOT_HERE:
+        if answer.status not in NOT_HERE:
             return _stranger(answer)
         last = answer
     if only is not None:

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from blocks.agents.answers import Answer
 from blocks.models.action import Action
-from blocks.models.look import AgentAction, Failure, Look
+from blocks.models.look import AgentAction, Failure, Glimpse, Look
 from blocks.models.sent import Sent
 
 FENCE_KEY = "replicore.io/fence"
@@ -41,8 +41,8 @@ class Dialect(Protocol):
     def glimpse_path(self, *, shards: bool) -> str:
         """What a probe asks for: the node, or its shards."""
 
-    def fingerprint(self, answer: Answer, *, shards: bool) -> str:
-        """What an answer to that is like: of the node all that it says, of shards ids and roles."""
+    def glimpse(self, answer: Answer, *, shards: bool) -> Glimpse:
+        """What an answer to that is like: of the node its status, identity and versions, of shards ids and roles."""
 
     async def look(self, ask: Ask, node_id: str, action_ids: Sequence[str], details_max: int) -> Look:
         """Read everything; at most `details_max` actions by id."""

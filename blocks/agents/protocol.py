@@ -49,7 +49,8 @@ class Agents(Protocol):
 
     async def probe(self, target: Target, *, shards: bool) -> Glimpse | Failure:
         """One cheap request within the target's timeout: whether the node answers, and what that answer is like (its own
-        facts, or with `shards` the ids and roles of its shards). Waits for no look and no send.
+        facts, or with `shards` the ids and roles of its shards). Waits for no look and no send. An agent that does not have
+        the path any more is asked again what it speaks, within the same timeout.
         """
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:

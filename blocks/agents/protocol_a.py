@@ -15,11 +15,11 @@ from urllib.parse import quote
 
 from blocks.agents import facts
 from blocks.agents.actions import SWITCHED_OFF, listed_ids, read_actions
-from blocks.agents.answers import Answer, fingerprint, json_items, json_object, shards_fingerprint
+from blocks.agents.answers import Answer, json_items, json_object, node_glimpse, shards_glimpse
 from blocks.agents.dialect import Ask, Post, read
 from blocks.agents.protocol_a_actions import agent_action, post, scheduled
 from blocks.models.action import Action
-from blocks.models.look import AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.look import AgentAction, Failure, Glimpse, Look, NodeInfo, NodeSeen, ShardsInfo, StoreInfo
 from blocks.models.node import NodeStatus, Protocol, ShardRole, Version
 from blocks.models.sent import Sent
 
@@ -109,6 +109,20 @@ def node_info(agent: Version, told: Datastore | Failure) -> NodeInfo:
     return NodeInfo(protocol=Protocol.A, status=status, status_text=text, agent_version=agent)
 
 
+def node_seen(answer: Answer) -> NodeSeen | None:
+    """What a probe reads of `/info/datastore`; None when that cannot be used."""
+    told = datastore(answer)
+    if isinstance(told, Failure):
+        return None
+    return NodeSeen(
+        status=NodeStatus.HEALTHY,
+        node_id=told.node_id,
+        cluster_id=told.store.cluster_id,
+        store_id=told.store_id,
+        store_version=told.store_version,
+    )
+
+
 class ProtocolA:
     """Wire protocol A, as `blocks.agents.dialect.Dialect` wants it."""
 
@@ -116,9 +130,11 @@ class ProtocolA:
         """What a probe asks for: the datastore, which says more of a node than its agent does."""
         return "shards" if shards else "info/datastore"
 
-    def fingerprint(self, answer: Answer, *, shards: bool) -> str:
+    def glimpse(self, answer: Answer, *, shards: bool) -> Glimpse:
         """What an answer to that is like."""
-        return shards_fingerprint(answer, shards_info(answer)) if shards else fingerprint(answer)
+        if shards:
+            return shards_glimpse(Protocol.A, answer, shards_info(answer))
+        return node_glimpse(Protocol.A, answer, node_seen(answer))
 
     async def look(self, ask: Ask, node_id: str, action_ids: Sequence[str], details_max: int) -> Look:
         """Read everything, one request after the other on one connection: the agent, then store, shards and actions."""

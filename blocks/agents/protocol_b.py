@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from blocks.agents import facts
 from blocks.agents.actions import STATES, encoded, read_actions, sent, unknown
-from blocks.agents.answers import Answer, fingerprint, json_items, json_object, shards_fingerprint
+from blocks.agents.answers import Answer, json_items, json_object, node_glimpse, shards_glimpse
 from blocks.agents.dialect import FENCE_KEY, Ask, Post, read
 from blocks.models.action import Action, ActionState
-from blocks.models.look import AgentAction, Failure, Look, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.look import AgentAction, Failure, Glimpse, Look, NodeInfo, NodeSeen, ShardsInfo, StoreInfo
 from blocks.models.node import NodeStatus, Protocol, Version
 from blocks.models.sent import Sent
 
@@ -47,6 +47,23 @@ def node_info(answer: Answer) -> NodeInfo | Failure:
         store_version=facts.version(value.get("store_version")),
         addresses=facts.texts(value.get("address")),
         attributes=facts.attributes(value.get("attributes")),
+    )
+
+
+def node_seen(answer: Answer) -> NodeSeen | None:
+    """What a probe reads of `/info/node`, which is less than a look does; None when it cannot be used."""
+    value = json_object(answer)
+    told = None if isinstance(value, Failure) else facts.tagged(value.get("node_status"))
+    if isinstance(value, Failure) or told is None:
+        return None
+    status, word = _status(told[0], None)
+    return NodeSeen(
+        status=status,
+        word=word,
+        node_id=facts.text(value.get("node_id")),
+        agent_version=facts.version(value.get("agent_version")) or Version(number=facts.UNKNOWN_VERSION),
+        store_id=facts.text(value.get("store_id")),
+        store_version=facts.version(value.get("store_version")),
     )
 
 
@@ -94,9 +111,11 @@ class ProtocolB:
         """What a probe asks for."""
         return "info/shards" if shards else "info/node"
 
-    def fingerprint(self, answer: Answer, *, shards: bool) -> str:
+    def glimpse(self, answer: Answer, *, shards: bool) -> Glimpse:
         """What an answer to that is like."""
-        return shards_fingerprint(answer, shards_info(answer)) if shards else fingerprint(answer)
+        if shards:
+            return shards_glimpse(Protocol.B, answer, shards_info(answer))
+        return node_glimpse(Protocol.B, answer, node_seen(answer))
 
     async def look(self, ask: Ask, node_id: str, action_ids: Sequence[str], details_max: int) -> Look:
         """Read everything, one request after the other on one connection: the node, then store, shards and actions."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
@@ -80,11 +82,35 @@ class ActionsInfo(Fact):
     finished: Annotated[tuple[ActionId, ...], Field(max_length=1_000)] = ()
 
 
+class NodeSeen(Fact):
+    """What a probe read of a node itself; None: its answer does not say."""
+
+    status: NodeStatus
+    word: Text | None = None
+    """The agent's own word, where the status is UNKNOWN."""
+    node_id: Text | None = None
+    cluster_id: Text | None = None
+    agent_version: Version | None = None
+    store_id: Text | None = None
+    store_version: Version | None = None
+
+
 class Glimpse(Fact):
-    """What a probe brought: enough to see that something differs from last time, not what."""
+    """What a probe brought: enough to see that something differs from last time, or from what is stored."""
 
     protocol: Protocol
     fingerprint: str
+    """The same for answers that say the same."""
+    node: NodeSeen | None = None
+    """What was read of the node; None: its shards were asked for, or the answer could not be read."""
+    roles: str | None = None
+    """See `roles_of`; None: the node was asked for, or the answer could not be read."""
+
+
+def roles_of(shards: Iterable[Shard]) -> str:
+    """Ids and roles in a few characters, whatever their order; offsets and lag move all the time."""
+    roles = sorted(f"{shard.shard_id}\0{shard.role}\0{shard.role_text}" for shard in shards)
+    return hashlib.blake2b("\n".join(roles).encode(), digest_size=8).hexdigest()
 
 
 class Look(Fact):

@@ -54,6 +54,9 @@ class NamespaceSettings(Fact):
     """How often a source that says nothing else is asked, in seconds."""
     probe_interval: Annotated[float, Field(ge=0, le=3_600)] = 5.0
     """How often each node of a cluster that says nothing else is probed, in seconds; 0 switches the watch off."""
+    probe_timeout: Seconds = 3.0
+    """Deadline of a probe, in seconds, where that is shorter than the interval (or 1 s) and `agent_timeout`. An agent of
+    protocol A whose MongoDB is dead answers after two."""
     primary_grace: Annotated[float, Field(ge=0, le=3_600)] = 10.0
     """For how many seconds a shard may have no primary, or several, before that is a problem: elections are normal."""
     status_hold: Annotated[float, Field(ge=0, le=3_600)] = 2.0

@@ -3,7 +3,8 @@
 Asking a node that hangs costs its cluster's cycle the whole deadline of a look. So a node that was silent for a while is left
 alone by routine cycles, for as long as it has been silent already, a minute at most; then it is looked at like any other.
 An urgent cycle, which is about some other node or about this one's return, only knocks. A person's cycle always asks. The
-watch goes on meanwhile and tells within seconds that a node answers again; where it is off, nothing rests.
+watch goes on meanwhile, ever more seldom, and tells within half a minute that a node answers again; where it is off, nothing
+rests.
 
 All of it follows from what is stored, so that every worker decides alike and a restart forgets nothing: since when a node is
 silent, and when its cluster was last seen whole. What was not asked refreshes nothing and changes nothing.

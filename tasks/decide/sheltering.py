@@ -39,7 +39,7 @@ def _sheltered(document: object, scope: Scope, found: dict[str, SecretStr]) -> o
     kind = named(document.get("kind")) if isinstance(document, Mapping) else None
     if kind is None:
         return document
-    names = _names(document, kind, scope)
+    names = tuple(_names(document, kind, scope))
     for path, field, text in list(_secrets(document, kind)):
         name = _block_name((kind.name, *names, *field))
         found[name] = SecretStr(text)

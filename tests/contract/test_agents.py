@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from blocks.models.action import ActionState
-from blocks.models.look import ActionsInfo, AgentAction, Failure, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.look import ActionsInfo, AgentAction, Failure, Glimpse, NodeInfo, ShardsInfo, StoreInfo
 from blocks.models.node import NodeStatus, Offset, Protocol, Shard, ShardRole, Version
 from doubles.actions import CREATED, action_id, make_action
 from doubles.agents import MemoryNode, Mishap, Taken
 from doubles.fleets import Fleet, MemoryFleet, http_fleet
+from doubles.views import NOW, discovery, found
+from tasks.decide.merge import merge
+from tasks.decide.watch import Part, differs
 
 FENCE = "1:100"
 
@@ -61,6 +64,20 @@ class TestProbe:
         await fleet.stop(node)
 
         assert isinstance(await fleet.agents.probe(target, shards=False), Failure)
+
+    async def test_is_like_what_a_look_finds(self, fleet: Fleet) -> None:
+        """What a probe reads is what a cycle stores: whoever begins to watch can compare them."""
+        node = MemoryNode("n1", shards=(Shard(shard_id="a/0", role=ShardRole.OTHER, role_text="arbiter"),))
+        target = await fleet.put(node)
+        look = await fleet.agents.look(target)
+        stored = merge(None, found("n1"), discovery(["n1"]), look, now=NOW)
+        same = [await fleet.agents.probe(target, shards=part is Part.SHARDS) for part in Part]
+        node.store_error = "no server"
+        broken = await fleet.agents.probe(target, shards=True)
+
+        glimpses = [one for one in (*same, broken) if isinstance(one, Glimpse)]
+        parts = (*Part, Part.SHARDS)
+        assert [False, False, True] == [differs(stored, *pair) for pair in zip(parts, glimpses, strict=True)]
 
 
 class TestLook:

@@ -16,7 +16,18 @@ from typing import Self
 from blocks.agents.protocol import Proof, Target
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Json
-from blocks.models.look import ActionsInfo, AgentAction, Failure, Glimpse, Look, NodeInfo, ShardsInfo, StoreInfo
+from blocks.models.look import (
+    ActionsInfo,
+    AgentAction,
+    Failure,
+    Glimpse,
+    Look,
+    NodeInfo,
+    NodeSeen,
+    ShardsInfo,
+    StoreInfo,
+    roles_of,
+)
 from blocks.models.node import Attribute, NodeStatus, Protocol, Shard, Version
 from blocks.models.sent import Sent
 
@@ -184,10 +195,14 @@ class MemoryAgents:
         node = await self._reached(target, target.timeout_s)
         if isinstance(node, Failure):
             return node
-        seen: object = sorted((s.shard_id, s.role, s.role_text) for s in node.shards) if shards else _info(node)
-        if shards and node.store_error is not None:
-            seen = "500"
-        return Glimpse(protocol=Protocol.B, fingerprint=repr(seen))
+        if not shards:
+            info = _info(node)
+            seen = NodeSeen(**{name: getattr(info, name) for name in NodeSeen.model_fields if hasattr(info, name)})
+            return Glimpse(protocol=Protocol.B, fingerprint=repr(seen), node=seen)
+        if node.store_error is not None:
+            return Glimpse(protocol=Protocol.B, fingerprint="500:")
+        roles = roles_of(node.shards)
+        return Glimpse(protocol=Protocol.B, fingerprint=roles, roles=roles)
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
         """The node's action, if it has it."""

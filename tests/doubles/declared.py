@@ -74,6 +74,7 @@ namespaces = st.builds(
         agent_timeout=seconds,
         orchestrate_interval=seconds,
         probe_interval=st.floats(0, 3_600),
+        probe_timeout=seconds,
         agent_protocol=st.none() | st.sampled_from(Protocol),
     ),
     labels=labels,

@@ -7,15 +7,22 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from blocks.agents.client import HttpAgents
+from blocks.agents.protocol import Agents
+from blocks.agents.settings import AgentsSettings
 from blocks.coordinator.protocol import ClaimKind
 from blocks.models.cluster import ClusterSpec
 from blocks.models.ids import ClusterRef
-from blocks.models.node import ShardRole
+from blocks.models.node import NodeStatus, Protocol, ShardRole
 from blocks.models.request import Priority, Request, WorkKind, WorkState, work_key
 from doubles.coordinator import MemoryCoordinator
 from doubles.eventually import until
-from doubles.views import NODES, address, discovery, shard
+from doubles.fleets import WIRES
+from doubles.scripted_agent import ScriptedAgent
+from doubles.views import NODES, address, discovery, found, shard
 from doubles.world import World, seconds
+from flows.cycle import Mode, cycle
+from flows.turns import Lane
 from flows.watch import Watch
 from tasks.decide.share import owner
 
@@ -29,10 +36,10 @@ async def _declared(world: World, interval_s: float = FAST_S) -> ClusterRef:
 
 
 @asynccontextmanager
-async def _watching(world: World, name: str = "worker-1") -> AsyncIterator[Watch]:
+async def _watching(world: World, name: str = "worker-1", agents: Agents | None = None) -> AsyncIterator[Watch]:
     coordinator: MemoryCoordinator = await world.worker(name)
     await coordinator.take(ClaimKind.WORKER, name, "works")
-    watch = Watch(coordinator, world.store, world.queue, world.agents, world.clock)
+    watch = Watch(coordinator, world.store, world.queue, agents or world.agents, world.clock)
     over = asyncio.Event()
     task = asyncio.create_task(watch.run(over))
     try:
@@ -40,6 +47,13 @@ async def _watching(world: World, name: str = "worker-1") -> AsyncIterator[Watch
     finally:
         over.set()
         await task
+        await coordinator.close()
+
+
+async def _cycled(world: World, ref: ClusterRef) -> None:
+    """A cycle sees it, and what was asked for before is done."""
+    await cycle(await world.turn(), [ref], Mode.OBSERVE)
+    world.store.work.pop(work_key(WorkKind.ORCHESTRATE, ref.key), None)
 
 
 def _asked(world: World, ref: ClusterRef) -> Request | None:
@@ -152,3 +166,80 @@ async def test_switched_off(world: World) -> None:
 
     assert 0 == none
     assert address("n3") == watch._nodes["prod/orders/n3"].target.agent_address
+
+
+async def test_replaced_agent_is_not_lost_sight_of(world: World) -> None:
+    """An agent that was upgraded in place is looked at at once, and what changes under its new protocol as well."""
+    ref = await _declared(world)
+    node = world.node("n1")
+    async with ScriptedAgent(answer=WIRES[Protocol.A](node)) as agent, HttpAgents(AgentsSettings()) as agents:
+        await world.save(discovery(["n1"]).evolve(nodes=(found("n1", agent_address=agent.url),)))
+        async with _watching(world, agents=agents) as watch:
+            await _settled(watch)
+            agent.answer = WIRES[Protocol.B](node)
+            await until(lambda: _asked(world, ref) is not None)
+            await _settled(watch)
+            world.store.work.pop(work_key(WorkKind.ORCHESTRATE, ref.key))
+            node.status = NodeStatus.UNHEALTHY
+            await until(lambda: _asked(world, ref) is not None)
+            spoken = dict(watch._protocols)
+
+    assert {"prod/orders/n1": Protocol.B} == spoken
+
+
+async def test_change_while_nobody_watched_is_looked_at_at_once(world: World) -> None:
+    """The first answers to a new owner are compared with what is stored: the same says nothing, another role is told."""
+    ref = await _declared(world)
+    await _cycled(world, ref)
+    async with _watching(world, "worker-1") as watch:
+        await until(lambda: watch.probes > 12 and not watch._first)
+    same = _asked(world, ref)
+    world.node("n1").shards = (shard(ShardRole.SECONDARY),)
+    async with _watching(world, "worker-2"):
+        await until(lambda: _asked(world, ref) is not None)
+
+    assert None is same
+
+
+async def test_shorter_interval_takes_effect_at_once(world: World) -> None:
+    """Nobody waits for the end of an hour when the interval is made a twentieth of a second."""
+    await _declared(world, 3_600.0)
+    async with _watching(world) as watch:
+        await until(lambda: bool(watch._nodes))
+        await world.save(ClusterSpec(namespace="prod", cluster_id="orders", probe_interval=FAST_S, version=3))
+        watch.refresh()
+        await until(lambda: watch.probes >= 12)
+
+    assert 12 <= watch.probes
+
+
+async def test_one_probe_of_a_node_at_a_time(world: World) -> None:
+    """A node that hangs for longer than the interval is not asked again before it has answered or failed."""
+    await _declared(world)
+    await world.save(discovery(["n1"]))
+    world.node("n1").hangs = True
+    most = 0
+    async with _watching(world) as watch:
+        while watch.probes < 2:
+            most = max(most, len(watch._running))
+            await asyncio.sleep(FAST_S / 2)
+
+    assert 1 == most
+
+
+async def test_hanging_nodes_delay_no_other(world: World) -> None:
+    """However many nodes hang, one that answers is probed as before: they have places of their own, and few."""
+    ref = await _declared(world)
+    hanging = [f"d{number}" for number in range(40)]
+    await world.declare("dead", hanging)
+    await world.save(ClusterSpec(namespace="prod", cluster_id="dead", probe_interval=FAST_S, version=2))
+    async with _watching(world) as watch:
+        await until(lambda: len(watch._nodes) == len(NODES) + len(hanging))
+        for node_id in hanging:
+            world.node(node_id).hangs = True
+        watch._turns.sizes = {Lane.LIVELY: 2, Lane.SILENT: 8}
+        await asyncio.sleep(6.0)
+        world.node("n1").status = NodeStatus.UNHEALTHY
+        await until(lambda: _asked(world, ref) is not None, within_s=1.5)
+
+    assert len(watch._nodes) > watch._turns.sizes[Lane.SILENT]
