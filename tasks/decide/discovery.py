@@ -123,12 +123,14 @@ def _with_unusable(
     cluster: DiscoveredCluster, before: Discovery | None, bad: set[str | None]
 ) -> tuple[DiscoveredNode, ...]:
     """The cluster's nodes in the order of their ids, with those known ones of which the answer may have told in a record
-    that could not be used; `bad` are the ids of such records, None where it could not be told.
+    that could not be used; `bad` are the ids of such records, None where it could not be told. One that we do not know may
+    be a known node's with a mistake in it.
     """
     nodes = list(cluster.nodes)
     if before is not None and bad:
-        told = {node.node_id for node in nodes}
-        nodes += (node for node in before.nodes if node.node_id not in told and (None in bad or node.node_id in bad))
+        told, known = {node.node_id for node in nodes}, {node.node_id for node in before.nodes}
+        anyone = not bad <= known
+        nodes += (node for node in before.nodes if node.node_id not in told and (anyone or node.node_id in bad))
     return tuple(sorted(nodes, key=lambda node: node.node_id))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from blocks.documents import DocumentError, read_json, read_yaml
 from blocks.errors import InvalidInputError
 from blocks.models.base import clean_text
@@ -24,19 +26,28 @@ def read_documents(text: str) -> list[object]:
         raise InvalidInputError(message)
     whole = _json(text)
     if whole is not None:
-        return [whole]
+        return _each([whole])
     try:
         documents = read_yaml(text, TEXT_MAX)
     except DocumentError as error:
         named = "" if error.key is None else f" (the key '{clean_text(error.key, 100)}' is given twice)"
         message = f"document {error.document} cannot be read, nothing was applied: {error}{named}"
         raise InvalidInputError(message) from None
-    return [document for document in documents if document is not None]
+    return _each(document for document in documents if document is not None)
+
+
+def _each(documents: Iterable[object]) -> list[object]:
+    """Documents, and those in a list of them: `export -o json` and `get -o yaml` write such lists."""
+    found: list[object] = []
+    for document in documents:
+        many = isinstance(document, list) and document and all(isinstance(one, dict) for one in document)
+        found += document if many and isinstance(document, list) else [document]
+    return found
 
 
 def _json(text: str) -> object | None:
-    """The object in a JSON text: JSON's numbers and escapes are not all YAML's. None where the text is not just that."""
-    if not text.lstrip().startswith("{"):
+    """The object or list in a JSON text: JSON's numbers and escapes are not all YAML's. None where it is not just that."""
+    if not text.lstrip().startswith(("{", "[")):
         return None
     try:
         return read_json(text)

@@ -112,8 +112,9 @@ def _one(document: object, asked: Asked, number: int, scope: Scope) -> Wanted:
         message = f"a manifest is a mapping with apiVersion, kind, metadata and spec, not {what}"
         raise InvalidInputError(message)
     check_size(document)
+    document = {name: value for name, value in document.items() if name != "status"}  # what `get` shows beside it
     try:
-        manifest = Manifest.model_validate(dict(document))
+        manifest = Manifest.model_validate(document)
     except ValidationError as error:
         raise _FaultyError(_faults(error, document)) from error
     as_json(manifest.model_dump())

@@ -101,3 +101,9 @@ def test_scalars_are_those_of_file_sources() -> None:
 def test_an_interval_in_base_sixty_is_a_fault() -> None:
     """It was ninety seconds once, in silence."""
     assert "document 1: spec.interval" in _refused(f"{SPEC}  interval: 1:30\n")
+
+
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"b": 2}]', "- {a: 1}\n- {b: 2}\n", "a: 1\n---\nb: 2\n"])
+def test_lists_of_documents(text: str) -> None:
+    """`export -o json` and `get -o yaml` write lists: they are read like as many documents."""
+    assert [{"a": 1}, {"b": 2}] == read_documents(text)

@@ -141,3 +141,19 @@ def test_a_document_that_contains_itself() -> None:
     assert 1 == len(secrets)
     assert isinstance(after, dict)
     assert "hunter2" != after["spec"]["headers"]["X"]
+
+
+def test_every_secret_of_an_object_has_a_name_of_its_own() -> None:
+    """The second and later ones too: a shared name would send one object's secret to another's server."""
+    found = [
+        sheltered([{
+            "apiVersion": "replicante.io/v0",
+            "kind": "DiscoverySettings",
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {"url": "http://x.test", "headers": {"A": "one", "B": "two", "C": "three"}},
+        }])[1]
+        for namespace in ("prod", "demo")
+        for name in ("s1", "s2")
+    ]  # fmt: skip
+
+    assert 12 == len({secret for secrets in found for secret in secrets})
