@@ -15,6 +15,7 @@ from typing import Any
 from blocks.coordinator.protocol import ClaimKind, Holder
 from blocks.errors import RecordError, ReplicoreError
 from blocks.models.event import SYSTEM_STREAM, Event, EventType
+from blocks.models.source import SourceReport
 from blocks.store.protocol import EventQuery, WorkCounts
 from blocks.work_queue.protocol import QueueStatus
 from deployments.cli.words import seconds_since
@@ -63,6 +64,9 @@ class Work:
     counts: WorkCounts
     waiting: int
     oldest: datetime | None
+    sources: int = 0
+    failing: int = 0
+    """How many of the sources gave no good answer when they were last asked, or told of clusters of others."""
     modes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By worker, the degraded modes that it has entered and not left, as its events tell."""
 
@@ -120,10 +124,11 @@ async def _mongodb(parts: Parts, now: datetime) -> tuple[str, Work]:
     store = await parts.store()
     await store.ready()
     told = EventQuery(stream=SYSTEM_STREAM, types=tuple(_ENTERED), newest=EVENTS_MAX)
-    counts, (waiting, oldest), events = await asyncio.gather(
-        store.count_work(now), store.outbox_size(), store.events(told)
+    counts, (waiting, oldest), events, (reports, _) = await asyncio.gather(
+        store.count_work(now), store.outbox_size(), store.events(told), store.readable(SourceReport)
     )
-    return "takes writes", Work(counts, waiting, oldest, _modes(events))
+    failing = sum(report.error is not None or bool(report.conflicts) for report in reports)
+    return "takes writes", Work(counts, waiting, oldest, len(reports), failing, _modes(events))
 
 
 _ENTERED = {EventType.DEGRADED_ENTERED: True, EventType.DEGRADED_LEFT: False}

@@ -14,7 +14,7 @@ from deployments.cli.checks import DUTIES, WITHIN_S, Check, Claims, Work, check_
 from deployments.cli.options import Watch
 from deployments.cli.output import Answer, Block, Column, Grid, Row, clean
 from deployments.cli.session import Cli
-from deployments.cli.words import BAD, GOOD, age, coloured, milliseconds, seconds_since
+from deployments.cli.words import BAD, GOOD, age, coloured, milliseconds, plural, seconds_since
 from deployments.cli.world import Parts
 
 COMPONENT_COLUMNS = (
@@ -63,6 +63,10 @@ def status_of(checks: Mapping[str, Check], stack: Sequence[Row] | None, now: dat
     }
     oldest = seconds_since(work.oldest, now) if work is not None else None
     value["outbox"] = {"size": work.waiting if work is not None else None, "oldest_age_s": oldest}
+    value["sources"] = {
+        "total": work.sources if work is not None else None,
+        "failing": work.failing if work is not None else None,
+    }
     value["degraded"] = degraded(checks)
     if stack is not None:
         value["stack"] = stack
@@ -74,8 +78,16 @@ WORK = ("idle", "queued", "claimed", "retrying", "dead", "late_worst_s")
 
 def _page(value: Mapping[str, Any]) -> list[Block]:
     names = value["degraded"]
+    failing = value["sources"]["failing"]
+    but = (
+        f", but {plural(failing, 'source')} of {value['sources']['total']} in trouble: `replictl sources`"
+        if failing
+        else ""
+    )
     blocks: list[Block] = [
-        Text("all is well", style=GOOD) if not names else Text(f"degraded: {', '.join(names)}", style=BAD),
+        Text(f"all is well{but}", style=BAD if failing else GOOD)
+        if not names
+        else Text(f"degraded: {', '.join(names)}", style=BAD),
         Text(""),
         Grid(COMPONENT_COLUMNS, [{"name": name, **row} for name, row in value["components"].items()]),
     ]

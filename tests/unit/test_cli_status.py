@@ -12,6 +12,7 @@ from blocks.coordinator.protocol import ClaimKind
 from blocks.errors import DependencyUnavailableError
 from blocks.models.record import Change
 from blocks.models.request import Pointer
+from blocks.models.source import SourceReport
 from blocks.runs.prefect import PrefectRuns
 from deployments.cli import checks
 from deployments.cli.checks import check_all, stack_rows
@@ -49,7 +50,7 @@ async def test_all_well(outside: Outside) -> None:
     """Components, workers, duties, queue, outbox; nothing is degraded, and there is no local stack."""
     value = await status(outside)
 
-    expected = ["components", "workers", "duties", "standby", "queue", "outbox", "degraded"]
+    expected = ["components", "workers", "duties", "standby", "queue", "outbox", "sources", "degraded"]
     assert expected == list(value)
     assert {"zookeeper", "mongodb", "kafka", "prefect"} == {
         name for name, row in value["components"].items() if row["ok"]
@@ -194,3 +195,14 @@ async def test_modes_of_living_workers_and_dead_work_are_named(outside: Outside)
     left = (await status(outside))["degraded"]
 
     assert (["NO_QUEUE"], []) == (entered, left)
+
+
+async def test_sources_in_trouble_are_not_passed_over(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """All is well with the product, and yet a source that fails is said where everybody looks first."""
+    for name, error in (("a", None), ("b", "HTTP 500")):
+        await outside.put(SourceReport(namespace="prod", name=name, at=NOW, duration_s=0.1, error=error))
+    value = await status(outside)
+    await asyncio.to_thread(outside.replictl, "status")
+
+    assert {"total": 2, "failing": 1} == value["sources"]
+    assert "1 source of 2 in trouble" in capsys.readouterr().out
