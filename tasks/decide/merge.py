@@ -118,6 +118,11 @@ def _forget(facts: dict[str, Any], now: datetime) -> None:
         facts |= {"protocol_before": None, "protocol_changed_at": None}
 
 
+def _kept(facts: dict[str, Any], field: str, info: NodeInfo) -> dict[str, Any]:
+    """What an agent cannot tell while its store is down is not gone: it is as it was."""
+    return facts.get(field) or {} if info.status is NodeStatus.UNAVAILABLE else {}
+
+
 def _protocol(facts: dict[str, Any], info: NodeInfo, now: datetime) -> None:
     before = facts.get("protocol")
     if before is not None and before is not info.protocol:
@@ -137,8 +142,8 @@ def _info(facts: dict[str, Any], info: NodeInfo | Failure, now: datetime) -> tup
         "store_id": info.store_id or facts.get("store_id"),
         "store_version": info.store_version or facts.get("store_version"),
         "reported_node_id": info.node_id or facts.get("reported_node_id"),
-        "addresses": info.addresses,
-        "attributes": info.attributes,
+        "addresses": {**_kept(facts, "addresses", info), **info.addresses},
+        "attributes": {**_kept(facts, "attributes", info), **info.attributes},
     }
     return info.status, info.status_text
 

@@ -183,3 +183,22 @@ def test_a_primary_whose_offset_goes_back_is_remembered_for_an_hour() -> None:
 def test_what_is_no_step_back(after: Look) -> None:
     """The same offset, another unit, another role or no answer: nothing was lost."""
     assert () == _merged(_merged(None, _leading(9)), after).rewinds
+
+
+def test_what_is_not_told_while_the_store_is_down_is_kept() -> None:
+    """Attributes and addresses are as they were; what is told is taken; when it is up again only what it tells counts."""
+    known = make_node("n1", attributes={"state": "SECONDARY", "zone": "a"}, addresses={"member": "db1:27017"})
+
+    def told(status: NodeStatus, **attributes: str) -> Node:
+        look = good_look(
+            "n1",
+            info=NodeInfo(
+                protocol=Protocol.B, status=status, agent_version=Version(number="0.1.0"), attributes=attributes
+            ),
+        )
+        return merge(known, found("n1"), discovery(["n1"]), look, now=later(10))
+
+    down, up = told(NodeStatus.UNAVAILABLE, zone="b"), told(NodeStatus.HEALTHY, zone="b")
+
+    assert ({"state": "SECONDARY", "zone": "b"}, {"member": "db1:27017"}) == (down.attributes, down.addresses)
+    assert ({"zone": "b"}, {}) == (up.attributes, up.addresses)
