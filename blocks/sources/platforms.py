@@ -73,7 +73,8 @@ class HttpPlatforms(Connected):
                 raise call.refused(answer) from error
             reason = f"{refusal(answer)}, and whether the node is gone cannot be told: {error}"
             raise call.failed(reason, maybe_done=True) from error
-        if tells_of(found, cluster_id, node_id):
+        elsewhere = any(node.node_id == node_id for cluster in found.clusters for node in cluster.nodes)
+        if tells_of(found, cluster_id, node_id) or (elsewhere and not gone):
             if not gone:
                 raise call.refused(answer)
             reason = f"{refusal(answer)}, and it still tells of the node"

@@ -51,7 +51,7 @@ async def test_search_is_tried(
         ("{max_results: 0}", "max_results: Input should be greater than or equal to 1"),
         ("{matches: {a: {op: near}}}", "matches.a.op: Input should be"),
         ("{a: 1}\n---\n{b: 2}", "a node search is one mapping"),
-        ("- a: 1", "a node search is one mapping"),
+        ("- a: 1\n- b: 2", "a node search is one mapping"),
         ("{a: [", "is not YAML"),
     ],
 )
