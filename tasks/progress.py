@@ -25,6 +25,7 @@ from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
 from tasks.cluster_actions.base import ClusterAction, Outside, Scene
 from tasks.decide.cluster_kinds import Catalogue
+from tasks.decide.lifecycle import noted
 from tasks.decide.progress import Step, broken, intending, overdue, started, stepped
 from tasks.decide.sync import tell
 from tasks.gating import still_closed
@@ -126,6 +127,8 @@ async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Ac
         generation, token = claim.generation, claim.token
         action = intending(action, generation=generation, token=token, now=now, budget_s=budget_s)
         before = action = await _saved(world, claim, before, action) or action
+        if not repeated and await _stopped(world, view):  # a gate came down just now: nobody was asked
+            return await _saved(world, claim, before, noted(action, intent=None))
     step, wrong = await _called(known, world, view, claim, action, budget_s, repeated=repeated)
     now = world.clock()
     if wrong is not None:
@@ -134,6 +137,11 @@ async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Ac
     if after is None and action is not before:  # it has begun, and that is all
         after = action
     return await _saved(world, claim, before, after)
+
+
+async def _stopped(world: Surroundings, view: ClusterView) -> bool:
+    """Whether effects are stopped; only certain when it is asked after the intent was saved."""
+    return any(block.rule in STOPS for block in await still_closed(world.store, view, world.clock()))
 
 
 async def _called(

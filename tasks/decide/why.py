@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Fact, Text, Utc
+from blocks.models.report import Choice
 from blocks.models.request import Request, WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.choose import choose, in_doubt
@@ -111,7 +112,7 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
         )
         yield _reason("EXCLUSIVE", text)
     if action.node_id is None:
-        yield from _on_cluster(view, action, around)
+        yield from _on_cluster(view, action, around, choice)
     others = [one for one in view.actions.values() if one.node_id is not None and one.action_id != action.action_id]
     busy = disturbed_nodes(view, [one for one in others if one.state.on_agent or in_doubt(view, one, now)])
     yield from (_reason(block.rule, block.reason, block.until) for block in blocks(view, action, busy, now))
@@ -166,10 +167,9 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
         yield _reason("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
 
 
-def _on_cluster(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
+def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice: Choice) -> Iterator[Reason]:
     if action.kind not in around.kinds:
         yield _reason("UNKNOWN_KIND", f"there is no kind {action.kind}: it fails when its turn comes")
-    choice = choose(view, around.kinds, now=around.now).choice
     mode = mode_of(action, around.kinds)
     if (mode is Mode.EXCLUSIVE and choice.block_exclusive) or (mode is Mode.NODE_PARALLEL and choice.block_parallel):
         wanted = "FOUND_" if mode is Mode.EXCLUSIVE else "FOUND_ORCHESTRATOR"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
 from aiohttp import web
+from growth import Growth
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
@@ -42,7 +41,6 @@ from flows.entry import utc_now
 from flows.steps import Steps
 from infra.stack.testing import running
 
-SAMPLE_EVERY_S = 0.005
 LISTENS_WITHIN_S = 15.0
 
 
@@ -100,27 +98,6 @@ def _source(arguments: argparse.Namespace) -> Iterator[int]:
             yield int(port)
         finally:
             process.kill()
-
-
-class Growth(threading.Thread):
-    """By how many bytes this process has grown at most."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._process = psutil.Process(os.getpid())
-        self._before = self._process.memory_info().rss
-        self._over = threading.Event()
-        self.bytes = 0
-
-    def run(self) -> None:
-        """Look again and again."""
-        while not self._over.wait(SAMPLE_EVERY_S):
-            self.bytes = max(self.bytes, self._process.memory_info().rss - self._before)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._over.set()
-        self.join()
 
 
 @asynccontextmanager

@@ -14,7 +14,6 @@ import asyncio
 import os
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import orjson
 import psutil
 import uvloop
+from growth import Growth
 from pydantic import SecretStr
 
 from blocks.agents.client import HttpAgents
@@ -42,28 +42,6 @@ from infra.simulator.testing import RunningFleet, simulated_process
 from infra.stack.testing import TestStack, running
 
 REF = ClusterRef(namespace="bench", cluster_id="kafka-00000")
-SAMPLE_EVERY_S = 0.005
-
-
-class Growth(threading.Thread):
-    """By how many bytes this process has grown at most."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._process = psutil.Process(os.getpid())
-        self._before = self._process.memory_info().rss
-        self._over = threading.Event()
-        self.bytes = 0
-
-    def run(self) -> None:
-        """Look again and again."""
-        while not self._over.wait(SAMPLE_EVERY_S):
-            self.bytes = max(self.bytes, self._process.memory_info().rss - self._before)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._over.set()
-        self.join()
 
 
 async def _cycle(coordinator: ZooKeeperCoordinator, store: MongoStore, agents: HttpAgents) -> dict[str, Any]:

@@ -12,14 +12,16 @@ import pytest
 from blocks.agents.protocol import Agents
 from blocks.errors import InvalidInputError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
-from blocks.models.event import SYSTEM_STREAM, EventType
+from blocks.models.event import SYSTEM_STREAM, Event, EventType
 from blocks.models.gate import Disruptions, Gate, Weekly
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.namespace import Namespace, NamespaceSettings
+from blocks.models.record import Change, Fence
 from blocks.sources.webhooks_protocol import Answered
 from doubles.actions import make_action
 from doubles.agents import MemoryAgents
+from doubles.store import MemoryStore
 from doubles.world import World
 from flows.cycle import Mode, cycle
 from tasks.decide.gating import EVERYTHING, freeze_of, window_of
@@ -119,6 +121,39 @@ async def test_a_freeze_holds_effects_of_cluster_actions_that_run(world: World) 
 
     assert (S.RUNNING, 1, S.FAILED) == (running, asked, after.state)
     assert "not done within 30 s" in str(after.error)
+
+
+class Freezing(MemoryStore):
+    """A store in which everything is frozen right after the first intent of an action on a cluster was saved."""
+
+    frozen = False
+
+    async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
+        """See `Store`."""
+        events = await super().commit(change, now=now, fence=fence)
+        if not self.frozen and any(isinstance(one, Action) and one.intent is not None for one in change.swaps):
+            self.frozen = True
+            await place.fn(self, freeze_of(EVERYTHING, "disk trouble", None, "ann", now), now)
+        return events
+
+
+async def test_a_freeze_between_intent_and_call_of_a_cluster_action() -> None:
+    """Nobody is asked, and the intent is taken back: once lifted it is asked as if for the first time."""
+    world = World(store=Freezing())
+    ref = await world.declare()
+    args = {"remote": {"url": "http://remote.test"}}
+    action = await world.order(make_action(node_id=None, kind="core.replicante.io/http", args=args))
+    await turned(world, ref)
+    kept, asked = await world.action(action), len(world.outside.posted)
+    await lift.fn(world.store, "freeze", "ann", "", world.clock())
+    world.outside.answers = [Answered(200, '{"state": "DONE"}')]
+    await turned(world, ref)
+
+    assert (S.RUNNING, None, 0) == (kept.state, kept.intent, asked)
+    assert (S.DONE, [f"{action.action_id}:0"]) == (
+        await world.action_state(action),
+        [call.idempotency_key for call in world.outside.posted],
+    )
 
 
 async def test_windows(world: World) -> None:
