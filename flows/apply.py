@@ -18,15 +18,17 @@ from blocks.models.record import Change
 from blocks.models.request import Priority, WorkKind
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Effect, Submission
+from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
-from tasks.apply import apply_wanted, keep_secrets, plan
+from tasks.apply import apply_wanted, plan
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import EVERYWHERE, Asked, Scope, Wanted, parse
 from tasks.decide.sheltering import sheltered
 from tasks.request import request_work
+from tasks.shelter import Sheltered, applied_with, shelter
 
 
 @flow(name="apply")
@@ -58,23 +60,28 @@ def apply(
         return run(lambda connections: _handed_in(connections, str(submission)), fleet)
     asked = Asked(who=who(by), now=utc_now(), new_id=uuid4)
     scope = Scope(namespace=namespace, cluster=cluster, node=node, fill_namespace=default_namespace)
-    documents, secrets = sheltered(read_documents(manifests), scope)
-    wanted = parse(documents, asked, scope=scope)
-    if secrets:
-        get_run_logger().warning(
-            "%d secrets are given in the manifests: they are kept as Prefect Secret blocks, but the parameters of this run "
-            "show them. Give {secret: NAME} or {file: PATH}, and change what was shown.",
-            len(secrets),
-        )
+    documents = read_documents(manifests)
 
     async def sentence(connections: Connections) -> list[Applied]:
-        store = await connections.store()
-        made = await plan(store, wanted, asked.who)
+        store, secrets = await connections.store(), await connections.secrets()
+        given = await shelter(store, secrets, documents, asked, scope)
+        if given.new or given.known:
+            get_run_logger().warning(
+                "%d secrets are given in the manifests: they are kept as Prefect Secret blocks, but the parameters of this "
+                "run show them. Give {secret: NAME} or {file: PATH}, and change what was shown.",
+                len(given.new) + len(given.known),
+            )
+        made = await plan(store, given.wanted, asked.who)
         if dry_run:
             return list(made.applied)
-        if secrets:
-            await keep_secrets(await connections.secrets(), secrets)
-        return await _applied(store, await connections.work_queue(), wanted, asked.who, utc_now, Steps(watched=True))
+        queue, steps = await connections.work_queue(), Steps(watched=True)
+
+        async def save() -> tuple[Applied, ...]:
+            return await steps("apply", apply_wanted, store, given.wanted, asked.who, utc_now())
+
+        applied = await applied_with(store, secrets, given, save)
+        await _request_due(store, queue, given.wanted, applied, utc_now, steps)
+        return list(applied)
 
     return run(sentence, fleet)
 
@@ -85,8 +92,8 @@ async def _handed_in(connections: Connections, key: str) -> list[Applied]:
     Raises:
         InvalidInputError: it cannot be applied.
     """
-    store, queue = await connections.store(), await connections.work_queue()
-    ended = await apply_submission(store, queue, key, utc_now, Steps(watched=True))
+    store, queue, secrets = await connections.store(), await connections.work_queue(), await connections.secrets()
+    ended = await apply_submission(store, queue, secrets, key, utc_now, Steps(watched=True))
     if ended.error is not None:
         raise InvalidInputError(ended.error)
     return list(ended.applied or ())
@@ -148,7 +155,12 @@ def _checked(manifests: str, asked: Asked, scope: Scope) -> Mapping[str, SecretS
 
 
 async def apply_submission(
-    store: Store, queue: WorkQueue, key: str, clock: Callable[[], datetime], steps: Steps | None = None
+    store: Store,
+    queue: WorkQueue,
+    secrets: Secrets,
+    key: str,
+    clock: Callable[[], datetime],
+    steps: Steps | None = None,
 ) -> Submission:
     """Apply what was handed in, once, and keep what came of it in the same transaction. Done again after a crash it changes
     nothing, and asks again for the work that it makes due. Whatever would fail again ends it, with the reason.
@@ -173,7 +185,12 @@ async def apply_submission(
     try:
         wanted = await asyncio.to_thread(_wanted, handed_in.manifests, asked, scope)
         if handed_in.applied is None:
-            await steps("apply", apply_wanted, store, wanted, handed_in.by, clock(), handed_in)
+            await applied_with(
+                store,
+                secrets,
+                Sheltered((), wanted),
+                lambda: steps("apply", apply_wanted, store, wanted, handed_in.by, clock(), handed_in),
+            )
     except PermanentError as error:
         return await _ended_badly(store, handed_in, error, clock())
     ended = await store.get(Submission, key) or handed_in
@@ -192,14 +209,6 @@ async def _ended_badly(store: Store, handed_in: Submission, error: PermanentErro
     ended = handed_in.evolve(ended_at=now, error=str(error), version=handed_in.version + 1)
     await store.commit(Change(swaps=(ended,)), now=now)
     return ended
-
-
-async def _applied(
-    store: Store, queue: WorkQueue, wanted: tuple[Wanted, ...], by: str, clock: Callable[[], datetime], steps: Steps
-) -> list[Applied]:
-    applied = await steps("apply", apply_wanted, store, wanted, by, clock())
-    await _request_due(store, queue, wanted, applied, clock, steps)
-    return list(applied)
 
 
 async def _request_due(

@@ -30,6 +30,7 @@ from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Ended, Pointer, Request, WorkKind
+from blocks.secrets.protocol import Secrets
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import RetryPolicy, Store
 from blocks.work_queue.protocol import WorkQueue, WorkReceiver
@@ -69,6 +70,7 @@ class Consumer:
     clock: Callable[[], datetime]
     degraded: Degraded
     outside: Outside
+    secrets: Secrets
     metrics: Metrics = field(default_factory=NoMetrics)
     items: int = 0
     failures: int = 0
@@ -323,7 +325,7 @@ async def apply_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended
     for subject in subjects:
         key = f"{WorkKind.APPLY}:{subject}"
         try:
-            await apply_submission(consumer.store, consumer.queue, subject, consumer.clock)
+            await apply_submission(consumer.store, consumer.queue, consumer.secrets, subject, consumer.clock)
         except NotFoundError as error:
             _logger.info("%s: %s", subject, error)
         except TransientError as error:

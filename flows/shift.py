@@ -150,6 +150,7 @@ class Shift:
             clock=self.clock,
             degraded=degraded,
             outside=self.outside,
+            secrets=self.secrets,
             metrics=self.metrics,
         )
         watch = Watch(self.coordinator, self.store, self.queue, agents, self.clock, self.metrics)

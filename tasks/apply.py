@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import SecretStr
 
 from blocks.errors import ConflictError
 from blocks.models.action import Action
@@ -18,7 +17,6 @@ from blocks.models.namespace import Namespace
 from blocks.models.record import Change, Record
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Submission
-from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
 from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.manifests import Wanted
@@ -70,13 +68,6 @@ async def apply_wanted(
         )
         raise ConflictError(message)
     return made.applied
-
-
-@task(name="keep secrets", cache_policy=NO_CACHE)
-async def keep_secrets(secrets: Secrets, values: Mapping[str, SecretStr]) -> None:
-    """Keep what manifests gave in clear where secrets are kept, under the names that the manifests now have instead."""
-    if values:
-        await secrets.keep(values)
 
 
 async def _saved(

@@ -34,11 +34,11 @@ from tasks.decide.remove import (
     comes_back,
     leftovers_removed,
     node_count,
-    own_secrets,
     refuse_named_platforms,
     refuse_under_way,
     source_deleted,
 )
+from tasks.decide.secret_names import own_secrets
 from tasks.decide.timetable import timetable
 from tasks.hold import fence_of
 

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID, uuid4
 
 import typer
 from rich.text import Text
 
-from blocks.errors import Fault, InvalidInputError
+from blocks.errors import ConflictError, Fault, InvalidInputError, PermanentError
 from blocks.models.submission import Applied, Difference, Submission
 from blocks.store.protocol import Store
 from blocks.yaml_dialect import write_yaml
@@ -26,8 +26,10 @@ from deployments.cli.wait import LOOK_EVERY_S, WITHIN_S, NotInTimeError
 from deployments.cli.words import coloured
 from deployments.cli.world import Parts
 from tasks.decide.documents import read_documents
-from tasks.decide.manifests import Asked, Scope, Wanted, parse
-from tasks.decide.sheltering import sheltered
+from tasks.decide.manifests import Asked, Scope, parse
+
+if TYPE_CHECKING:  # it imports Prefect
+    from tasks.shelter import Sheltered
 
 STDIN = "-"
 SUFFIXES = {".yaml", ".yml", ".json"}
@@ -174,13 +176,13 @@ def apply(
         fill_namespace=None if cli.namespace_given else cli.namespace,
     )
     try:
-        wanted = parse(documents, Asked(who=cli.world.user, now=cli.world.clock(), new_id=uuid4), scope=scope)
+        parse(documents, Asked(who=cli.world.user, now=cli.world.clock(), new_id=uuid4), scope=scope)
         if dry_run:
-            applied = cli.run(lambda parts: _planned(cli, parts, wanted))
+            applied = cli.run(lambda parts: _planned(cli, parts, manifests, scope))
         elif queue:
             applied = cli.run(lambda parts: _queued(cli, parts, joined(manifests), scope))
         else:
-            applied = _by_flow(cli, manifests, wanted, scope)
+            applied = _by_flow(cli, manifests, scope)
     except InvalidInputError as error:
         if not error.faults:
             raise
@@ -196,34 +198,48 @@ def _names(files: Sequence[str] | None, filename: Sequence[str] | None) -> list[
     return names or [STDIN]
 
 
-def _by_flow(cli: Cli, manifests: Sequence[Manifest], wanted: Sequence[Wanted], scope: Scope) -> Sequence[Applied]:
+def _by_flow(cli: Cli, manifests: Sequence[Manifest], scope: Scope) -> Sequence[Applied]:
     """Run the flow. Secrets given in clear are kept first, so that the run's parameters only name them; what is too large
     to be a parameter is handed in first.
     """
-    from tasks.apply import keep_secrets, plan  # noqa: PLC0415 - imports Prefect
+    from tasks.apply import plan  # noqa: PLC0415 - imports Prefect
+    from tasks.shelter import forget_unused, keep_again, keep_secrets  # noqa: PLC0415 - imports Prefect
 
     cli.need_prefect()
     text = joined(manifests)
-    documents, secrets = sheltered([document for manifest in manifests for document in manifest.documents], scope)
-    if secrets:
-        text = dumped(documents)
-    large = len(json.dumps(text)) > PARAMETER_CHARS_MAX
 
-    async def before(parts: Parts) -> Submission | None:
-        store = await parts.store()
-        await plan.fn(store, wanted, cli.world.user)
-        if secrets:
-            await keep_secrets.fn(await parts.secrets(), secrets)
-        return await _handed_in(cli, store, text, scope) if large else None
+    async def before(parts: Parts) -> tuple[Sheltered, str, Submission | None]:
+        store, secrets = await parts.store(), await parts.secrets()
+        given = await _sheltered(cli, parts, manifests, scope)
+        if given.new:
+            await plan.fn(store, given.wanted, cli.world.user)
+        await keep_secrets.fn(secrets, given.new)
+        named = dumped(given.documents) if given.new or given.known else text
+        large = len(json.dumps(named)) > PARAMETER_CHARS_MAX
+        return given, named, await _handed_in(cli, store, named, scope) if large else None
 
-    handed_in = cli.run(before) if secrets or large else None
-    if handed_in is not None:
-        return cast(
-            "Sequence[Applied]", cli.run_flow("apply", submission=UUID(handed_in.submission_id), by=cli.world.user)
-        )
+    async def undo(parts: Parts) -> None:
+        await forget_unused(await parts.store(), await parts.secrets(), given.new)
+
+    async def confirm(parts: Parts) -> None:
+        await keep_again(await parts.secrets(), given.known)
+
+    given, named, handed_in = cli.run(before)
+    try:
+        applied = _flow_run(cli, named, scope) if handed_in is None else _flow_run_of(cli, handed_in)
+    except (PermanentError, ConflictError):
+        if given.new:
+            cli.run(undo)
+        raise
+    if given.known:
+        cli.run(confirm)
+    return applied
+
+
+def _flow_run(cli: Cli, manifests: str, scope: Scope) -> Sequence[Applied]:
     applied: Sequence[Applied] = cli.run_flow(
         "apply",
-        manifests=text,
+        manifests=manifests,
         by=cli.world.user,
         namespace=scope.namespace,
         cluster=scope.cluster,
@@ -233,16 +249,30 @@ def _by_flow(cli: Cli, manifests: Sequence[Manifest], wanted: Sequence[Wanted], 
     return applied
 
 
+def _flow_run_of(cli: Cli, handed_in: Submission) -> Sequence[Applied]:
+    applied: Sequence[Applied] = cli.run_flow("apply", submission=UUID(handed_in.submission_id), by=cli.world.user)
+    return applied
+
+
+async def _sheltered(cli: Cli, parts: Parts, manifests: Sequence[Manifest], scope: Scope) -> Sheltered:
+    from tasks.shelter import shelter  # noqa: PLC0415 - imports Prefect
+
+    documents = [document for manifest in manifests for document in manifest.documents]
+    asked = Asked(who=cli.world.user, now=cli.world.clock(), new_id=uuid4)
+    return await shelter.fn(await parts.store(), await parts.secrets(), documents, asked, scope)
+
+
 async def _handed_in(cli: Cli, store: Store, text: str, scope: Scope) -> Submission:
     from flows.apply import hand_in  # noqa: PLC0415 - imports Prefect
 
     return await hand_in(store, text, cli.world.user, cli.world.clock(), scope)
 
 
-async def _planned(cli: Cli, parts: Parts, wanted: Sequence[Wanted]) -> Sequence[Applied]:
+async def _planned(cli: Cli, parts: Parts, manifests: Sequence[Manifest], scope: Scope) -> Sequence[Applied]:
     from tasks.apply import plan  # noqa: PLC0415 - imports Prefect
 
-    made = await plan.fn(await parts.store(), wanted, cli.world.user)
+    given = await _sheltered(cli, parts, manifests, scope)
+    made = await plan.fn(await parts.store(), given.wanted, cli.world.user)
     return made.applied
 
 

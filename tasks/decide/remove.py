@@ -10,20 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel
-
 from blocks.errors import InvalidInputError, RefusedError
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Fact, Json, Text
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventDraft, EventType
 from blocks.models.ids import ClusterRef
-from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
 from blocks.models.report import Report
 from blocks.models.source import Source, SourceReport
-from blocks.models.tls import Sensitive
 from tasks.decide.diff import draft
 from tasks.decide.lifecycle import moved
 from tasks.decide.manifest_kinds import kind_of
@@ -33,8 +29,6 @@ CHUNK_MAX = 500
 """So many nodes and actions are removed in one transaction; a cluster with more of them takes several."""
 NAMED_MAX = 10
 """So many are named in a refusal; the others are counted."""
-OUR_SECRETS = "replicore-"
-"""Secrets whose names begin so were made by `apply`, and are of no use to anybody else."""
 
 
 class Thing(StrEnum):
@@ -269,25 +263,6 @@ def refuse_named_platforms(what: str, platforms: Collection[str], specs: Iterabl
 def platform_key(spec: ClusterSpec) -> str | None:
     """The key of the platform that a cluster names."""
     return None if spec.platform is None else f"{spec.platform.ns_id or spec.namespace}/{spec.platform.name}"
-
-
-def own_secrets(going: Namespace | Source, others: Iterable[Namespace | Source]) -> tuple[str, ...]:
-    """Names of the secrets that only what is going names, and that were made for it."""
-    kept = {name for other in others for name in _secrets(other)}
-    return tuple(sorted({name for name in _secrets(going) if name.startswith(OUR_SECRETS)} - kept))
-
-
-def _secrets(value: object) -> Iterator[str]:
-    match value:
-        case Sensitive():
-            if value.secret is not None:
-                yield value.secret
-        case BaseModel():
-            for _, item in value:
-                yield from _secrets(item)
-        case Mapping():
-            for item in value.values():
-                yield from _secrets(item)
 
 
 def _sum(parts: Sequence[Change]) -> Change:

@@ -97,6 +97,7 @@ class World:
             clock=self.clock,
             degraded=Degraded(self.store, self.clock, "worker-1"),
             outside=self.outside,
+            secrets=self.secrets,
         )
 
     async def shift(self, stop: Any, name: str = "worker-1", **settings: Any) -> Shift:

@@ -12,13 +12,11 @@ from blocks.models.namespace import Namespace
 from blocks.models.request import WorkKind
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Effect, Submission
-from doubles.secrets import MemorySecrets
 from doubles.world import World
 from flows.apply import apply_submission, submit
-from tasks.apply import apply_wanted, keep_secrets, plan
+from tasks.apply import apply_wanted, plan
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, parse
-from tasks.decide.sheltering import sheltered
 
 FLEET = """
 apiVersion: replicante.io/v0
@@ -186,8 +184,8 @@ async def test_what_is_handed_in_is_applied_once(world: World) -> None:
     """Off the queue: by whoever takes it, in the name of who handed it in; the outcome is kept; done again it is the same."""
     await world.declare()
     handed_in = await submit(world.store, world.queue, _action(), "ann", world.clock())
-    ended = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
-    again = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    ended = await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
+    again = await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
     (action,) = await world.store.find(Action)
 
     assert ended == again
@@ -199,9 +197,9 @@ async def test_a_crash_between_applying_and_saying_so_makes_no_second_action(wor
     """The ids of a submission's actions follow from its own: what was applied before the crash is found."""
     await world.declare()
     handed_in = await submit(world.store, world.queue, _action(), "ann", world.clock())
-    await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
     await world.save(handed_in)
-    again = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    again = await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
 
     assert [Effect.UNCHANGED] == [one.effect for one in again.applied or ()]
     assert 1 == len(await world.store.find(Action))
@@ -210,7 +208,7 @@ async def test_a_crash_between_applying_and_saying_so_makes_no_second_action(wor
 async def test_what_cannot_be_applied_is_kept_with_the_reason(world: World) -> None:
     """Wrong by the time a worker takes it: nothing is applied, and the submission says why."""
     handed_in = await submit(world.store, world.queue, _action(), "ann", world.clock())
-    ended = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    ended = await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
     kept = await world.store.get(Submission, handed_in.key)
 
     assert "namespace 'prod' does not exist" in (ended.error or "")
@@ -228,13 +226,4 @@ async def test_the_queue_keeps_no_secrets(world: World) -> None:
 async def test_an_unknown_submission_is_said(world: World) -> None:
     """Nobody handed it in."""
     with pytest.raises(NotFoundError, match="there is no submission x"):
-        await apply_submission(world.store, world.queue, "x", world.clock)
-
-
-async def test_secrets_are_kept_under_their_names() -> None:
-    """What manifests gave in clear is kept where secrets are."""
-    secrets = MemorySecrets()
-    _, given = sheltered(read_documents(FLEET))
-    await keep_secrets.fn(secrets, given)
-
-    assert ["hunter2"] == [await secrets.read(name) for name in given]
+        await apply_submission(world.store, world.queue, world.secrets, "x", world.clock)

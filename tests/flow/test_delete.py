@@ -345,13 +345,15 @@ async def test_a_deleted_source_leaves_its_clusters_missing(world: World) -> Non
 
 async def test_secrets_that_only_it_named_are_forgotten(world: World) -> None:
     """Those made for it go; those of others, and those that a person made, stay."""
-    world.secrets.texts = dict.fromkeys(("replicore-a", "replicore-shared", "mine", "replicore-other"), "x")
-    shared = _with_secrets(SOURCE.evolve(name="second"), "replicore-shared")
-    await world.save(_with_secrets(SOURCE, "replicore-a", "replicore-shared", "mine"), shared)
+    world.secrets.texts = dict.fromkeys(
+        ("replicore-a-0123abcd", "replicore-shared-0123abcd", "mine", "replicore-other-0123abcd"), "x"
+    )
+    shared = _with_secrets(SOURCE.evolve(name="second"), "replicore-shared-0123abcd")
+    await world.save(_with_secrets(SOURCE, "replicore-a-0123abcd", "replicore-shared-0123abcd", "mine"), shared)
     removed = await _delete_source(world)
 
-    assert {"replicore-shared", "mine", "replicore-other"} == world.secrets.texts.keys()
-    assert (("replicore-a",), ["replicore-a"]) == (
+    assert {"replicore-shared-0123abcd", "mine", "replicore-other-0123abcd"} == world.secrets.texts.keys()
+    assert (("replicore-a-0123abcd",), ["replicore-a-0123abcd"]) == (
         removed.secrets_forgotten,
         world.events[-1].data["secrets_forgotten"],
     )
@@ -359,8 +361,8 @@ async def test_secrets_that_only_it_named_are_forgotten(world: World) -> None:
 
 async def test_nothing_is_lost_while_secrets_cannot_be_forgotten(world: World) -> None:
     """Prefect is away: the source stays, and the same order completes it later."""
-    world.secrets.texts, world.secrets.away = {"replicore-a": "x"}, True
-    await world.save(_with_secrets(SOURCE, "replicore-a"))
+    world.secrets.texts, world.secrets.away = {"replicore-a-0123abcd": "x"}, True
+    await world.save(_with_secrets(SOURCE, "replicore-a-0123abcd"))
     with pytest.raises(DependencyUnavailableError, match="Prefect"):
         await _delete_source(world)
     kept = await world.store.find(Source)

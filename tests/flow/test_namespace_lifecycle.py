@@ -21,13 +21,13 @@ from doubles.actions import make_action
 from doubles.sources import MemorySources
 from doubles.views import REF, intent
 from doubles.world import SOURCE, World
-from flows.apply import _applied
 from flows.cycle import Mode, cycle
 from flows.delete import delete_namespace
 from flows.discover import discover_source
 from flows.emptying import AT_ONCE_MAX, Emptied, empty_namespaces
 from flows.steps import Steps
 from flows.sweep import sweep_once
+from tasks.apply import apply_wanted
 from tasks.decide.manifests import Asked, parse
 from tasks.decide.remove import Order, Removed
 from tasks.decide.timetable import timetable
@@ -159,7 +159,7 @@ async def test_apply(world: World, status: NamespaceStatus, what: str) -> None:
     wanted = parse([{"apiVersion": "replicante.io/v0", **documents[what]}], asked)
 
     async def apply() -> int:
-        return len(await _applied(world.store, world.queue, wanted, "ann", world.clock, Steps()))
+        return len(await apply_wanted.fn(world.store, wanted, "ann", world.clock()))
 
     if ALLOWED[status].adds:
         assert 1 == await apply()
@@ -400,12 +400,12 @@ async def test_what_slipped_in_at_the_last_moment_goes_too(world: World) -> None
 
 async def test_its_secrets_go_with_it(world: World) -> None:
     """Those that only it named are forgotten with the last step."""
-    world.secrets.texts = {"replicore-key": "x", "own": "y"}
-    tls = Tls(client_cert=Sensitive(secret="own"), client_key=Sensitive(secret="replicore-key"))
+    world.secrets.texts = {"replicore-key-0123abcd": "x", "own": "y"}
+    tls = Tls(client_cert=Sensitive(secret="own"), client_key=Sensitive(secret="replicore-key-0123abcd"))
     await world.save(Namespace(name="prod", tls=tls, version=1))
     await _close(world)
     kept = dict(world.secrets.texts)
     await _turn(world)
 
-    assert ({"replicore-key": "x", "own": "y"}, {"own": "y"}) == (kept, world.secrets.texts)
+    assert ({"replicore-key-0123abcd": "x", "own": "y"}, {"own": "y"}) == (kept, world.secrets.texts)
     assert await _status(world) is S.DELETED

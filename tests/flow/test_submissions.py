@@ -48,10 +48,10 @@ async def test_objects_and_the_end_are_one_transaction(world: World) -> None:
     of_ann = await submit(world.store, world.queue, SPEC % 5, "ann", world.clock())
     world.store.lost_answers.add("commit")
     with pytest.raises(DependencyUnavailableError):
-        await apply_submission(world.store, world.queue, of_ann.key, world.clock)
+        await apply_submission(world.store, world.queue, world.secrets, of_ann.key, world.clock)
     of_bob = await submit(world.store, world.queue, SPEC % 7, "bob", world.clock())
-    await apply_submission(world.store, world.queue, of_bob.key, world.clock)
-    again = await apply_submission(world.store, world.queue, of_ann.key, world.clock)
+    await apply_submission(world.store, world.queue, world.secrets, of_bob.key, world.clock)
+    again = await apply_submission(world.store, world.queue, world.secrets, of_ann.key, world.clock)
     spec = await world.store.get(ClusterSpec, "prod/orders")
 
     assert [Effect.CREATED] == [one.effect for one in again.applied or ()]
@@ -70,9 +70,9 @@ spec: {action: agent.replicante.io/test.success}
     handed_in = await submit(world.store, world.queue, action, "ann", world.clock())
     world.store.lost_answers.add("commit")
     with pytest.raises(DependencyUnavailableError):
-        await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+        await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
     before = {item.kind for item in await world.store.list_work()}
-    await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
 
     assert ({WorkKind.APPLY}, {WorkKind.APPLY, WorkKind.ORCHESTRATE}) == (
         before,
@@ -118,7 +118,7 @@ async def test_a_large_set_lets_others_go_on(world: World) -> None:
     over = asyncio.Event()
     watch = asyncio.create_task(_busiest_turn(over))
     handed_in = await submit(world.store, world.queue, text, "ann", world.clock())
-    ended = await apply_submission(world.store, world.queue, handed_in.key, world.clock)
+    ended = await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
     over.set()
 
     assert "300 faults in the manifests" in (ended.error or "")

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from blocks.errors import InvalidInputError
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace
 from blocks.models.request import WorkKind
+from blocks.models.source import HttpDiscovery, Source
 from blocks.models.submission import Submission
+from blocks.models.tls import Sensitive
 from deployments.cli.apply import PARAMETER_CHARS_MAX
 from doubles.cli import Outside
 
@@ -138,3 +141,33 @@ def test_what_is_too_large_for_a_parameter_is_handed_in(outside: Outside, tmp_pa
     assert (0, handed_in.submission_id) == (code, str(given["submission"]))
     assert ("prod", "ann@here", Path(path).read_text()) == (handed_in.namespace, handed_in.by, handed_in.manifests)
     assert "manifests" not in given
+
+
+def test_a_run_that_is_refused_leaves_no_secret(outside: Outside, tmp_path: Path) -> None:
+    """What was kept for it is forgotten again; the same for one that a conflict ended."""
+
+    def refuse(**_: Any) -> None:
+        message = "the namespace went at the same moment"
+        raise InvalidInputError(message)
+
+    outside.flows["apply"] = refuse
+    code = outside.replictl("apply", "-f", _write(tmp_path, SOURCE))
+
+    assert (1, {}) == (code, outside.secrets_.texts)
+
+
+def test_a_dry_run_compares_secrets(outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is kept already is no difference."""
+    outside.replictl("apply", "-f", _write(tmp_path, SOURCE))
+    (name,) = outside.secrets_.texts
+    headers = {"token": Sensitive(secret=name)}
+    http = HttpDiscovery(url="http://inventory.test/", headers=headers)
+    asyncio.run(outside.put(Source(namespace="prod", name="inventory", interval=60, http=http, version=1)))
+    capsys.readouterr()
+    told = []
+    for text in (SOURCE, SOURCE.replace("hunter2", "hunter3")):
+        outside.replictl("apply", _write(tmp_path, text), "--dry-run", "-o", "json")
+        (row,) = json.loads(capsys.readouterr().out)
+        told.append((row["effect"], [one["path"] for one in row["differences"]]))
+
+    assert [("unchanged", []), ("changed", ["http.headers.token.secret"])] == told

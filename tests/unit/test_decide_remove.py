@@ -26,13 +26,13 @@ from tasks.decide.remove import (
     cluster_removed,
     comes_back,
     leftovers_removed,
-    own_secrets,
     platform_key,
     refuse_named_platforms,
     refuse_under_way,
     source_deleted,
     under_way,
 )
+from tasks.decide.secret_names import own_secrets
 
 S = ActionState
 ANN = Order(by="ann", reason="retired")
@@ -134,13 +134,13 @@ def test_what_comes_back(remains: Remains, back: bool) -> None:
 
 def test_own_secrets() -> None:
     """Those that were made for it and that nobody else names, in headers and TLS of sources and namespaces."""
-    tls = Tls(client_cert=Sensitive(file="/c"), client_key=Sensitive(secret="replicore-shared"))
-    going = source("a", "replicore-own", "replicore-shared", "mine")
+    tls = Tls(client_cert=Sensitive(file="/c"), client_key=Sensitive(secret="replicore-shared-0123abcd"))
+    going = source("a", "replicore-own-0123abcd", "replicore-shared-0123abcd", "mine")
     home = Namespace(name="prod", tls=tls)
 
-    assert ("replicore-own",) == own_secrets(going, [home, source("b", "replicore-other")])
-    assert ("replicore-own", "replicore-shared") == own_secrets(going, [])
-    assert ("replicore-shared",) == own_secrets(home, [])
+    assert ("replicore-own-0123abcd",) == own_secrets(going, [home, source("b", "replicore-other-0123abcd")])
+    assert ("replicore-own-0123abcd", "replicore-shared-0123abcd") == own_secrets(going, [])
+    assert ("replicore-shared-0123abcd",) == own_secrets(home, [])
 
 
 @pytest.mark.parametrize(
