@@ -1,7 +1,7 @@
 """From a `Sensitive` to its text.
 
-Guarantees: files are read again when they change on disk, secrets once a minute; what many ask for at once is read once;
-texts have a largest size; no text is in an error or a log.
+Guarantees: files are read again within a second of their change on disk, secrets once a minute; what many ask for at once
+is read once; texts have a largest size; no text is in an error or a log.
 Failure modes: while whoever keeps the secrets does not answer, the last good text of a secret stays in use, for up to a day,
 and nobody waits for more than a moment; a secret that is gone and a file that cannot be read are used for one minute more
 (they are being replaced, or were removed by mistake); a failure is remembered for a few seconds. Then: `UnresolvedError`.
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
 
 from blocks.errors import DependencyUnavailableError, ReplicoreError, TransientError
-from blocks.files import FileError, Stamp, read_file, stamp_of
+from blocks.files import Files, Stamp
 from blocks.models.tls import Sensitive
 from blocks.secrets.protocol import Secrets
 
@@ -28,7 +28,6 @@ GONE_GRACE_S = 60.0
 AWAY_GRACE_S = 86_400.0
 REFRESH_WAIT_S = 1.0
 """How long one who has a good text waits for a newer one."""
-FILE_WITHIN_S = 5.0
 TEXTS_MAX = 1_024
 BYTES_MAX = 4 * 1024 * 1024
 
@@ -76,9 +75,13 @@ class _Known:
 class Resolver:
     """All sensitive texts in use; `close` it."""
 
-    def __init__(self, secrets: Secrets, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, secrets: Secrets, clock: Callable[[], float] = time.monotonic, files: Files | None = None
+    ) -> None:
         self._secrets = secrets
         self._clock = clock
+        self.files = files or Files(clock)
+        """How files are looked at; for whoever needs to know when they change."""
         self._known: dict[Hashable, _Known] = {}
         self._reading: dict[Hashable, asyncio.Task[_Known]] = {}
 
@@ -116,7 +119,7 @@ class Resolver:
 
     async def _of_file(self, path: str) -> Resolved:
         key = ("file", path)
-        known, stamp = self._known.get(key), stamp_of(path)
+        known, stamp = self._known.get(key), await self.files.stamp(path)
         if known is None or known.stamp != stamp or known.until <= self._clock():
             known = await asyncio.shield(self._read(key, lambda: self._file_text(path), stamp))
         return self._outcome(known)
@@ -181,12 +184,7 @@ class Resolver:
         return await self._secrets.read(name), None
 
     async def _file_text(self, path: str) -> tuple[str, Stamp]:
-        try:
-            async with asyncio.timeout(FILE_WITHIN_S):
-                content, stamp = await asyncio.to_thread(read_file, path, BYTES_MAX)
-        except TimeoutError as error:
-            message = f"cannot read {path}: it did not come within {FILE_WITHIN_S:g} s"
-            raise FileError(message) from error
+        content, stamp = await self.files.read(path, BYTES_MAX)
         return content.decode("latin-1"), stamp
 
 

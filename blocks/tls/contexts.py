@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from blocks.errors import TransientError
-from blocks.files import Stamp, stamp_of
+from blocks.files import Files, Stamp
 from blocks.models.tls import Sensitive, Tls
 from blocks.secrets.prefect import PrefectSecrets
 from blocks.secrets.protocol import Secrets
@@ -58,8 +58,13 @@ class _Entry:
 class TlsContexts:
     """All contexts in use, each made once; `async with` it, or `close` it."""
 
-    def __init__(self, secrets: Secrets | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.texts = Resolver(secrets or PrefectSecrets(), clock)
+    def __init__(
+        self,
+        secrets: Secrets | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        files: Files | None = None,
+    ) -> None:
+        self.texts = Resolver(secrets or PrefectSecrets(), clock, files)
         """Where the material comes from; for whoever needs other sensitive texts as well."""
         self._clock = clock
         self._entries: dict[Tls, _Entry] = {}
@@ -74,7 +79,7 @@ class TlsContexts:
         """
         tls = _SYSTEM if tls is None else tls
         entry = self._entries.get(tls)
-        if entry is None or entry.until <= self._clock() or entry.stamps != _stamps(tls):
+        if entry is None or entry.until <= self._clock() or entry.stamps != await self._stamps(tls):
             entry = await self._loaded(tls)
         if entry.context is None:
             raise TlsError(entry.reason)
@@ -105,7 +110,7 @@ class TlsContexts:
         return await asyncio.shield(task)
 
     async def _load(self, tls: Tls) -> _Entry:
-        stamps = _stamps(tls)
+        stamps = await self._stamps(tls)
         before = self._entries.get(tls)
         try:
             entry = await self._made(tls, stamps)
@@ -134,6 +139,9 @@ class TlsContexts:
             self._by_digest[digest] = context
         return _Entry(context, "", stamps, until)
 
+    async def _stamps(self, tls: Tls) -> _Stamps:
+        return tuple([await self.texts.files.stamp(pem.file) for _, pem in _pems(tls) if pem.file is not None])
+
     def _failed(self, before: _Entry | None, reason: str, stamps: _Stamps) -> _Entry:
         now = self._clock()
         since = now if before is None or before.failing_since is None else before.failing_since
@@ -148,10 +156,6 @@ def _pems(tls: Tls) -> Iterator[tuple[str, Sensitive]]:
         pem = getattr(tls, name)
         if pem is not None:
             yield name, pem
-
-
-def _stamps(tls: Tls) -> _Stamps:
-    return tuple(stamp_of(pem.file) for _, pem in _pems(tls) if pem.file is not None)
 
 
 def _trim(cache: dict[Any, Any]) -> None:

@@ -226,7 +226,8 @@ async def test_rotated_files_are_read_again(ours: Authority, stranger: Authority
     """When the agents' CA changes, so does what is trusted, without a restart."""
     path = tmp_path / "ca.pem"
     path.write_text(stranger.pem)
-    async with agent(ours.server()) as server, HttpAgents(AgentsSettings(), TlsContexts()) as agents:
+    clock = Clock()
+    async with agent(ours.server()) as server, HttpAgents(AgentsSettings(), TlsContexts(clock=clock)) as agents:
         target = Target(node_id="n1", agent_address=server.url, tls=Tls(ca_bundle=in_file(path)))
         before = (await agents.look(target)).info
         path.write_text(ours.pem)

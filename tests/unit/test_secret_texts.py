@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from blocks.files import LOOK_EVERY_S
 from blocks.models.tls import Sensitive
 from blocks.secrets.resolver import (
     AWAY_GRACE_S,
@@ -121,12 +122,13 @@ class TestSecrets:
 
 class TestFiles:
     async def test_are_read_again_when_they_change(self, tmp_path: Path) -> None:
-        """At once, and not before."""
+        """A second later at most, and not before."""
         world, path = World(), tmp_path / "token"
         file = Sensitive(file=str(path))
         path.write_text("old")
         texts = [await world.resolver.text(file)]
         path.write_text("newer")
+        world.clock.now += LOOK_EVERY_S
 
         assert ["old", "newer"] == [*texts, await world.resolver.text(file)]
 
@@ -137,8 +139,9 @@ class TestFiles:
         path.write_text("old")
         await world.resolver.text(file)
         path.unlink()
+        world.clock.now = LOOK_EVERY_S
         still = await world.resolver.text(file)
-        world.clock.now = GONE_GRACE_S + 1
+        world.clock.now = GONE_GRACE_S + 2 * LOOK_EVERY_S
 
         assert "old" == still
         assert f"cannot read {path}: No such file or directory" == await world.failure(file)

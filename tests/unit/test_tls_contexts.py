@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from blocks.files import LOOK_EVERY_S
 from blocks.models.tls import Sensitive, Tls
 from blocks.secrets.resolver import AWAY_GRACE_S, GONE_GRACE_S, SECRET_FRESH_S
 from blocks.tls.contexts import FAILURE_FRESH_S, ROTATION_GRACE_S, TlsContexts, TlsError
@@ -86,14 +87,15 @@ class TestSharing:
 
 
 class TestRenewal:
-    async def test_a_changed_file_is_read_again(self, authority: Authority, tmp_path: Path) -> None:
-        """A new file means a new context, at once."""
+    async def test_a_changed_file_is_read_again(self, authority: Authority, tmp_path: Path, clock: Clock) -> None:
+        """A new file means a new context, a second later at most."""
         path = tmp_path / "ca.pem"
         path.write_text(Authority().pem)
-        contexts = TlsContexts()
+        contexts = TlsContexts(clock=clock)
         tls = Tls(ca_bundle=in_file(path))
         before = await contexts.get(tls)
         path.write_text(authority.pem)
+        clock.now += LOOK_EVERY_S
 
         after = await contexts.get(tls)
 
@@ -124,12 +126,14 @@ class TestRenewal:
         before = await contexts.get(tls)
         renewed = authority.client()
         certificate.write_text(renewed[0])
+        clock.now = LOOK_EVERY_S
 
         assert await contexts.get(tls) is before
-        clock.now = ROTATION_GRACE_S + 1
+        clock.now = ROTATION_GRACE_S + 2 * LOOK_EVERY_S
         with pytest.raises(TlsError, match="client_key does not belong to client_cert"):
             await contexts.get(tls)
         key.write_text(renewed[1])
+        clock.now += LOOK_EVERY_S
         assert await contexts.get(tls) is not before
 
     async def test_a_failure_is_remembered_for_moments(self, authority: Authority, clock: Clock) -> None:
