@@ -11,12 +11,14 @@ import pytest
 from blocks.agents.client import HttpAgents
 from blocks.agents.protocol import Target
 from blocks.agents.settings import AgentsSettings
+from blocks.files import LOOK_EVERY_S
 from blocks.models.look import Failure, NodeInfo
 from blocks.models.tls import Tls
 from blocks.tls.contexts import TlsContexts
 from doubles.actions import make_action
 from doubles.agents import MemoryNode
 from doubles.certificates import LONG_AGO, Authority, in_file
+from doubles.clock import Clock
 from doubles.scripted_agent import ScriptedAgent
 from doubles.strict_server import strict_server
 from doubles.wire_b import WireB
@@ -231,6 +233,7 @@ async def test_rotated_files_are_read_again(ours: Authority, stranger: Authority
         target = Target(node_id="n1", agent_address=server.url, tls=Tls(ca_bundle=in_file(path)))
         before = (await agents.look(target)).info
         path.write_text(ours.pem)
+        clock.now = LOOK_EVERY_S
         after = (await agents.look(target)).info
 
     assert [Failure, NodeInfo] == [type(before), type(after)]
