@@ -28,6 +28,7 @@ from deployments.cli import (
     describe,
     environment,
     events,
+    export,
     gates,
     history,
     locks_work,
@@ -114,7 +115,7 @@ app.command()(describe.describe)
 app.command()(cluster_page.cluster)
 app.command()(history.history)
 app.command()(history.diff)
-app.command()(objects.export)
+app.command()(export.export)
 app.command()(objects.delete)
 app.command()(schedule.pause)
 app.command()(schedule.resume)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,24 +10,18 @@ from rich.text import Text
 
 from blocks.errors import RefusedError
 from blocks.models.action import Action
-from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace
 from blocks.models.source import Source
-from blocks.yaml_dialect import write_yaml
 from deployments.cli.kinds import all_of, listed, manifest, namespace_name, one_of, shape_of
 from deployments.cli.options import Conditions, Selectors, Wait, Watch
-from deployments.cli.output import Answer, Block, Column, Format, Grid, clean, plain, say, show
+from deployments.cli.output import Answer, Block, Column, Format, Grid, clean, show
 from deployments.cli.resolve import cluster_name, known_cluster, known_source
 from deployments.cli.select import Filter, Notes
 from deployments.cli.session import Cli
 from deployments.cli.words import plural
 from deployments.cli.world import Parts
 from tasks.decide.kinds.base import Kind, Wanted
-from tasks.decide.manifest_export import manifest_of
-from tasks.decide.manifest_kinds import KINDS, kind_of
-
-IN_ORDER = ("Namespace", "Platform", "DiscoverySettings", "ClusterSpec")
-"""Kinds of what is declared, each after those that it may name."""
+from tasks.decide.manifest_kinds import kind_of
 
 KindName = Annotated[
     str, typer.Argument(metavar="KIND", help="By any of its names: namespaces, ns, cluster, source ...")
@@ -81,52 +74,6 @@ def get(
         return Answer(value, (Grid(shape.columns, [one.row for one in kept], empty),))
 
     cli.answer(read, watch)
-
-
-def export(
-    context: typer.Context,
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="By any of its names.")] = None,
-    name: SomeName = None,
-    *,
-    every: Annotated[
-        bool, typer.Option("--all", "-a", help="Clusters that only a source declared, too; finished actions, too.")
-    ] = False,
-) -> None:
-    """Manifests that `replictl apply -f -` takes; without KIND of everything that is declared.
-
-    Many YAML documents; with `-o json` one array. Namespaces that are being deleted, and what is in them, are left out.
-    """
-    cli = Cli.of(context)
-    kinds = [kind_of(kind)] if kind is not None else [one for name_ in IN_ORDER for one in KINDS if one.name == name_]
-    note = Notes()
-
-    async def read(parts: Parts) -> list[Wanted]:
-        store = await parts.store()
-        if name is not None:
-            return [await one_of(store, kinds[0], name, cli.namespace)]
-        found = [r for which in kinds for r in await all_of(store, which, cli.namespace, note, every=every)]
-        going = {space.name for space in await store.find(Namespace) if space.going}
-        kept = [record for record in found if _home(record) not in going]
-        if len(kept) < len(found):
-            note(f"note: {len(found) - len(kept)} objects of namespaces that are being deleted are left out")
-        return [record for record in kept if every or not (isinstance(record, ClusterSpec) and record.synthetic)]
-
-    documents = [manifest_of(record) for record in cli.run(read)]
-    if cli.form is Format.JSON:
-        show(Answer(documents, ()), cli.form)
-    elif documents:
-        sys.stdout.write(_documents(documents))
-    else:
-        say("nothing is declared")
-
-
-def _home(record: Wanted) -> str:
-    return record.name if isinstance(record, Namespace) else record.namespace
-
-
-def _documents(documents: Sequence[object]) -> str:
-    """As many YAML documents, in ASCII: nothing in them can steer a terminal."""
-    return write_yaml([plain(document) for document in documents], ascii_only=True, width=10_000)
 
 
 def delete(

@@ -3,11 +3,14 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blocks.models.action import ActionState
 from blocks.models.cluster import ClusterSpec, Discovery
@@ -19,7 +22,7 @@ from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Request, WorkKind
 from blocks.models.source import PlatformApi, Rejected, Source, SourceReport
 from blocks.models.tls import Sensitive, Tls
-from deployments.cli.objects import IN_ORDER
+from deployments.cli.export import IN_ORDER, parts
 from doubles.cli import Outside
 from doubles.labelled import labelled, listed
 from doubles.store_samples import KEY, NOW, action, later, source, spec
@@ -224,6 +227,33 @@ async def test_what_is_going_is_not_exported(outside: Outside, capsys: pytest.Ca
 
     assert ["test"] == [one["metadata"]["name"] for one in yaml.safe_load_all(out)]
     assert "6 objects of namespaces that are being deleted are left out" in err
+
+
+async def test_export_in_parts(outside: Outside, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Into a folder: read in the order of the files' names it is all there was; a folder with anything in it is refused."""
+    code = await replictl(outside, "export", "--folder", str(tmp_path / "new"))
+    out, err = capsys.readouterr()
+    await replictl(outside, "export")
+    whole = _applied(capsys.readouterr().out)
+    again = await replictl(outside, "export", "--folder", str(tmp_path))
+    (part,) = (tmp_path / "new").iterdir()
+
+    assert (0, "", 2) == (code, out, again)
+    assert "5 objects in 1 file; apply them in this order" in err
+    assert (whole, "part-0001.yaml") == (_applied(part.read_text()), part.name)
+    assert "is not an empty folder" in " ".join(capsys.readouterr().err.split())
+
+
+@given(st.lists(st.text(max_size=30), max_size=20), st.integers(1, 5), st.integers(1, 200))
+def test_parts(texts: list[str], documents_max: int, chars_max: int) -> None:
+    """Together they are all documents in order; none is larger than it may be, but for a document that alone is larger."""
+    documents = [{"a": text} for text in texts]
+    written = list(parts(documents, documents_max, chars_max))
+    read = [list(yaml.safe_load_all(part)) for part in written]
+
+    assert documents == [document for part in read for document in part]
+    assert all(len(part) <= documents_max for part in read)
+    assert all(len(text) <= chars_max or len(part) == 1 for text, part in zip(written, read, strict=True))
 
 
 # -- describe --------------------------------------------------------------------------------------------------------------
