@@ -61,6 +61,7 @@ def apply(
     asked = Asked(who=who(by), now=utc_now(), new_id=uuid4)
     scope = Scope(namespace=namespace, cluster=cluster, node=node, fill_namespace=default_namespace)
     documents = read_documents(manifests)
+    parse(documents, asked, scope=scope)
 
     async def sentence(connections: Connections) -> list[Applied]:
         store, secrets = await connections.store(), await connections.secrets()

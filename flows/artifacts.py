@@ -118,8 +118,11 @@ async def show_source(report: SourceReport) -> None:
 def source_rows(report: SourceReport) -> list[dict[str, Any]]:
     """What was found, new, changed, missing and refused, one thing in a row."""
     counts = f"{report.clusters} clusters, {report.nodes} nodes"
+    found = [{"what": "found", "name": counts, "why": ""}] if report.error is None else []
+    failed = [{"what": "failed", "name": "nothing was concluded", "why": report.error}] if report.error else []
     return [
-        {"what": "found", "name": counts, "why": report.error or ""},
+        *failed,
+        *found,
         *({"what": what, "name": name, "why": ""} for what, _, names in _by_name(report) for name in names),
         *({"what": "refused", "name": one.what, "why": one.reason} for one in report.rejected),
     ]
@@ -130,9 +133,14 @@ def source_page(report: SourceReport) -> Iterator[str]:
     yield f"# Discovery by {_escaped(report.key)}"
     yield ""
     if report.error is not None:
-        yield f"**Nothing was concluded**: {_escaped(report.error)}"
+        yield f"**Nothing was concluded**, after {report.duration_s:.2f} s: {_escaped(report.error)}"
         yield ""
-    yield f"It told of {report.clusters} clusters with {report.nodes} nodes, in {report.duration_s:.2f} s."
+        if report.good_at is None:
+            yield "It has never given a good answer."
+        else:
+            yield f"Its last good answer, at {report.good_at:%Y-%m-%d %H:%M:%S} UTC, told of {_counts(report)}."
+    else:
+        yield f"It told of {_counts(report)}, in {report.duration_s:.2f} s."
     for what, total, names in _by_name(report):
         if total:
             yield from ("", f"## {what.capitalize()}: {total}", "")
@@ -144,6 +152,10 @@ def source_page(report: SourceReport) -> Iterator[str]:
             what, reason = clean_text(one.what, WHY_CHARS_MAX), clean_text(one.reason, WHY_CHARS_MAX)
             yield f"- {_escaped(what)}: {_escaped(reason)}{' (only that part)' if one.partial else ''}"
         yield from _left_out(report.rejected_total, len(report.rejected))
+
+
+def _counts(report: SourceReport) -> str:
+    return f"{report.clusters} clusters with {report.nodes} nodes"
 
 
 def _by_name(report: SourceReport) -> Iterator[tuple[str, int, tuple[str, ...]]]:

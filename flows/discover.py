@@ -8,7 +8,7 @@ from datetime import datetime
 from prefect import flow
 
 from blocks.coordinator.protocol import Coordinator
-from blocks.errors import BusyError, FencedError
+from blocks.errors import BusyError, FencedError, SourceError
 from blocks.fleet import Connections
 from blocks.models.ids import SourceRef
 from blocks.models.source import SourceReport
@@ -29,6 +29,9 @@ def discover(source: str, wait_s: float = 30.0, fleet: str = FLEET) -> SourceRep
         source: `namespace/name` of the source.
         wait_s: how many seconds to wait for the source's lock.
         fleet: name of the Fleet block.
+
+    Raises:
+        SourceError: the source gave no good answer; its report is kept, nothing was concluded.
     """
 
     async def sentence(connections: Connections) -> SourceReport:
@@ -42,6 +45,8 @@ def discover(source: str, wait_s: float = 30.0, fleet: str = FLEET) -> SourceRep
             wait_s=wait_s,
         )
         await show_source(report)
+        if report.error is not None:
+            raise SourceError(report.error)
         return report
 
     return run(sentence, fleet)

@@ -190,8 +190,11 @@ def _report(
     rejected = (*outcome.rejected, *refused.values(), *found.rejected)
     error = asked.error or outcome.suspicious
     conflicts = _stamp_of(outcome.owners)
-    if error is not None and before is not None:  # nothing was concluded: as it was
-        conflicts = before.conflicts
+    good_at: datetime | None = now
+    clusters, nodes = len(found.clusters), sum(len(cluster.nodes) for cluster in found.clusters)
+    if error is not None:  # nothing was concluded: as it was
+        conflicts = None if before is None else before.conflicts
+        good_at, clusters, nodes = (None, 0, 0) if before is None else (before.good_at, before.clusters, before.nodes)
 
     def ids(refs: Iterable[ClusterRef]) -> list[str]:
         return [ref.cluster_id for ref in refs if ref.key not in refused]
@@ -204,8 +207,9 @@ def _report(
         duration_s=round(asked.duration_s, 4),
         error=error,
         failure=asked.failure or error,
-        clusters=len(found.clusters),
-        nodes=sum(len(cluster.nodes) for cluster in found.clusters),
+        good_at=good_at,
+        clusters=clusters,
+        nodes=nodes,
         new=len(new),
         changed=len(changed),
         missing=len(missing),

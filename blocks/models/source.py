@@ -130,8 +130,11 @@ class SourceReport(Fact):
     """Why it failed; None after a good answer."""
     failure: Text | None = None
     """How it failed: of the error the part that stays the same as long as the trouble does."""
+    good_at: Utc | None = None
+    """When it last gave a good answer; None: never."""
     clusters: int = 0
     nodes: int = 0
+    """How many its last good answer told of."""
     new: int = 0
     changed: int = 0
     missing: int = 0

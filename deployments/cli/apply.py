@@ -20,10 +20,10 @@ from blocks.errors import ConflictError, Fault, InvalidInputError, PermanentErro
 from blocks.models.submission import Applied, Difference, Submission
 from blocks.store.protocol import Store
 from blocks.yaml_dialect import write_yaml
-from deployments.cli.output import Answer, Column, Grid, clean, show
+from deployments.cli.output import Answer, Column, Grid, clean, say, show
 from deployments.cli.session import Cli
 from deployments.cli.wait import LOOK_EVERY_S, WITHIN_S, NotInTimeError
-from deployments.cli.words import coloured
+from deployments.cli.words import coloured, plural
 from deployments.cli.world import Parts
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, Scope, parse
@@ -66,7 +66,13 @@ def gather(names: Sequence[str], *, recursive: bool) -> list[Manifest]:
     for name in names:
         for path in _files(name, faults, recursive=recursive):
             try:
-                manifests.append(_read(path))
+                manifest = _read(path)
+                if manifest.documents:
+                    manifests.append(manifest)
+                elif path == name:
+                    faults.append(Fault(path, "there is no document in it"))
+                else:
+                    say(f"note: there is no document in {path}")
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or "this is not UTF-8 text"
                 faults.append(Fault(str(path), reason))
@@ -82,7 +88,11 @@ def _files(name: str, faults: list[Fault], *, recursive: bool) -> list[str]:
     if name == STDIN or not path.is_dir():
         return [name]
     found = path.rglob("*") if recursive else path.glob("*")
-    files = sorted(str(file) for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
+    wanted = [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
+    hidden = [file for file in wanted if any(part.startswith(".") for part in file.relative_to(path).parts)]
+    if hidden:
+        say(f"note: {plural(len(hidden), 'hidden file')} in {name} left out: name what you mean")
+    files = sorted(str(file) for file in wanted if file not in hidden)
     if not files:
         faults.append(
             Fault(name, f"there is no {', '.join(sorted(SUFFIXES))} file in it" + ("" if recursive else " (see -r)"))
@@ -101,9 +111,6 @@ def _read(name: str) -> Manifest:
         raise InvalidInputError(message)
     text = raw.decode("utf-8-sig")
     documents = tuple(read_documents(text))
-    if not documents:
-        message = "there is no document in it"
-        raise InvalidInputError(message)
     return Manifest("stdin" if name == STDIN else name, text, documents)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from blocks.errors import PermanentError
+from blocks.errors import PermanentError, SourceError
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.report import CycleOutcome, Report
 from blocks.models.source import SourceReport
@@ -119,10 +119,18 @@ def discover(context: typer.Context, source: str, wait: Wait = 30.0) -> None:
 
     ref = cli.run(look)
     cli.need_prefect()
-    report: SourceReport = cli.run_flow("discover", source=str(ref), wait_s=wait)
+    try:
+        report: SourceReport = cli.run_flow("discover", source=str(ref), wait_s=wait)
+    except SourceError as error:
+
+        async def kept(parts: Parts) -> SourceReport | None:
+            return await (await parts.store()).get(SourceReport, ref.key)
+
+        failed = cli.run(kept)
+        if failed is not None:
+            show(Answer(_source_row(failed), (_source_page(failed),)), cli.form)
+        raise NothingDoneError(str(error)) from error
     show(Answer(_source_row(report), (_source_page(report),)), cli.form)
-    if report.error is not None:
-        raise NothingDoneError(report.error)
 
 
 def _source_row(report: SourceReport) -> dict[str, Any]:

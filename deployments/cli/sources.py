@@ -35,6 +35,7 @@ COLUMNS = (
         lambda row: milliseconds(row["duration_s"] * 1_000 if row["duration_s"] is not None else None),
         right=True,
     ),
+    Column("GOOD", lambda row: age(row["good_age_s"]), right=True),
     Column("CLUSTERS", lambda row: row["clusters"], right=True),
     Column("NODES", lambda row: row["nodes"], right=True),
     Column("MISSING", lambda row: row["missing"], right=True),
@@ -52,6 +53,8 @@ FIELDS: Fields = {
     "where": str,
     **TURN_FIELDS,
     "last_at": datetime,
+    "good_at": datetime,
+    "good_age_s": float,
     "age_s": float,
     "duration_s": float,
     "error": str,
@@ -96,6 +99,8 @@ def source_row(
         **turn_fields(item, now),
         "last_at": report.at if report else None,
         "age_s": seconds_since(report.at, now) if report else None,
+        "good_at": report.good_at if report else None,
+        "good_age_s": seconds_since(report.good_at, now) if report and report.good_at else None,
         **{
             name: getattr(report, name) if report else None
             for name in ("duration_s", "error", "clusters", "nodes", "new", "changed", "missing")

@@ -98,6 +98,7 @@ async def test_a_source_that_fails_concludes_nothing(told: World) -> None:
     await _discover(told)
 
     assert "connection refused" in str(failed.error)
+    assert (told.clock(), 1, 2) == (failed.good_at, failed.clusters, failed.nodes)
     assert [EventType.SOURCE_FAILED, EventType.SOURCE_RECOVERED] == told.types(events)
     assert None is (await told.discovery(REF)).missing_since
 

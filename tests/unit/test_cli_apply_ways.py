@@ -171,3 +171,19 @@ def test_a_dry_run_compares_secrets(outside: Outside, tmp_path: Path, capsys: py
         told.append((row["effect"], [one["path"] for one in row["differences"]]))
 
     assert [("unchanged", []), ("changed", ["http.headers.token.secret"])] == told
+
+
+def test_hidden_and_empty_files_of_a_folder_are_left_out(
+    outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an editor leaves behind is not applied, and that is said; one that is named is meant."""
+    (tmp_path / "one.yaml").write_text(NAMESPACE)
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "old.yaml").write_text(SPEC)
+    code = outside.replictl("apply", "-f", str(tmp_path), "-r", "--dry-run")
+    out, err = capsys.readouterr()
+    named = outside.replictl("apply", str(tmp_path / "empty.yaml"))
+
+    assert (0, 1) == (code, named)
+    assert ("ClusterSpec" in out, "1 hidden file in" in err, "no document in" in err) == (False, True, True)

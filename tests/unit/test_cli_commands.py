@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from blocks.errors import DependencyUnavailableError, Fault, InvalidInputError, NotFoundError, RefusedError
+from blocks.errors import DependencyUnavailableError, Fault, InvalidInputError, NotFoundError, RefusedError, SourceError
 from blocks.models.action import ActionState
 from blocks.models.report import Choice, CycleOutcome, Report
 from blocks.models.source import SourceReport
@@ -250,8 +250,14 @@ def test_what_is_held_back_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 async def test_discover(capsys: pytest.CaptureFixture[str], error: str | None, code: int) -> None:
     """The source's name alone is enough; a source that fails is exit code 1 and its reason."""
     told = SourceReport(namespace="prod", name="inventory", at=NOW, duration_s=0.1, error=error, clusters=3)
-    outside = Outside(flows={"discover": lambda **_: told})
-    await outside.put(source())
+
+    def run(**_: Any) -> SourceReport:
+        if error is not None:
+            raise SourceError(error)
+        return told
+
+    outside = Outside(flows={"discover": run})
+    await outside.put(source(), told)
 
     assert code == await replictl(outside, "discover", "inventory")
     assert [("discover", {"source": "prod/inventory", "wait_s": 30.0, "fleet": "replicore"})] == outside.called

@@ -70,7 +70,7 @@ async def test_sources(outside: Outside, capsys: pytest.CaptureFixture[str]) -> 
         inventory[name] for name in ("next_at", "started_at", "paused_until")
     ]
     assert (
-        "NAMESPACE SOURCE KIND ENABLED EVERY NEXT PAUSED LAST TOOK CLUSTERS NODES MISSING REFUSED WHERE ERROR"
+        "NAMESPACE SOURCE KIND ENABLED EVERY NEXT PAUSED LAST TOOK GOOD CLUSTERS NODES MISSING REFUSED WHERE ERROR"
         == " ".join(titles.split())
     )
     assert "2030-01-02T04:04:05Z" in lines[1]

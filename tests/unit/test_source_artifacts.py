@@ -61,8 +61,14 @@ def test_page_names_and_counts() -> None:
 def test_page_says_why_nothing_was_concluded() -> None:
     """A failure stands first."""
     page = list(source_page(_report(error="connection refused")))
+    last = "Its last good answer, at 2026-03-01 12:00:00 UTC, told of 3 clusters with 9 nodes."
+    good = _report(error="slow", good_at=datetime(2026, 3, 1, 12, tzinfo=UTC), clusters=3, nodes=9)
 
-    assert ["# Discovery by prod/inventory", "", "**Nothing was concluded**: connection refused"] == page[:3]
+    assert ["# Discovery by prod/inventory", "", "**Nothing was concluded**, after 0.25 s: connection refused"] == page[
+        :3
+    ]
+    assert "It has never given a good answer." == page[4]
+    assert last == list(source_page(good))[4]
 
 
 def test_what_a_source_tells_is_no_markup() -> None:
