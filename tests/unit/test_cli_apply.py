@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from blocks.models.submission import Applied, Effect
-from deployments.cli.apply import gather, joined
+from deployments.cli.manifest_files import gather, joined
 from doubles.cli import Outside
 
 NAMESPACE = "apiVersion: replicante.io/v0\nkind: Namespace\nmetadata: {name: %s}\n"
