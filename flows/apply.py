@@ -24,11 +24,16 @@ from blocks.work_queue.protocol import WorkQueue
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
 from tasks.apply import apply_wanted, plan
+from tasks.decide.audit import Command
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import EVERYWHERE, Asked, Scope, Wanted, parse
+from tasks.decide.plan import named_as
 from tasks.decide.sheltering import sheltered
 from tasks.request import request_work
 from tasks.shelter import Sheltered, applied_with, shelter
+
+NAMED_MAX = 10
+"""So many objects are named in the audit."""
 
 
 @flow(name="apply")
@@ -57,11 +62,12 @@ def apply(
         fleet: name of the Fleet block.
     """
     if submission is not None:
-        return run(lambda connections: _handed_in(connections, str(submission)), fleet)
+        handed_in = Command("apply", str(submission), who(by))
+        return run(lambda connections: _handed_in(connections, str(submission)), fleet, command=handed_in)
     asked = Asked(who=who(by), now=utc_now(), new_id=uuid4)
     scope = Scope(namespace=namespace, cluster=cluster, node=node, fill_namespace=default_namespace)
     documents = read_documents(manifests)
-    parse(documents, asked, scope=scope)
+    named = [named_as(record) for record in parse(documents, asked, scope=scope)]
 
     async def sentence(connections: Connections) -> list[Applied]:
         store, secrets = await connections.store(), await connections.secrets()
@@ -84,7 +90,9 @@ def apply(
         await _request_due(store, queue, given.wanted, applied, utc_now, steps)
         return list(applied)
 
-    return run(sentence, fleet)
+    first = ", ".join(named[:NAMED_MAX]) + (f" and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else "")
+    command = None if dry_run else Command("apply", first, asked.who, {"objects": len(named)})
+    return run(sentence, fleet, command=command)
 
 
 async def _handed_in(connections: Connections, key: str) -> list[Applied]:

@@ -24,4 +24,4 @@ def approve(
         by: who approves it; None means this flow run.
         fleet: name of the Fleet block.
     """
-    return order_action(action_id, ActionState.PENDING_SCHEDULE, comment, by, fleet, forced=force)
+    return order_action("approve", action_id, ActionState.PENDING_SCHEDULE, comment, by, fleet, forced=force)

@@ -21,4 +21,4 @@ def cancel(action_id: UUID, comment: str = "", by: str | None = None, fleet: str
         by: who cancels it; None means this flow run.
         fleet: name of the Fleet block.
     """
-    return order_action(action_id, ActionState.CANCELLED, comment, by, fleet)
+    return order_action("cancel", action_id, ActionState.CANCELLED, comment, by, fleet)

@@ -15,6 +15,7 @@ from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
+from tasks.decide.audit import Command
 from tasks.decide.remove import Order, Removed, Thing
 from tasks.hold import Held, hold_clusters, hold_source, let_go, source_lock
 from tasks.remove import close_namespace, remove_cluster, remove_source
@@ -62,7 +63,8 @@ def delete(
                     coordinator, store, secrets, source, order, utc_now, steps, wait_s=wait_s, kind=kind
                 )
 
-    return run(sentence, fleet)
+    command = Command(name="delete", subject=f"{kind} {name}", by=who(by), arguments={"force": force, "reason": reason})
+    return run(sentence, fleet, command=command)
 
 
 async def delete_cluster(

@@ -15,9 +15,10 @@ from blocks.models.source import SourceReport
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import Store
 from flows.artifacts import show_source
-from flows.entry import FLEET, run, utc_now
+from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
 from tasks.ask import ask_source, save_discovery
+from tasks.decide.audit import Command
 from tasks.hold import hold_source, let_go, source_lock
 
 
@@ -49,7 +50,8 @@ def discover(source: str, wait_s: float = 30.0, fleet: str = FLEET) -> SourceRep
             raise SourceError(report.error)
         return report
 
-    return run(sentence, fleet)
+    command = Command(name="discover", subject=source, by=who(None))
+    return run(sentence, fleet, command=command)
 
 
 async def discover_source(

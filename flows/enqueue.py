@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from blocks.fleet import Connections
-from flows.entry import FLEET, run, utc_now
+from flows.entry import FLEET, run, utc_now, who
+from tasks.decide.audit import Command
 from tasks.duties import Enqueued, enqueue_due
 
 
@@ -20,4 +21,4 @@ def enqueue(fleet: str = FLEET) -> Enqueued:
     async def sentence(connections: Connections) -> Enqueued:
         return await enqueue_due(await connections.store(), await connections.work_queue(), utc_now())
 
-    return run(sentence, fleet)
+    return run(sentence, fleet, command=Command("enqueue", "one turn", who(None)))

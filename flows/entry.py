@@ -15,6 +15,8 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from blocks.fleet import DEFAULT_FLEET, Connections, connect
+from flows.audit import audited
+from tasks.decide.audit import Command
 
 T = TypeVar("T")
 
@@ -33,7 +35,11 @@ def who(by: str | None) -> str:
 
 
 def run(
-    sentence: Callable[[Connections], Awaitable[T]], fleet: str, *, on_sigterm: Callable[[], None] | None = None
+    sentence: Callable[[Connections], Awaitable[T]],
+    fleet: str,
+    *,
+    command: Command | None = None,
+    on_sigterm: Callable[[], None] | None = None,
 ) -> T:
     """Connect lazily, run the async part of a flow to its end, and close everything in order.
 
@@ -42,12 +48,16 @@ def run(
     Args:
         sentence: the flow's async function of connections.
         fleet: name of the `Fleet` block with the settings.
+        command: what a person told us to do by it, for the audit.
         on_sigterm: what SIGTERM does, instead of cancelling the sentence (its `finally` blocks run) and ending the run.
     """
 
     async def main() -> T:
         async with connect(fleet, flow_run_id=flow_run.id) as connections:
-            return await sentence(connections)
+            if command is None:
+                return await sentence(connections)
+            async with audited(await connections.store(), command, utc_now):
+                return await sentence(connections)
 
     try:
         asyncio.get_running_loop()

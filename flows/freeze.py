@@ -10,6 +10,7 @@ from blocks.errors import InvalidInputError
 from blocks.fleet import Connections
 from blocks.models.gate import Gate
 from flows.entry import FLEET, run, utc_now, who
+from tasks.decide.audit import Command
 from tasks.decide.gating import freeze_of
 from tasks.gating import place
 
@@ -40,4 +41,5 @@ def freeze(
         gate = freeze_of(target, reason, until, who(by), now)
         return await place(await connections.store(), gate, now)
 
-    return run(sentence, fleet)
+    command = Command(name="freeze", subject=target, by=who(by), arguments={"reason": reason, "until": until})
+    return run(sentence, fleet, command=command)

@@ -9,6 +9,7 @@ from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef
 from blocks.models.request import Priority, WorkKind
 from flows.entry import FLEET, run, utc_now, who
+from tasks.decide.audit import Command
 from tasks.gating import lift as lift_gate
 from tasks.request import request_work
 
@@ -33,4 +34,5 @@ def lift(name: str, reason: str = "", by: str | None = None, fleet: str = FLEET)
             await request_work(store, queue, WorkKind.ORCHESTRATE, ref.key, Priority.PERSON, now)
         return gate
 
-    return run(sentence, fleet)
+    command = Command(name="lift", subject=name, by=who(by), arguments={"reason": reason})
+    return run(sentence, fleet, command=command)

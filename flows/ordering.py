@@ -8,11 +8,13 @@ from blocks.fleet import Connections
 from blocks.models.action import Action, ActionState
 from blocks.models.request import Priority, WorkKind
 from flows.entry import run, utc_now, who
+from tasks.decide.audit import Command
 from tasks.order import order
 from tasks.request import request_work
 
 
 def order_action(
+    name: str,
     action_id: UUID,
     after: ActionState,
     comment: str,
@@ -22,7 +24,7 @@ def order_action(
     only_from: ActionState | None = None,
     forced: bool = False,
 ) -> Action:
-    """Move an action by order of a person, and have its cluster looked after at once.
+    """Move an action by order of a person, and have its cluster looked after at once; `name` is that of the command.
 
     Raises:
         NotFoundError: there is no such action.
@@ -36,4 +38,5 @@ def order_action(
         await request_work(store, queue, WorkKind.ORCHESTRATE, action.cluster.key, Priority.PERSON, now)
         return action
 
-    return run(sentence, fleet)
+    command = Command(name, str(action_id), who(by), {"comment": comment, "force": forced})
+    return run(sentence, fleet, command=command)

@@ -12,6 +12,7 @@ from blocks.models.request import Request
 from blocks.store.protocol import Store
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
+from tasks.decide.audit import Command
 from tasks.decide.pausing import Pausable, pause_end
 from tasks.pausing import pause_turns
 
@@ -43,7 +44,10 @@ def pause(
         end = pause_end(until, for_s, now=now)
         return await pause_until(await connections.store(), kind, name, end, who(by), reason, now, Steps(watched=True))
 
-    return run(sentence, fleet)
+    command = Command(
+        name="pause", subject=f"{kind} {name}", by=who(by), arguments={"reason": reason, "for_s": for_s, "until": until}
+    )
+    return run(sentence, fleet, command=command)
 
 
 async def pause_until(

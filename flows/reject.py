@@ -21,4 +21,6 @@ def reject(action_id: UUID, comment: str = "", by: str | None = None, fleet: str
         by: who rejects it; None means this flow run.
         fleet: name of the Fleet block.
     """
-    return order_action(action_id, ActionState.CANCELLED, comment, by, fleet, only_from=ActionState.PENDING_APPROVE)
+    return order_action(
+        "reject", action_id, ActionState.CANCELLED, comment, by, fleet, only_from=ActionState.PENDING_APPROVE
+    )

@@ -6,7 +6,8 @@ from prefect import flow
 
 from blocks.coordinator.protocol import ClaimKind
 from blocks.fleet import Connections
-from flows.entry import FLEET, run, utc_now
+from flows.entry import FLEET, run, utc_now, who
+from tasks.decide.audit import Command
 from tasks.duties import Relay, Relayed, relay_events
 
 DUTY = "relay"
@@ -29,4 +30,4 @@ def relay(fleet: str = FLEET, wait_s: float = 15.0) -> Relayed:
         finally:
             await coordinator.give_back([claim])
 
-    return run(sentence, fleet)
+    return run(sentence, fleet, command=Command("relay", "one turn", who(None)))

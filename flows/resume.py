@@ -8,6 +8,7 @@ from blocks.fleet import Connections
 from blocks.models.request import Request
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
+from tasks.decide.audit import Command
 from tasks.decide.pausing import Pausable
 from tasks.pausing import pause_turns
 
@@ -28,4 +29,5 @@ def resume(kind: Pausable, name: str, reason: str = "", by: str | None = None, f
         store, steps = await connections.store(), Steps(watched=True)
         return await steps("resume", pause_turns, store, kind, name, None, who(by), reason or None, utc_now())
 
-    return run(sentence, fleet)
+    command = Command(name="resume", subject=f"{kind} {name}", by=who(by), arguments={"reason": reason})
+    return run(sentence, fleet, command=command)

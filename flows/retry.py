@@ -9,6 +9,7 @@ from prefect import flow
 from blocks.fleet import Connections
 from blocks.models.action import Action
 from flows.entry import FLEET, run, utc_now, who
+from tasks.decide.audit import Command
 from tasks.order import order_again
 
 
@@ -26,4 +27,5 @@ def retry(action_id: UUID, comment: str = "", by: str | None = None, fleet: str 
     async def sentence(connections: Connections) -> Action:
         return await order_again(await connections.store(), str(action_id), who(by), comment, utc_now())
 
-    return run(sentence, fleet)
+    command = Command(name="retry", subject=str(action_id), by=who(by), arguments={"comment": comment})
+    return run(sentence, fleet, command=command)

@@ -14,8 +14,9 @@ from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
 from flows.dead_work import tell_dead_work
 from flows.emptying import empty_namespaces
-from flows.entry import FLEET, run, utc_now
+from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
+from tasks.decide.audit import Command
 from tasks.duties import Swept, mend_timetable, requeue_orphans
 from tasks.orphans import cancel_all_orphans
 from tasks.reap import reap_zombies
@@ -42,7 +43,7 @@ def sweep(fleet: str = FLEET) -> Swept:
             Steps(watched=True),
         )
 
-    return run(sentence, fleet)
+    return run(sentence, fleet, command=Command("sweep", "one turn", who(None)))
 
 
 async def sweep_once(

@@ -7,8 +7,9 @@ from blocks.models.ids import ClusterRef
 from blocks.models.report import Report
 from flows.artifacts import show_cluster
 from flows.cycle import Mode, cycle_one
-from flows.entry import run, utc_now
+from flows.entry import run, utc_now, who
 from flows.steps import Steps, Turn
+from tasks.decide.audit import Command
 
 
 async def watched_turn(connections: Connections) -> Turn:
@@ -39,4 +40,5 @@ def cycle_by_hand(cluster: str, mode: Mode, wait_s: float, fleet: str) -> Report
         await show_cluster(await connections.store(), ref, report)
         return report
 
-    return run(sentence, fleet)
+    command = Command(name=mode.value, subject=cluster, by=who(None))
+    return run(sentence, fleet, command=command)

@@ -10,6 +10,7 @@ from prefect import flow
 from blocks.fleet import Connections
 from blocks.models.gate import Gate, Weekly
 from flows.entry import FLEET, run, utc_now, who
+from tasks.decide.audit import Command
 from tasks.decide.gating import window_of
 from tasks.gating import place
 
@@ -51,4 +52,19 @@ def window(
         gate = window_of(name, kind, reason, owner, expires_at, target, labels or {}, starts_at, weekly, who(by), now)
         return await place(await connections.store(), gate, now)
 
-    return run(sentence, fleet)
+    command = Command(
+        name="window",
+        subject=name,
+        by=who(by),
+        arguments={
+            "kind": kind,
+            "reason": reason,
+            "owner": owner,
+            "expires_at": expires_at,
+            "target": target,
+            "labels": labels,
+            "starts_at": starts_at,
+            "weekly": weekly,
+        },
+    )
+    return run(sentence, fleet, command=command)

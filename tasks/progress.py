@@ -19,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from blocks.coordinator.protocol import Claim, Coordinator
 from blocks.errors import ConflictError, DependencyUnavailableError, LockLostError, ReplicoreError
 from blocks.models.action import Action, ActionState
+from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.models.source import Source
 from blocks.models.view import ClusterView
@@ -166,6 +167,7 @@ async def _called(
             repeated=repeated,
             within_s=within_s,
             source=lambda key: world.store.get(Source, key),
+            namespace=lambda name: world.store.get(Namespace, name),
             outside=world.outside,
         )
         async with asyncio.timeout(within_s):

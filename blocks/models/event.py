@@ -50,6 +50,7 @@ class EventType(StrEnum):
     WORK_PAUSED = "io.replicante.work.paused.v1"
     WORK_RESUMED = "io.replicante.work.resumed.v1"
     WORK_DEAD = "io.replicante.work.dead.v1"
+    COMMAND_GIVEN = "io.replicante.command.given.v1"
     COORDINATOR_RESET = "io.replicante.coordinator.reset.v1"
     DEGRADED_ENTERED = "io.replicante.degraded.entered.v1"
     DEGRADED_LEFT = "io.replicante.degraded.left.v1"

@@ -207,6 +207,11 @@ CATALOGUE: Mapping[EventType, Entry] = MappingProxyType({
         data.WorkDead, "A work item failed, or killed its worker, too often.", "apply:4711",
         kind="apply", subject="4711", attempts=8, error="record too large",
     ),
+    EventType.COMMAND_GIVEN: _of_system(
+        data.CommandGiven, "The audit: a person gave a command, whatever came of it.", "00000000-0000-0000-0000-000000000001",
+        command="approve", subject="00000000-0000-0000-0000-000000000001", arguments={"comment": "go"}, who="ann@host-1",
+        origin="replictl, ann@host-1", flow_run=None, outcome="refused", reason="it is DONE",
+    ),
     EventType.COORDINATOR_RESET: _of_system(
         data.CoordinatorReset, "A person raised the generation after ZooKeeper lost its data.", "coordinator",
         generation=2, who="ann", why="ensemble rebuilt",

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from blocks.models.action import ActionState
 from blocks.models.base import Fact, Id, Json, Labels, Text, Utc
 from blocks.models.cluster import Health
+from blocks.models.command import Outcome
 from blocks.models.gate import GateKind
 from blocks.models.node import Attribute, NodeStatus, Protocol, ShardRole, Version
 from blocks.models.problem import Severity
@@ -310,6 +311,23 @@ class WorkDead(Data):
     subject: str
     attempts: int
     error: Text | None = None
+
+
+class CommandGiven(Data):
+    """A person told us to do something."""
+
+    command: str
+    """The flow, or the command of `replictl`."""
+    subject: Text
+    arguments: dict[str, Json]
+    """The others; nothing secret."""
+    who: Text
+    origin: Text
+    """From where: the program or deployment, its user and host."""
+    flow_run: str | None = None
+    outcome: Outcome
+    reason: Text | None = None
+    """Why it was refused or failed."""
 
 
 class CoordinatorReset(Data):

@@ -19,6 +19,7 @@ from deployments.cli.session import Cli
 from deployments.cli.turns import TURN_FIELDS, turn_fields
 from deployments.cli.words import age, coloured, plural, seconds_since
 from deployments.cli.world import Parts
+from tasks.decide.audit import Command
 from tasks.decide.conditions import Fields
 
 LOCK_COLUMNS = (
@@ -228,7 +229,12 @@ def retry(
     cli = Cli.of(context)
 
     async def change(parts: Parts) -> Answer:
-        return await retried(await parts.store(), keys, cli.world.clock())
+        from flows.audit import audited  # noqa: PLC0415 - imports Prefect
+
+        store = await parts.store()
+        command = Command("work retry", ", ".join(keys or ["--all"]), cli.world.user)
+        async with audited(store, command, cli.world.clock):
+            return await retried(store, keys, cli.world.clock())
 
     cli.answer(change)
 

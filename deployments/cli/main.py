@@ -21,6 +21,7 @@ from deployments.cli import (
     actions,
     admin,
     apply,
+    audit,
     catalogue,
     cluster_page,
     clusters,
@@ -113,6 +114,7 @@ for command in (
 app.command()(objects.get)
 app.command()(describe.describe)
 app.command()(cluster_page.cluster)
+app.command()(audit.audit)
 app.command()(history.history)
 app.command()(history.diff)
 app.command()(export.export)

@@ -99,7 +99,9 @@ class Filter:
 
     def keeps(self, row: Row) -> bool:
         """Whether a row is wanted; it has its `labels`."""
-        return self.selector.matches(row["labels"]) and all(condition.holds(row) for condition in self.conditions)
+        return self.selector.matches(row.get("labels", {})) and all(
+            condition.holds(row) for condition in self.conditions
+        )
 
     def kept(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows that are wanted."""

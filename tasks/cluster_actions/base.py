@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from blocks.models.action import Action
+from blocks.models.namespace import Namespace
 from blocks.models.source import Source
 from blocks.models.view import ClusterView
 from blocks.sources.platforms_protocol import Platforms
@@ -52,6 +53,8 @@ class Scene:
     """How long the call may take."""
     source: Callable[[str], Awaitable[Source | None]]
     """Gives a source or platform as it is declared, by its key."""
+    namespace: Callable[[str], Awaitable[Namespace | None]]
+    """Gives a namespace as it is declared, by its name."""
     outside: Outside
 
 

@@ -82,6 +82,11 @@ async def node_provision(scene: Scene) -> Step:
     if scene.repeated:
         return Step(S.FAILED, error="whether the platform was asked is not known, and it is not asked again")
     args: NodeProvision = scene.args
+    if args.cluster.cluster_id != scene.action.cluster_id:
+        return Step(
+            S.FAILED,
+            error=f"the action is on cluster {scene.action.cluster_id}, and asks for nodes of {args.cluster.cluster_id}",
+        )
     try:
         made = await _asked(scene, args.platform_ref, args.cluster, args.provision)
     except PlatformError as error:
@@ -92,12 +97,20 @@ async def node_provision(scene: Scene) -> Step:
 
 
 async def platform_of(scene: Scene, ref: PlatformRef | None) -> Source | str:
-    """The platform of a name, or why there is none."""
+    """The platform of a name, or why it is not to be asked."""
     if ref is None:
         return "the cluster's ClusterSpec names no platform"
     key = f"{ref.ns_id or scene.action.namespace}/{ref.name}"
     source = await scene.source(key)
-    return source if source is not None and source.platform is not None else f"there is no Platform {key}"
+    if source is None or source.platform is None:
+        return f"there is no Platform {key}"
+    if not source.enabled:
+        return f"Platform {key} is switched off (`active: false`): no nodes are made or removed with it"
+    home = await scene.namespace(source.namespace)
+    if home is None or not home.may_act:
+        status = "gone" if home is None else home.status
+        return f"namespace {source.namespace} of Platform {key} is {status}: no nodes are made or removed with it"
+    return source
 
 
 def node_ids(view: ClusterView) -> set[str]:

@@ -103,6 +103,17 @@ def kind_name(record: Wanted) -> str:
             return "OrchestratorAction" if record.node_id is None else "NodeAction"
 
 
+def named_as(record: Wanted) -> str:
+    """The kind of an object and its name; of an action, what it is done to."""
+    match record:
+        case Action():
+            return f"{kind_name(record)} {record.kind} on {record.node if record.node is not None else record.cluster}"
+        case ClusterSpec():
+            return f"{kind_name(record)} {record.ref}"
+        case _:
+            return f"{kind_name(record)} {record.key}"
+
+
 def _effect(before: Wanted | None, wanted: Wanted) -> tuple[Effect, Wanted]:
     if isinstance(wanted, Action):
         return (Effect.CREATED, wanted) if before is None else (Effect.UNCHANGED, before)

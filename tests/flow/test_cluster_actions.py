@@ -17,6 +17,7 @@ from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.declaration import Declaration
 from blocks.models.ids import ClusterRef
+from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.platform import ClusterDefinition, PlatformRef, Provisioned
 from blocks.models.source import Source
 from blocks.sources.webhooks_protocol import Answered
@@ -433,6 +434,47 @@ async def test_nodes_of_a_cluster_that_is_defined_in_the_arguments(world: World,
     after = await turned(world, ref, await ordered(world, "platform.replicante.io/node.provision", args))
 
     assert (S.DONE, {"count": 1, "node_ids": []}) == (after.state, after.payload)
+
+
+@pytest.mark.parametrize("kind", ["platform.provision", "platform.deprovision"])
+@pytest.mark.parametrize(
+    ("enabled", "status", "reason"),
+    [
+        (False, NamespaceStatus.ACTIVE, "Platform hw/metal is switched off"),
+        (True, NamespaceStatus.OBSERVED, "namespace hw of Platform hw/metal is Observed"),
+        (True, NamespaceStatus.INACTIVE, "namespace hw of Platform hw/metal is Inactive"),
+        (True, NamespaceStatus.DELETING, "namespace hw of Platform hw/metal is Deleting"),
+    ],
+)
+async def test_a_platform_that_is_not_to_be_used(
+    world: World, ref: ClusterRef, kind: str, enabled: bool, status: NamespaceStatus, reason: str
+) -> None:
+    """Switched off, or in a namespace in which nothing is done: it is not asked, whoever names it."""
+    spec = await world.store.get(ClusterSpec, ref.key)
+    assert spec is not None
+    named = spec.evolve(platform=PlatformRef(ns_id="hw", name="metal"), version=spec.version + 1)
+    await world.save(
+        Namespace(name="hw", status=status, version=1),
+        PLATFORM.evolve(namespace="hw", enabled=enabled, version=1),
+        named,
+    )
+    args = WANTED if kind == "platform.provision" else {"node_id": "n3"}
+    after = await turned(world, ref, await ordered(world, kind, args))
+
+    assert (S.FAILED, [], []) == (after.state, world.outside.provisioned, world.outside.deprovisioned)
+    assert reason in str(after.error)
+
+
+async def test_nodes_of_another_cluster_are_not_made(world: World, ref: ClusterRef) -> None:
+    """Under this cluster's lock and gates there is no acting on another one."""
+    args: Json = {
+        "platform_ref": {"name": "metal"},
+        "cluster": DEFINITION.evolve(cluster_id="payments").model_dump(mode="json"),
+        "provision": {"node_group_id": "data", "count": 1},
+    }
+    after = await turned(world, ref, await ordered(world, "platform.replicante.io/node.provision", args))
+
+    assert (S.FAILED, []) == (after.state, world.outside.provisioned)
 
 
 async def test_deprovisioning(world: World, ref: ClusterRef) -> None:

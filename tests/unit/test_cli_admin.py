@@ -15,9 +15,9 @@ async def test_coordinator_reset_raises_the_generation_and_is_told() -> None:
     outside = Outside()
     code = await asyncio.to_thread(outside.replictl, "admin", "coordinator-reset", "--reason", "rebuilt")
     claim = await outside.coordinator_.take(ClaimKind.LOCK, "prod/orders", "")
-    (event,) = await outside.store_.events(EventQuery())
+    event, given = await outside.store_.events(EventQuery())
 
-    assert (0, 2) == (code, claim.generation)
+    assert (0, 2, EventType.COMMAND_GIVEN) == (code, claim.generation, given.type)
     assert (EventType.COORDINATOR_RESET, "rebuilt", 2) == (event.type, event.data["why"], event.data["generation"])
 
 
