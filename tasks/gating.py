@@ -8,9 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import ConflictError, InvalidInputError, NotFoundError
-from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec
-from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
+from blocks.models.event import EventType
 from blocks.models.gate import Block, Gate
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
@@ -19,7 +18,7 @@ from blocks.models.view import ClusterView, in_front_of
 from blocks.store.protocol import Store
 from tasks.decide.diff import plain_time
 from tasks.decide.gates import closed
-from tasks.decide.gating import GATES_MAX
+from tasks.decide.gating import GATES_MAX, gate_told
 
 TRIES_MAX = 5
 
@@ -40,7 +39,7 @@ async def place(store: Store, gate: Gate, now: datetime) -> Gate:
             message = f"there are {GATES_MAX} freezes and windows already; lift those that have ended"
             raise InvalidInputError(message)
         placed = gate.evolve(version=before.version + 1 if before is not None else 1)
-        told = _told(
+        told = gate_told(
             EventType.GATE_PLACED,
             placed,
             who=gate.created_by,
@@ -67,7 +66,7 @@ async def lift(store: Store, name: str, who: str, why: str, now: datetime) -> Ga
     if gate is None:
         message = f"there is no freeze or window {name!r}; `replictl windows` lists them"
         raise NotFoundError(message)
-    told = _told(EventType.GATE_LIFTED, gate, who=who, why=why)
+    told = gate_told(EventType.GATE_LIFTED, gate, who=who, why=why)
     await store.commit(Change(deletes=(RecordKey(Gate, name),), drafts=(told,)), now=now)
     return gate
 
@@ -105,13 +104,3 @@ async def _exists(store: Store, gate: Gate) -> None:
         if not await store.existing(ClusterSpec, {ref.key}):
             message = f"there is no cluster {ref}; `replictl clusters` lists those that are known"
             raise NotFoundError(message)
-
-
-def _told(type_: EventType, gate: Gate, *, who: str, why: str, **more: Json) -> EventDraft:
-    stream = gate.namespace or SYSTEM_STREAM
-    if gate.namespace is not None and gate.cluster_id is not None:
-        stream = ClusterRef(namespace=gate.namespace, cluster_id=gate.cluster_id).key
-    data: dict[str, Json] = {
-        "name": gate.name, "kind": gate.kind.value, "where": gate.where, "owner": gate.owner, "who": who, "why": why or None, **more,
-    }  # fmt: skip
-    return EventDraft(type=type_, stream=stream, subject=gate.name, data=data)

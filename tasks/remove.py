@@ -15,6 +15,7 @@ from blocks.coordinator.protocol import Claim
 from blocks.errors import ConflictError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.node import Node
@@ -24,6 +25,7 @@ from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
 from tasks.decide.discovery import source_removed
+from tasks.decide.gating import GATES_MAX
 from tasks.decide.going import namespace_closed, namespace_emptied, namespace_freed
 from tasks.decide.remove import (
     Order,
@@ -253,11 +255,11 @@ async def _closed(store: Store, namespace: Namespace, order: Order, clock: Clock
         await store.commit(namespace_freed(namespace, order), now=clock())
         return Removed(kind=Thing.NAMESPACE, name=name, outcome="name free", notes=("the name can be used again",))
     if namespace.status is not NamespaceStatus.DELETING:
-        namespace = await _quiet(store, namespace, order, clock)
         platforms = {source.key for source in sources if source.platform is not None}
         if platforms:
             others = [spec for spec in await store.find(ClusterSpec, limit=READ_MAX) if spec.namespace != name]
             refuse_named_platforms(f"namespace {name}", platforms, others, order)
+        namespace = await _quiet(store, namespace, order, clock)
         await store.commit(namespace_closed(namespace, order), now=clock())
     now_going = namespace.evolve(status=NamespaceStatus.DELETING)
     if items := timetable([now_going], sources, specs):
@@ -320,4 +322,5 @@ async def finish_namespace(store: Store, secrets: Secrets, namespace: Namespace,
     forgotten = own_secrets(namespace, await _others(store, namespace))
     if forgotten:
         await secrets.forget(forgotten)
-    await store.commit(namespace_emptied(namespace), now=now)
+    gates = await store.find(Gate, limit=GATES_MAX)
+    await store.commit(namespace_emptied(namespace, gates), now=now)

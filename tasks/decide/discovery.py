@@ -21,6 +21,7 @@ from blocks.models.record import Change
 from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected, Source
 from tasks.decide.diff import draft
 
+NAMED_MAX = 10
 NODES_TOLD_MAX = 1_000
 """So many nodes of a cluster are in an event."""
 LABELS_TOLD_MAX = 2_000
@@ -38,7 +39,7 @@ class Outcome:
     missing: tuple[ClusterRef, ...] = ()
     """Those that went missing now, not those that already were."""
     rejected: tuple[Rejected, ...] = ()
-    """Those that belong to other sources."""
+    """Those that belong to other sources, that are not believed, or about which nothing could be concluded."""
     owners: dict[str, str] = field(default_factory=dict)
     """By the id of each of these clusters, the source that it belongs to."""
     suspicious: str | None = None
@@ -91,11 +92,21 @@ def discovered(
             rejected.append(Rejected(what=str(ref), reason=reason, cluster_id=cluster.cluster_id))
             continue
         nodes = _with_unusable(cluster, before, bad_nodes.get(ref.key, set()))
+        if not nodes and before is not None and before.nodes:
+            reason = (
+                f"it is told of without any node, after {len(before.nodes)}: not believed, nothing of it was changed"
+            )
+            rejected.append(Rejected(what=str(ref), reason=reason, cluster_id=cluster.cluster_id))
+            continue
         change = _cluster(source, ref, cluster, nodes, before, has_spec=ref.key in specs)
         if not change.empty:
             changes[ref.key] = change
             (new if before is None else changed).append(ref)
-    gone = [mine[key] for key in sorted(present - told)] if all(bad.cluster_id for bad in unused) else []
+    gone = [mine[key] for key in sorted(present - told)]
+    nameless = [bad for bad in unused if bad.cluster_id is None]
+    if gone and nameless:
+        rejected.append(_withheld(nameless, gone))
+        gone = []
     changes |= {record.key: _missing(record, now) for record in gone}
     return Outcome(changes, tuple(new), tuple(changed), tuple(record.ref for record in gone), tuple(rejected), owned)
 
@@ -113,6 +124,16 @@ def source_removed(source: Source, known: Iterable[Discovery], *, now: datetime)
         for record in known
         if record.source == source.key and record.missing_since is None
     }
+
+
+def _withheld(nameless: Sequence[Rejected], gone: Sequence[Discovery]) -> Rejected:
+    """Why clusters that are not told of are not missing: a record that could not be used may be about any of them."""
+    names = ", ".join(str(record.ref) for record in gone[:NAMED_MAX])
+    more = f" and {len(gone) - NAMED_MAX} more" if len(gone) > NAMED_MAX else ""
+    reason = (
+        f"it does not say of which cluster it is; as long as it is there these are not marked missing: {names}{more}"
+    )
+    return Rejected(what=nameless[0].what, reason=reason)
 
 
 def _ref(source: Source, cluster_id: str) -> ClusterRef:

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from blocks.errors import InvalidInputError
+from blocks.models.base import Json
+from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.gate import Gate, GateKind, Weekly
 from blocks.models.ids import NAME, ClusterRef
 
@@ -86,3 +88,14 @@ def _gate(**fields: Any) -> Gate:
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise InvalidInputError(wrong) from None
+
+
+def gate_told(type_: EventType, gate: Gate, *, who: str, why: str, **more: Json) -> EventDraft:
+    """That a gate was placed or lifted, in the stream of the cluster, of the namespace, or of the system."""
+    stream = gate.namespace or SYSTEM_STREAM
+    if gate.namespace is not None and gate.cluster_id is not None:
+        stream = ClusterRef(namespace=gate.namespace, cluster_id=gate.cluster_id).key
+    data: dict[str, Json] = {
+        "name": gate.name, "kind": gate.kind.value, "where": gate.where, "owner": gate.owner, "who": who, "why": why or None, **more,
+    }  # fmt: skip
+    return EventDraft(type=type_, stream=stream, subject=gate.name, data=data)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from blocks.models.base import Json
 from blocks.models.event import EventDraft, EventType
+from blocks.models.gate import Gate
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.record import Change, RecordKey
+from tasks.decide.gating import gate_told
 from tasks.decide.plan import shown
 from tasks.decide.remove import Order
 
@@ -18,10 +22,20 @@ def namespace_closed(namespace: Namespace, order: Order) -> Change:
     return Change(swaps=(after,), drafts=(told,))
 
 
-def namespace_emptied(namespace: Namespace) -> Change:
-    """The change by which it is gone, once nothing is left in it: its name stays taken. It forgets its secrets."""
+def namespace_emptied(namespace: Namespace, gates: Iterable[Gate] = ()) -> Change:
+    """The change by which it is gone, once nothing is left in it: its name stays taken.
+
+    It forgets its secrets; freezes and windows in front of it are lifted: they are not for whoever has the name next.
+    """
     after = namespace.evolve(status=NamespaceStatus.DELETED, tls=None, version=namespace.version + 1)
-    return Change(swaps=(after,), drafts=(_gone(namespace, {"name_free": False}),))
+    mine = [gate for gate in gates if gate.namespace == namespace.name]
+    why = f"namespace {namespace.name} is deleted"
+    lifted = [gate_told(EventType.GATE_LIFTED, gate, who="sweep", why=why) for gate in mine]
+    return Change(
+        swaps=(after,),
+        deletes=tuple(RecordKey(Gate, gate.key) for gate in mine),
+        drafts=(*lifted, _gone(namespace, {"name_free": False})),
+    )
 
 
 def namespace_freed(namespace: Namespace, order: Order) -> Change:

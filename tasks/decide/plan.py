@@ -24,7 +24,7 @@ from tasks.decide.sync import tell
 
 DIFFERENCES_MAX = 100
 
-_NOT_TOLD = {"version", "synthetic"}
+_NOT_TOLD = {"version"}
 _ORDERED = ("kind", "args", "metadata", "node_id", "cluster_id", "namespace", "timeout_s")
 """What makes an action the same order as another of its id."""
 
@@ -119,6 +119,8 @@ def _effect(before: Wanted | None, wanted: Wanted) -> tuple[Effect, Wanted]:
         return (Effect.CREATED, wanted) if before is None else (Effect.UNCHANGED, before)
     if before is None:
         return Effect.CREATED, wanted.evolve(version=1)
+    if isinstance(wanted, Namespace) and isinstance(before, Namespace):  # ours, for moments: nobody declares it
+        wanted = wanted.evolve(closing_until=before.closing_until)
     if before == wanted.evolve(version=before.version):
         return Effect.UNCHANGED, before
     return Effect.CHANGED, wanted.evolve(version=before.version + 1)

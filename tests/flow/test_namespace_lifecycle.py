@@ -11,6 +11,7 @@ from blocks.errors import DependencyUnavailableError, InvalidInputError, NotFoun
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventType
+from blocks.models.gate import Gate
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.node import Node
 from blocks.models.platform import PlatformRef
@@ -28,9 +29,11 @@ from flows.emptying import AT_ONCE_MAX, Emptied, empty_namespaces
 from flows.steps import Steps
 from flows.sweep import sweep_once
 from tasks.apply import apply_wanted
+from tasks.decide.gating import EVERYTHING, freeze_of
 from tasks.decide.manifests import Asked, parse
 from tasks.decide.remove import Order, Removed
 from tasks.decide.timetable import timetable
+from tasks.gating import place
 from tasks.hold import source_lock
 from tasks.targets import load_targets
 
@@ -348,10 +351,12 @@ async def test_platforms_that_clusters_elsewhere_name(world: World) -> None:
     await world.save(Namespace(name="prod", version=1), metal, inside, elsewhere)
     with pytest.raises(RefusedError, match=r"those of cluster other/x\."):
         await _close(world)
+    refused = await world.store.get(Namespace, "prod")
     await _close(world, FORCED)
     for _ in range(3):
         await _turn(world)
 
+    assert refused == Namespace(name="prod", version=1)
     assert (S.DELETED, [elsewhere]) == (await _status(world), await world.store.find(ClusterSpec))
 
 
@@ -409,3 +414,15 @@ async def test_its_secrets_go_with_it(world: World) -> None:
 
     assert ({"replicore-key-0123abcd": "x", "own": "y"}, {"own": "y"}) == (kept, world.secrets.texts)
     assert await _status(world) is S.DELETED
+
+
+async def test_its_freezes_and_windows_go_with_it(world: World) -> None:
+    """Whoever has the name next is not stopped by them; those of others stay. Each is told of."""
+    await world.save(Namespace(name="prod", version=1), Namespace(name="other", version=1))
+    for target in ("prod", "other", EVERYTHING):
+        await place.fn(world.store, freeze_of(target, "disks", None, "ann", world.clock()), world.clock())
+    await _close(world)
+    await _turn(world)
+
+    assert {"freeze", "freeze-other"} == {gate.name for gate in await world.store.find(Gate)}
+    assert 1 == world.types().count(EventType.GATE_LIFTED)

@@ -164,8 +164,21 @@ def test_an_unusable_record_of_an_unknown_node_keeps_all_nodes() -> None:
 def test_an_unusable_record_of_an_unknown_cluster_keeps_all_clusters() -> None:
     """It may be any of those that are not told of: none is marked missing this time."""
     known = [discovery(), discovery(["n1"], cluster_id="payments")]
+    outcome = _outcome([_told("n1", cluster_id="payments")], known, unusable=[_bad(None)])
+    (said,) = outcome.rejected
 
-    assert {} == _outcome([_told("n1", cluster_id="payments")], known, unusable=[_bad(None)]).changes
+    assert {} == outcome.changes
+    assert "not marked missing: prod/orders" in said.reason
+
+
+def test_a_cluster_that_suddenly_has_no_nodes_is_not_believed() -> None:
+    """As a whole answer that is suddenly empty: nothing of it is changed, with a reason."""
+    known = [discovery(), discovery(["n1"], cluster_id="payments")]
+    outcome = _outcome([_told(), _told("n1", "n2", cluster_id="payments")], known)
+    (said,) = outcome.rejected
+
+    assert (["prod/payments"], "orders") == ([*outcome.changes], said.cluster_id)
+    assert "without any node, after 3" in said.reason
 
 
 def test_a_record_used_in_part_is_only_reported() -> None:
@@ -220,8 +233,12 @@ NAMES = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sets(st.sampled_fro
 
 @given(st.lists(NAMES, min_size=1, max_size=6))
 def test_records_follow_the_answers(answers: list[dict[str, set[str]]]) -> None:
-    """After any row of answers: what was told last is known, the rest is missing, and versions have no holes."""
+    """After any row of answers: what was told last is known, the rest is missing, and versions have no holes. A cluster that
+    suddenly has no node is not believed.
+    """
     known: dict[str, Discovery] = {}
+    expected: dict[str, set[str]] = {}
+    gone: set[str] = set()
     specs: set[str] = set()
     for answer in answers:
         clusters = tuple(_told(*node_ids, cluster_id=name) for name, node_ids in answer.items())
@@ -234,9 +251,12 @@ def test_records_follow_the_answers(answers: list[dict[str, set[str]]]) -> None:
                     assert (known[key].version if key in known else 0) + 1 == record.version
                     known[key] = record
         if outcome.suspicious is None:
-            present = {name: {node.node_id for node in known[f"prod/{name}"].nodes} for name in answer}
+            believed = {name: told for name, told in answer.items() if told or not expected.get(name)}
+            expected |= believed
+            gone = (gone | (expected.keys() - answer.keys())) - believed.keys()
             missing = {record.cluster_id for record in known.values() if record.missing_since is not None}
 
-            assert answer == present
-            assert {record.cluster_id for record in known.values()} - answer.keys() == missing
+            assert (answer.keys() - believed.keys()) == {bad.cluster_id for bad in outcome.rejected}
+            assert expected == {record.cluster_id: {node.node_id for node in record.nodes} for record in known.values()}
+            assert gone == missing
     assert specs == known.keys()

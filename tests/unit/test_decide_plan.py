@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -165,3 +166,21 @@ def test_every_fault_is_found() -> None:
     faults = _faults(Stored(), SPEC, HTTP, PROD.evolve(status=NamespaceStatus.DELETED))
 
     assert ["document 3: spec.status"] == [where for where, _ in faults]
+
+
+def test_declaring_what_a_source_told_of_says_so() -> None:
+    """The usual first step: the difference is that a person declares it from now on."""
+    synthetic = ClusterSpec(namespace="prod", cluster_id="orders", synthetic=True, version=1)
+    stored = Stored(namespaces={"prod": Namespace(name="prod", version=1)}, specs={synthetic.key: synthetic})
+    declared = ClusterSpec(namespace="prod", cluster_id="orders")
+    (applied,) = planned([declared], stored, "ann", CATALOGUE).applied
+
+    assert [("synthetic", True, False)] == [(one.path, one.before, one.after) for one in applied.differences]
+
+
+def test_a_moment_of_ours_is_no_difference() -> None:
+    """While somebody tries to delete a namespace it is marked for a minute; applying it unchanged changes nothing."""
+    before = Namespace(name="prod", closing_until=datetime(2026, 1, 1, tzinfo=UTC), version=3)
+    made = planned([Namespace(name="prod")], Stored(namespaces={"prod": before}), "ann", CATALOGUE)
+
+    assert (Effect.UNCHANGED, True) == (made.applied[0].effect, made.change.empty)
