@@ -30,6 +30,7 @@ _TWICE = "a key is given twice in one object"
 _NO_NUMBER = "a number in it is not finite, or has too many digits"
 _BAD_CHARACTER = "it is not YAML (a character that may not be in it)"
 
+_SPACE = re.compile(r"[ \t\r\n]*")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -63,6 +64,36 @@ def read_json(text: str) -> object:
         raise _twice(text) from None
     except ValueError:
         raise DocumentError(_NO_NUMBER) from None
+
+
+def read_json_texts(text: str) -> list[object]:
+    """The values of a text of one or more JSON texts after each other, such as JSON lines.
+
+    Raises:
+        DocumentError: it is not that, or repeats a key.
+    """
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
+    values: list[object] = []
+    at = _after_space(text, 0)
+    try:
+        while at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            values.append(value)
+            at = _after_space(text, at)
+    except json.JSONDecodeError as error:
+        raise DocumentError(_NOT_JSON, error.lineno, error.colno) from None
+    except RecursionError:
+        raise DocumentError(_DEEP) from None
+    except _RepeatedKeyError:
+        raise _twice(text) from None
+    except ValueError:
+        raise DocumentError(_NO_NUMBER) from None
+    return values
+
+
+def _after_space(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return at if space is None else space.end()
 
 
 def read_yaml(text: str, chars_max: int = CHARS_MAX) -> list[object]:

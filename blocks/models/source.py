@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, model_validator
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, model_validator
 
 from blocks.models.base import Fact, Id, Json, Labels, Name, Seconds, Text, Utc
 from blocks.models.ids import SourceRef
@@ -26,6 +26,10 @@ def _without_credentials(value: AnyHttpUrl) -> AnyHttpUrl:
     return value
 
 
+def _nothing_said(value: object) -> object:
+    return {} if value is None else value
+
+
 Url = Annotated[AnyHttpUrl, AfterValidator(_without_credentials)]
 Headers = Annotated[dict[str, Sensitive], Field(max_length=50)]
 
@@ -35,7 +39,9 @@ class HttpDiscovery(Fact):
 
     url: Url
     method: HttpMethod = HttpMethod.POST
-    body: dict[str, Json] = Field(default_factory=dict)
+    body: Annotated[dict[str, Json], BeforeValidator(_nothing_said)] = Field(
+        default_factory=dict, json_schema_extra={"type": ["object", "null"]}
+    )
     headers: Headers = Field(default_factory=dict)
     timeout: Annotated[int, Field(ge=10, le=120_000)] = 3_000
     """Deadline of one page, in milliseconds."""

@@ -10,13 +10,15 @@ import typer
 from blocks.errors import InvalidInputError
 from blocks.models.gate import Gate, GateKind, Weekly
 from blocks.store.protocol import Store
-from deployments.cli.options import Comment, Watch
+from deployments.cli.options import Comment, Conditions, Selectors, Watch
 from deployments.cli.output import Answer, Column, Grid, Row, listing, show
 from deployments.cli.schedule import moment, seconds
+from deployments.cli.select import Filter
 from deployments.cli.session import Cli
 from deployments.cli.turns import until
 from deployments.cli.words import coloured
 from deployments.cli.world import Parts
+from tasks.decide.conditions import Fields
 from tasks.decide.gating import EVERYTHING, GATES_MAX
 
 TIMES = "days@HH:MM+MINUTESm@ZONE, such as sat,sun@02:00+240m@Europe/Rome"
@@ -38,6 +40,23 @@ COLUMNS = (
     Column("OWNER", lambda row: row["owner"]),
     Column("REASON", lambda row: row["reason"]),
 )
+FIELDS: Fields = {
+    "name": str,
+    "kind": GateKind,
+    "where": str,
+    "namespace": str,
+    "cluster_id": str,
+    "labels": dict,
+    "now": str,
+    "changes_at": datetime,
+    "starts_at": datetime,
+    "expires_at": datetime,
+    "owner": str,
+    "reason": str,
+    "created_at": datetime,
+    "created_by": str,
+    "weekly": dict,
+}
 Target = Annotated[str, typer.Argument(metavar="[TARGET]", help="`everything`, a namespace, or namespace/cluster.")]
 window_app = typer.Typer(no_args_is_help=True, help="Declare and remove maintenance windows and blackouts.")
 
@@ -66,16 +85,20 @@ async def gate_rows(store: Store, namespace: str | None, now: datetime, *, every
 
 def windows(
     context: typer.Context,
+    selector: Selectors = None,
+    where: Conditions = None,
     watch: Watch = None,
     *,
     every: Annotated[bool, typer.Option("--all", "-a", help="Also those that have ended.")] = False,
 ) -> None:
     """Freezes, blackouts and maintenance windows, and whether they are open now."""
     cli = Cli.of(context)
+    wanted = Filter.of(selector, where, FIELDS)
 
     async def read(parts: Parts) -> Answer:
         rows = await gate_rows(await parts.store(), cli.namespace, cli.world.clock(), every=every)
-        return listing(rows, COLUMNS, "nothing is frozen, and there are no windows")
+        empty = wanted.empty("nothing is frozen, and there are no windows", "window")
+        return listing(wanted.kept(rows), COLUMNS, empty)
 
     cli.answer(read, watch)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from blocks.documents import DocumentError, read_json, read_yaml
+from blocks.documents import DocumentError, read_json_texts, read_yaml
 from blocks.errors import InvalidInputError
 from blocks.models.base import clean_text
 
@@ -24,9 +24,9 @@ def read_documents(text: str) -> list[object]:
             f"{len(text)} characters are more than the {TEXT_MAX} that can be applied at once; nothing was applied"
         )
         raise InvalidInputError(message)
-    whole = _json(text)
-    if whole is not None:
-        return _each([whole])
+    texts = _json(text)
+    if texts is not None:
+        return _each(texts)
     try:
         documents = read_yaml(text, TEXT_MAX)
     except DocumentError as error:
@@ -45,11 +45,13 @@ def _each(documents: Iterable[object]) -> list[object]:
     return found
 
 
-def _json(text: str) -> object | None:
-    """The object or list in a JSON text: JSON's numbers and escapes are not all YAML's. None where it is not just that."""
+def _json(text: str) -> list[object] | None:
+    """The objects and lists in a text of JSON texts: JSON's numbers and escapes are not all YAML's. None where it is not
+    just that.
+    """
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        return read_json(text)
+        return read_json_texts(text)
     except DocumentError:  # as YAML it is read, or said to be wrong
         return None

@@ -29,6 +29,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
 
+_STATUS: Schema = {"description": "What `replictl get` shows beside the object; left out when it is applied."}
+
 
 def schema_of(kind: Kind) -> dict[str, Json]:
     """The schema of one kind; names that the command line can give (namespace, cluster, node) may be missing."""
@@ -75,7 +77,7 @@ def _body(kind: Kind) -> Schema:
         "title": kind.name,
         "description": schema["description"],
         "type": "object",
-        "properties": schema["properties"],
+        "properties": {**schema["properties"], "status": _STATUS},
         "required": ["apiVersion", "kind"],
         "additionalProperties": False,
         **({"allOf": needed} if needed else {}),

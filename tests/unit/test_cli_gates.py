@@ -135,13 +135,13 @@ async def test_windows_are_listed(outside: Outside, capsys: Said) -> None:
     test = Gate.model_validate({**basics, "name": "test", "kind": GateKind.FREEZE, "namespace": "test"})
     await outside.put(old, test, freeze_of("everything", "disk [red]trouble", None, "ann", NOW).evolve(version=1))
     shown = []
-    for words in ([], ["--all"], ["-n", "prod"]):
+    for words in ([], ["--all"], ["-n", "prod"], ["--where", "kind=freeze", "--where", "namespace=test"]):
         assert 0 == await replictl(outside, "windows", *words, "-o", "json")
         shown.append([(row["name"], row["now"]) for row in json.loads(capsys.readouterr().out)])
     assert 0 == await replictl(outside, "windows")
 
     both = [("freeze", "open"), ("test", "open")]
-    assert [both, [both[0], ("old", "expired"), both[1]], both[:1]] == shown
+    assert [both, [both[0], ("old", "expired"), both[1]], both[:1], both[1:]] == shown
     assert "disk [red]trouble" in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocks.documents import DocumentError, read_json, read_yaml
+from blocks.documents import DocumentError, read_json, read_json_texts, read_yaml
 from blocks.yaml_dialect import write_yaml
 
 texts = st.text(
@@ -93,6 +93,20 @@ class TestYaml:
         """Whatever JSON can say comes back from YAML and from JSON."""
         assert [value] == read_yaml(write_yaml([value]))
         assert value == read_json(orjson.dumps(value).decode())
+
+    @settings(deadline=None)
+    @given(st.lists(values, max_size=4), st.sampled_from(["", " ", "\n", "\r\n\t"]))
+    def test_json_texts_after_each_other(self, many: list[object], between: str) -> None:
+        """JSON lines, or files put together: each is read."""
+        wrapped = [[value] for value in many]
+
+        assert wrapped == read_json_texts(between.join(orjson.dumps(value).decode() for value in wrapped))
+
+    @pytest.mark.parametrize("text", ['{"a": 1} x', '{"a": 1, "a": 2}', '{"a": NaN}', "[" * 100_000, '{"a": 1'])
+    def test_what_are_no_json_texts(self, text: str) -> None:
+        """Anything else is refused, whatever comes before it."""
+        with pytest.raises(DocumentError):
+            read_json_texts("[] " + text)
 
     def test_texts_are_written_so_that_they_are_read_as_texts(self) -> None:
         """Whether YAML 1.1 or 1.2 would read something else in them without quotes."""

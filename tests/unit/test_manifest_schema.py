@@ -54,6 +54,20 @@ def test_unknown_fields_and_wrong_types_are_not_valid(document: dict[str, Any], 
 
 
 @given(declarative | actions)
+def test_what_get_shows_beside_an_object_is_valid() -> None:
+    """Its status is left out when it is applied; a body that is null is none."""
+    document = {
+        "apiVersion": "replicante.io/v0",
+        "kind": "DiscoverySettings",
+        "metadata": {"namespace": "prod", "name": "dc1"},
+        "spec": {"url": "http://x.test/", "interval": 60, "body": None},
+        "status": {"enabled": True},
+    }
+
+    assert parse([document], ASKED)
+    assert [[], []] == [[error.message for error in one.iter_errors(document)] for one in _validators(document)]
+
+
 def test_what_is_exported_is_valid(record: Wanted) -> None:
     """Any record, in canonical spelling."""
     document = manifest_of(record)
