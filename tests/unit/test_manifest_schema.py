@@ -53,7 +53,6 @@ def test_unknown_fields_and_wrong_types_are_not_valid(document: dict[str, Any], 
     assert [False, False] == [one.is_valid(document) for one in _validators(document)]
 
 
-@given(declarative | actions)
 def test_what_get_shows_beside_an_object_is_valid() -> None:
     """Its status is left out when it is applied; a body that is null is none."""
     document = {
@@ -68,6 +67,7 @@ def test_what_get_shows_beside_an_object_is_valid() -> None:
     assert [[], []] == [[error.message for error in one.iter_errors(document)] for one in _validators(document)]
 
 
+@given(declarative | actions)
 def test_what_is_exported_is_valid(record: Wanted) -> None:
     """Any record, in canonical spelling."""
     document = manifest_of(record)
