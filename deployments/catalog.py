@@ -45,6 +45,7 @@ CATALOG: tuple[Entry, ...] = (
     Entry("reject", "Reject an action that waits for approval.", tags=("people",)),
     Entry("cancel", "Cancel an unfinished action.", tags=("people",)),
     Entry("retry", "Order once more what failed.", tags=("people",)),
+    Entry("choose", "A form with choices: which actions to approve, reject, cancel or retry.", tags=("people",)),
     Entry("delete", "Delete a cluster, a source, a platform or a namespace.", tags=("people",)),
     Entry("pause", "Have the timetable leave a cluster or source alone for a while.", tags=("people",)),
     Entry("resume", "Go on with a paused cluster or source.", tags=("people",)),

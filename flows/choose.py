@@ -1,0 +1,87 @@
+"""A form with choices: which actions are approved, rejected, cancelled or ordered once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, pause_flow_run
+from prefect.exceptions import FlowPauseTimeout
+
+from blocks.errors import RefusedError, ReplicoreError
+from blocks.fleet import Connections
+from blocks.models.action import Action
+from blocks.store.protocol import Where
+from flows.approve import approve
+from flows.cancel import cancel
+from flows.entry import FLEET, run, utc_now
+from flows.forms import form_of
+from flows.reject import reject
+from flows.retry import retry
+from tasks.decide.offers import OFFERED_MAX, Doing, offers
+
+WITHIN_S = 900
+WITHIN_MAX_S = 86_400
+LOOK_EVERY_S = 2
+
+
+@flow(name="choose", flow_run_name="choose what to {what}")
+def choose(
+    what: Doing = Doing.APPROVE,
+    namespace: str | None = None,
+    cluster: str | None = None,
+    within_s: int = WITHIN_S,
+    fleet: str = FLEET,
+) -> list[Action]:
+    """List actions that can be approved (or rejected, cancelled, retried) as choices of a form, wait, and do it.
+
+    The run pauses: "Resume" in the Prefect UI shows the form.
+
+    Args:
+        what: what is done with those that are chosen.
+        namespace: only actions in it.
+        cluster: only actions on the cluster of this id.
+        within_s: how many seconds the form waits, at most a day.
+        fleet: name of the Fleet block.
+
+    Raises:
+        RefusedError: nobody chose in time, or some could not be done; the others are done.
+    """
+
+    async def known(connections: Connections) -> dict[str, str]:
+        where = Where(namespace=namespace, cluster_id=cluster, action_states=what.states)
+        return offers(await (await connections.store()).find(Action, where, limit=OFFERED_MAX), utc_now())
+
+    offered = run(known, fleet)
+    if not offered:
+        return []
+    try:
+        chosen: Any = pause_flow_run(
+            wait_for_input=form_of(what, offered),
+            timeout=max(1, min(within_s, WITHIN_MAX_S)),
+            poll_interval=LOOK_EVERY_S,
+        )
+    except FlowPauseTimeout as error:
+        message = f"nobody chose within {within_s} s: nothing was done"
+        raise RefusedError(message) from error
+    return _done(what, [offered[choice.value] for choice in chosen.actions], chosen.comment, chosen.who or None, fleet)
+
+
+def _done(what: Doing, ids: list[str], comment: str, who: str | None, fleet: str) -> list[Action]:
+    verbs: Mapping[Doing, Callable[..., Action]] = {
+        Doing.APPROVE: approve,
+        Doing.REJECT: reject,
+        Doing.CANCEL: cancel,
+        Doing.RETRY: retry,
+    }
+    done, failures = [], []
+    for action_id in dict.fromkeys(ids):
+        try:
+            done.append(verbs[what](UUID(action_id), comment=comment, by=who, fleet=fleet))
+        except ReplicoreError as error:
+            failures.append(f"{action_id}: {error}")
+    if failures:
+        message = f"{len(done)} done; not done: {'; '.join(failures)}"
+        raise RefusedError(message)
+    return done
