@@ -22,6 +22,6 @@ class Choice(RunInput):
 def form_of(what: Doing, offered: Mapping[str, str]) -> type[Choice]:
     """The form for some actions, by what is shown of each its id."""
     members = [(f"action_{number}", label) for number, label in enumerate(offered)]
-    choices: Any = Enum("Offered", members, type=str)  # type: ignore[misc] - they are known when it runs
+    choices: Any = Enum("Offered", members, type=str)  # type: ignore[misc]
     described = Field(description=f"Which to {what}.", min_length=1, json_schema_extra={"uniqueItems": True})
     return create_model("Choice", __base__=Choice, actions=(list[choices], described))
