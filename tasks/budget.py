@@ -17,7 +17,11 @@ async def taken(store: Store, namespace: Namespace) -> tuple[Disruptions | None,
     if record is None:
         return None, ()
     actions = await store.get_many(Action, record.holders)
-    return record, tuple(one for one in record.holders if one in actions and not actions[one].state.final)
+    return record, tuple(one for one in record.holders if one in actions and _acts(actions[one]))
+
+
+def _acts(action: Action) -> bool:
+    return action.left_running or not action.state.final
 
 
 async def room_for(

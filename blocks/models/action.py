@@ -121,6 +121,10 @@ class Action(Fact):
     error: Text | None = None
     refused: Text | None = None
     """The last move that its agent claimed and that the table does not have: told of once."""
+    left_running: bool = False
+    """It was cancelled here while its agent had it, or may have had it; how it ends there is not known yet."""
+    ended_as: ActionState | None = None
+    """Of one that was left running: how its agent says that it ended. Its own state stays CANCELLED."""
     history: Annotated[tuple[Transition, ...], Field(max_length=HISTORY_MAX)] = ()
     """The last transitions, oldest first."""
     version: int = 0

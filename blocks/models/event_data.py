@@ -258,6 +258,8 @@ class ActionMoved(Data):
     payload: Json = None
     """What the agent tells of its progress."""
     error: Text | None = None
+    ended_as: ActionState | None = None
+    """Of one that was cancelled here while its agent had it: how it ended there."""
     attempts: int
     """How often sending it failed since it last succeeded."""
     who: Text | None = None

@@ -25,7 +25,9 @@ class ClusterView:
     nodes: dict[str, Node] = field(default_factory=dict)
     """By node id."""
     actions: dict[str, Action] = field(default_factory=dict)
-    """Unfinished ones by action id, and those that finished in this very cycle."""
+    """By action id: unfinished ones, those cancelled here that may still run on their agents, and those that finished in
+    this very cycle.
+    """
 
     gates: tuple[Gate, ...] = ()
     """Those in front of it that have not ended."""

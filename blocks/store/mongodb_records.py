@@ -115,7 +115,8 @@ class Records(Events, Fences):
             discoveries = await self._all(Discovery, by_key)
             states = await self._all(ClusterState, by_key)
             nodes = await self._all(Node, of_cluster)
-            actions = await self._all(Action, of_cluster | {"state": {"$in": _UNFINISHED}}, by="created_at")
+            unfinished = ({"state": {"$in": _UNFINISHED}}, {"left_running": True})
+            actions = await self._all(Action, {"$or": [of_cluster | one for one in unfinished]}, by="created_at")
             of_place = {"namespace": {"$in": [None, *{ref.namespace for ref in clusters}]}}
             gates = tuple((await self._all(Gate, of_place)).values())
         nodes_of: dict[str, dict[str, Node]] = defaultdict(dict)

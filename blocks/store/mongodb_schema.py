@@ -60,6 +60,7 @@ _INDEXES: Final = (
     _Index("discoveries", "source", (("source", ASCENDING), ("_id", ASCENDING))),
     _Index("nodes", "cluster", (("cluster_key", ASCENDING),)),
     _Index("actions", "cluster_state", (("cluster_key", ASCENDING), ("state", ASCENDING))),
+    _Index("actions", "left_running", (("cluster_key", ASCENDING),), partial={"left_running": True}),
     _Index("actions", "newest", (("created_at", DESCENDING), ("_id", ASCENDING))),
     _Index("actions", "keep", (("ended_at", ASCENDING),), keep_days="actions_keep_days"),
     _Index("submissions", "keep", (("at", ASCENDING),), keep_days="actions_keep_days"),

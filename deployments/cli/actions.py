@@ -33,11 +33,19 @@ def _target(row: Row) -> str:
     return "/".join(filter(None, (row["namespace"], row["cluster"], row["node"])))
 
 
+def _state(row: Row) -> Text:
+    if row["left_running"]:
+        return Text.assemble(coloured(row["state"]), " (its agent may still do it)")
+    if row["ended_as"] is not None:
+        return Text.assemble(coloured(row["state"]), f" (its agent ended it {clean(row['ended_as'])})")
+    return coloured(row["state"])
+
+
 COLUMNS = (
     Column("ID", lambda row: row["action_id"]),
     Column("TARGET", _target),
     Column("KIND", lambda row: row["kind"]),
-    Column("STATE", lambda row: coloured(row["state"])),
+    Column("STATE", _state),
     Column("AGE", lambda row: age(row["age_s"]), right=True),
     Column("BY", lambda row: row["created_by"]),
     Column("APPROVED BY", lambda row: row["approved_by"]),
@@ -61,6 +69,8 @@ FIELDS: Fields = {
     "attempts": int,
     "scheduled_at": datetime,
     "finished_at": datetime,
+    "left_running": bool,
+    "ended_as": ActionState,
     "error": str,
 }
 ORDERED_COLUMNS = (*COLUMNS[:4], Column("COMMENT", lambda row: row["comment"]))
@@ -116,6 +126,8 @@ def action_row(action: Action, now: datetime, labels: Mapping[str, str]) -> dict
         "attempts": action.attempts,
         "scheduled_at": action.scheduled_at,
         "finished_at": action.finished_at,
+        "left_running": action.left_running,
+        "ended_as": action.ended_as,
         "error": action.error,
     }
 
@@ -154,7 +166,7 @@ HISTORY_COLUMNS = (
 
 def page(row: Row) -> Sequence[Block]:
     """One action for people: facts, then its history."""
-    facts = [(name, value) for name, value in row.items() if name != "history" and value not in (None, "", {})]
+    facts = [(name, value) for name, value in row.items() if name != "history" and value not in (None, False, "", {})]
     width = max(len(name) for name, _ in facts)
     lines = [Text.assemble((f"{name:<{width}}  ", "bold"), _fact(value)) for name, value in facts]
     return (Text("\n").join(lines), Text(""), Grid(HISTORY_COLUMNS, row["history"], "no history"))

@@ -68,7 +68,8 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     blocked: dict[str, tuple[Block, ...]] = {}
     if start is not None and (found := blocks(view, start, (), now)):
         blocked[start.action_id], start = found, None
-    disturbed = disturbed_nodes(view, [a for a in standing.nodes if a.state.on_agent or in_doubt(view, a, now)])
+    busy = [a for a in standing.nodes if a.state.on_agent or in_doubt(view, a, now)]
+    disturbed = disturbed_nodes(view, [*busy, *(a for a in view.actions.values() if a.left_running)])
     actions = []
     for action in sorted(ready, key=lambda one: (one.created_at, one.action_id)):
         if found := blocks(view, action, disturbed, now):

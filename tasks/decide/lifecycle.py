@@ -48,7 +48,9 @@ def moved(action: Action, after: ActionState, *, now: datetime, who: str, why: s
         )
         raise RefusedError(msg)
     step = Transition(at=now, before=action.state, after=after, who=who, why=why)
-    finished = {"finished_at": now} if after.final and action.finished_at is None else {}
+    finished: dict[str, Any] = {"finished_at": now} if after.final and action.finished_at is None else {}
+    if after is S.CANCELLED and action.node_id is not None:
+        finished["left_running"] = action.state.on_agent or action.intent is not None
     return action.evolve(
         state=after,
         history=(*action.history, step)[-HISTORY_MAX:],

@@ -34,7 +34,9 @@ def asked_ids(view: ClusterView, node_id: str) -> tuple[str, ...]:
     return tuple(
         action.action_id
         for action in view.actions.values()
-        if action.node_id == node_id and (action.state.on_agent or action.intent is not None) and not action.state.final
+        if action.node_id == node_id
+        and (action.left_running or not action.state.final)
+        and (action.left_running or action.state.on_agent or action.intent is not None)
     )
 
 
@@ -78,6 +80,8 @@ def sync(
 
 
 def _told(before: Action | None, after: Action) -> Iterator[EventDraft]:
+    if before is not None and before.left_running and after.ended_as is None:
+        return  # that it will never be known is no news
     if before is None or before.refused == after.refused or after.refused is None:
         yield from tell(before, after)
         return
@@ -87,10 +91,16 @@ def _told(before: Action | None, after: Action) -> Iterator[EventDraft]:
 
 def cancelled_with_node(view: ClusterView, node_id: str, *, now: datetime) -> Synced:
     """Cancel what is unfinished on a node that is no longer part of the cluster."""
+    why = "its node is no longer in the cluster"
     changed = [
-        (action, moved(action, ActionState.CANCELLED, now=now, who=CORE, why="its node is no longer in the cluster"))
+        (action, moved(action, ActionState.CANCELLED, now=now, who=CORE, why=why).evolve(left_running=False))
         for action in view.actions.values()
         if action.node_id == node_id and not action.state.final
+    ]
+    changed += [  # nobody is left to tell how they end
+        (action, noted(action, left_running=False))
+        for action in view.actions.values()
+        if action.node_id == node_id and action.left_running
     ]
     drafts = tuple(told for before, after in changed for told in tell(before, after))
     return Synced(actions=tuple(after for _, after in changed), drafts=drafts)
@@ -106,6 +116,7 @@ def tell(before: Action | None, after: Action) -> Iterator[EventDraft]:
         "state_before": before.state.value if before is not None else None,
         "payload": after.payload,
         "error": after.error,
+        "ended_as": after.ended_as.value if after.ended_as is not None else None,
         "attempts": after.attempts,
         "who": after.history[-1].who if after.history else None,
         "why": after.history[-1].why if after.history else None,
@@ -140,8 +151,10 @@ def _subject(action: Action) -> str:
 def _settled(
     view: ClusterView, node_id: str, known: Action, word: object, now: datetime, upgraded: str
 ) -> Action | None:
-    if known.node_id != node_id or known.state.final:
+    if known.node_id != node_id:
         return None
+    if known.state.final:
+        return _left(known, word, now) if known.left_running else None
     if isinstance(word, AgentAction):
         return _agreed(known, word, now)
     if word is None and known.state.on_agent:
@@ -152,6 +165,18 @@ def _settled(
         if known.attempts > attempts_max:
             why = f"not sent after {known.attempts} attempts; its agent does not have it"
             return moved(known, ActionState.FAILED, now=now, who=CORE, why=why)
+    return None
+
+
+def _left(known: Action, word: object, now: datetime) -> Action | None:
+    """What an agent says of an action that was cancelled here: how it ended there is kept, and its state stays."""
+    if isinstance(word, AgentAction):
+        if not word.state.final:
+            return None
+        return noted(known, left_running=False, ended_as=word.state, payload=word.payload, error=word.error)
+    arrived = known.intent is None or known.intent.answer_by < now
+    if word is None and arrived:  # it never came, or has been forgotten
+        return noted(known, left_running=False)
     return None
 
 

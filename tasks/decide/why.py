@@ -114,7 +114,9 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
     if action.node_id is None:
         yield from _on_cluster(view, action, around, choice)
     others = [one for one in view.actions.values() if one.node_id is not None and one.action_id != action.action_id]
-    busy = disturbed_nodes(view, [one for one in others if one.state.on_agent or in_doubt(view, one, now)])
+    busy = disturbed_nodes(
+        view, [one for one in others if one.left_running or one.state.on_agent or in_doubt(view, one, now)]
+    )
     yield from (_reason(block.rule, block.reason, block.until) for block in blocks(view, action, busy, now))
     most = view.namespace.settings.disruption_max
     if action.node_id is not None and action.forced is None and most is not None and around.namespace_taken >= most:

@@ -120,7 +120,7 @@ class MemoryStore(MemoryWork, Store):
         if spec is None or namespace is None:
             return
         self._whole([spec])
-        actions = [a for a in self._all(Action) if a.cluster.key == key and not a.state.final]
+        actions = [a for a in self._all(Action) if a.cluster.key == key and (a.left_running or not a.state.final)]
         yield (
             key,
             ClusterView(

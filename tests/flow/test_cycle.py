@@ -23,6 +23,7 @@ from doubles.eventually import until
 from doubles.views import NODES
 from doubles.world import World, seconds
 from flows.cycle import BUSY, Mode, Result, cycle, cycle_one
+from tasks.order import order
 from tasks.poll import load_views
 
 S = ActionState
@@ -291,3 +292,22 @@ async def test_a_slow_cluster_keeps_no_other(world: World) -> None:
     assert ([quick.key], [slow.key], 1) == (early, held, state.nodes_total)
     assert [quick.key, slow.key] == told == [report.key for report in result.reports]
     assert [] == await turn.coordinator.holders(ClaimKind.LOCK)
+
+
+async def test_the_end_of_a_cancelled_action_is_recorded(world: World) -> None:
+    """Cancelled here while its agent works: the place is free at once, and how it ends there is kept when it has ended."""
+    ref = await world.declare()
+    action = await world.order(make_action(1, node_id="n1", kind="a/long"))
+    await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+    await order.fn(world.store, action.action_id, S.CANCELLED, "ann", "changed my mind", world.clock())
+    await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+    left = await world.action(action)
+    world.node("n1").move(action.action_id, S.DONE, payload={"n": 9})
+    events = len(world.events)
+    for _ in range(2):
+        await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+    ended = await world.action(action)
+
+    assert (S.CANCELLED, True, None) == (left.state, left.left_running, left.ended_as)
+    assert (S.CANCELLED, False, S.DONE, {"n": 9}) == (ended.state, ended.left_running, ended.ended_as, ended.payload)
+    assert 1 == world.types(events).count(EventType.ACTION_CHANGED)

@@ -9,6 +9,7 @@ from blocks.models.node import NodeStatus, Protocol, Version
 from blocks.models.view import ClusterView
 from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, good_look, intent, later, make_node, make_view, word
+from tasks.decide.lifecycle import moved
 from tasks.decide.sync import Synced, asked_ids, cancelled_with_node, refused, strangers, sync, tell
 
 S = ActionState
@@ -114,6 +115,57 @@ def test_final_states_stay(state: S, said: S | None) -> None:
     known = make_action(state=state)
 
     assert Synced() == _synced(known, None if said is None else word(known, state=said))
+
+
+@pytest.mark.parametrize(
+    ("known", "left"),
+    [
+        (make_action(state=S.RUNNING), True),
+        (make_action(state=S.NEW), True),
+        (make_action(intent=intent()), True),
+        (make_action(), False),
+        (make_action(state=S.PENDING_APPROVE), False),
+        (make_action(state=S.RUNNING, node_id=None), False),
+    ],
+)
+def test_cancelling_remembers_what_its_agent_may_do(known: Action, left: bool) -> None:
+    """Of an action that its agent has, or may have, the end is still asked for; of others there is none."""
+    cancelled = moved(known, S.CANCELLED, now=NOW, who="ann")
+
+    assert left is cancelled.left_running
+    assert ((action_id(1),) if left else ()) == asked_ids(_view(cancelled), "n1")
+
+
+@pytest.mark.parametrize("end", [S.DONE, S.FAILED])
+def test_the_end_of_a_cancelled_action_is_kept(end: S) -> None:
+    """How it ended on its agent is recorded and told, and it stays CANCELLED; it is not asked for again."""
+    known = moved(make_action(state=S.RUNNING), S.CANCELLED, now=NOW, who="ann")
+    synced = _synced(known, word(known, state=end, payload={"n": 9}, error="late"))
+    (after,), (told,) = synced.actions, synced.drafts
+
+    assert (S.CANCELLED, end, False, {"n": 9}) == (after.state, after.ended_as, after.left_running, after.payload)
+    assert (EventType.ACTION_CHANGED, end, S.CANCELLED) == (told.type, told.data["ended_as"], told.data["state"])
+    assert () == asked_ids(_view(after), "n1")
+    assert Synced() == _synced(known, word(known, state=S.RUNNING))
+
+
+def test_an_end_that_nobody_can_tell_is_not_waited_for() -> None:
+    """The agent does not know it (any more), or its node is gone: nothing is told, and nothing is asked again."""
+    known = moved(make_action(state=S.RUNNING), S.CANCELLED, now=NOW, who="ann")
+    forgotten = _synced(known, None)
+    gone = cancelled_with_node(_view(known), "n1", now=NOW)
+
+    assert [(False, S.CANCELLED, None)] * 2 == [
+        (after.left_running, after.state, after.ended_as) for one in (forgotten, gone) for after in one.actions
+    ]
+    assert () == forgotten.drafts
+
+
+def test_a_request_on_its_way_may_still_arrive() -> None:
+    """Cancelled while it was being sent: that the agent does not have it yet says nothing before the request has ended."""
+    known = moved(make_action(intent=intent(NOW)), S.CANCELLED, now=NOW, who="ann")
+
+    assert Synced() == _synced(known, None)
 
 
 def test_a_word_about_another_nodes_action_is_ignored() -> None:
