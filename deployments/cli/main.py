@@ -32,7 +32,7 @@ from deployments.cli import (
     export,
     gates,
     history,
-    locks_work,
+    locks,
     nodes,
     objects,
     problems,
@@ -43,6 +43,7 @@ from deployments.cli import (
     topology,
     wait,
     why,
+    work,
 )
 from deployments.cli.arguments import arranged
 from deployments.cli.output import Format, say
@@ -108,7 +109,7 @@ for command in (
     actions.actions, actions.action, events.events,
     apply.apply, actions.approve, actions.reject, actions.cancel, actions.retry,
     cycles.orchestrate, cycles.observe, cycles.act, cycles.discover,
-    wait.wait, sources.sources, locks_work.locks,
+    wait.wait, sources.sources,
 ):  # fmt: skip
     app.command()(command)
 app.command()(objects.get)
@@ -127,7 +128,8 @@ app.command()(gates.unfreeze)
 app.command()(why.why)
 app.command()(catalogue.catalogue)
 app.command()(schema.schema)
-app.add_typer(locks_work.work_app, name="work")
+app.add_typer(locks.locks_app, name="locks")
+app.add_typer(work.work_app, name="work")
 app.add_typer(gates.window_app, name="window")
 app.add_typer(admin.admin_app, name="admin")
 

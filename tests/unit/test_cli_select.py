@@ -14,7 +14,7 @@ from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.event import EventDraft, EventType
 from blocks.models.record import Change, Record
 from blocks.store.protocol import Where
-from deployments.cli import actions, clusters, events, locks_work, nodes, problems, sources
+from deployments.cli import actions, clusters, events, locks, nodes, problems, sources, work
 from deployments.cli.events import Picked, following
 from deployments.cli.select import Filter, Notes, cut
 from doubles.cli import Outside
@@ -90,8 +90,8 @@ FIELDS = {
     "problems": problems.FIELDS,
     "actions": actions.FIELDS,
     "sources": sources.FIELDS,
-    "work": locks_work.WORK_FIELDS,
-    "locks": locks_work.LOCK_FIELDS,
+    "work": work.WORK_FIELDS,
+    "locks": locks.LOCK_FIELDS,
 }
 
 

@@ -1,15 +1,14 @@
-"""Who holds what, and what work stands where."""
+"""What work stands where."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from blocks.coordinator.protocol import ClaimKind, Coordinator
-from blocks.errors import DependencyUnavailableError, NotFoundError
+from blocks.errors import NotFoundError, RefusedError
 from blocks.models.request import Request, WorkState
 from blocks.store.protocol import Store
 from deployments.cli.options import Conditions, Selectors, Watch
@@ -17,22 +16,11 @@ from deployments.cli.output import Answer, Column, Format, listing, say
 from deployments.cli.select import READ_MAX, Filter, Note, Notes, Tags, cut
 from deployments.cli.session import Cli
 from deployments.cli.turns import TURN_FIELDS, turn_fields
-from deployments.cli.words import age, coloured, plural, seconds_since
+from deployments.cli.words import age, coloured, plural
 from deployments.cli.world import Parts
 from tasks.decide.audit import Command
 from tasks.decide.conditions import Fields
 
-LOCK_COLUMNS = (
-    Column("KIND", lambda row: row["kind"]),
-    Column("NAME", lambda row: row["name"]),
-    Column("FOR", lambda row: age(row["age_s"]), right=True),
-    Column("PURPOSE", lambda row: row["purpose"]),
-    Column("HOLDER", lambda row: row["owner"]),
-    Column("HOST", lambda row: row["host"]),
-    Column("PID", lambda row: row["pid"], right=True),
-    Column("FLOW RUN", lambda row: row["flow_run"]),
-    Column("TOKEN", lambda row: row["token"], right=True),
-)
 WORK_COLUMNS = (
     Column("KEY", lambda row: row["key"]),
     Column("STATE", lambda row: coloured(row["state"])),
@@ -45,19 +33,6 @@ WORK_COLUMNS = (
     Column("ERROR", lambda row: row["error"]),
 )
 
-LOCK_FIELDS: Fields = {
-    "kind": str,
-    "name": str,
-    "labels": dict,
-    "owner": str,
-    "purpose": str,
-    "flow_run": str,
-    "host": str,
-    "pid": int,
-    "since": datetime,
-    "age_s": float,
-    "token": int,
-}
 WORK_FIELDS: Fields = {
     "key": str,
     "kind": str,
@@ -78,29 +53,6 @@ WORK_FIELDS: Fields = {
 }
 
 work_app = typer.Typer(invoke_without_command=True)
-
-
-async def lock_rows(
-    coordinator: Coordinator, kinds: Sequence[ClaimKind], tags: Tags, now: datetime
-) -> list[dict[str, Any]]:
-    """One row per claim of these kinds, with the labels of the cluster or source that is locked."""
-    return [
-        {
-            "kind": kind.name.lower(),
-            "name": holder.name,
-            "labels": tags.of_lock(holder.name) if kind is ClaimKind.LOCK else {},
-            "owner": holder.owner,
-            "purpose": holder.purpose,
-            "flow_run": holder.flow_run,
-            "host": holder.host,
-            "pid": holder.pid,
-            "since": holder.since,
-            "age_s": seconds_since(holder.since, now),
-            "token": holder.token,
-        }
-        for kind in kinds
-        for holder in await coordinator.holders(kind)
-    ]
 
 
 async def work_rows(
@@ -152,40 +104,6 @@ def _due(seconds: float | None) -> str:
     return age(seconds) if seconds >= 0 else f"-{age(-seconds)}"
 
 
-def locks(
-    context: typer.Context,
-    selector: Selectors = None,
-    where: Conditions = None,
-    watch: Watch = None,
-    *,
-    every: Annotated[bool, typer.Option("--all", "-a", help="Seats, duties and workers too.")] = False,
-) -> None:
-    """Clusters and sources that are being worked on: by whom, for what, for how long."""
-    cli = Cli.of(context)
-    kinds = list(ClaimKind) if every else [ClaimKind.LOCK]
-    wanted, note = Filter.of(selector, where, LOCK_FIELDS), Notes()
-
-    async def read(parts: Parts) -> Answer:
-        tags = (
-            await _tags_of_locks(parts, wanted, note) if wanted.needs_labels or cli.form is not Format.TABLE else Tags()
-        )
-        rows = wanted.kept(await lock_rows(await parts.coordinator(), kinds, tags, cli.world.clock()))
-        return listing(rows, LOCK_COLUMNS, wanted.empty("nothing is held" if every else "no locks are held", "lock"))
-
-    cli.answer(read, watch)
-
-
-async def _tags_of_locks(parts: Parts, wanted: Filter, note: Note) -> Tags:
-    """Labels from the store. Locks are looked at when something is down: who does not ask for labels is not kept waiting."""
-    try:
-        return await Tags.load(await parts.store(), None, note, sources=True)
-    except DependencyUnavailableError as error:
-        if wanted.needs_labels:
-            raise
-        note(f"warning: the labels are not known: {error}")
-        return Tags()
-
-
 @work_app.callback()
 def work(
     context: typer.Context,
@@ -219,6 +137,7 @@ def retry(
     keys: Annotated[
         list[str] | None, typer.Argument(metavar="KEY...", help="Keys as `replictl work` shows them.")
     ] = None,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the audit.")] = "",
     *,
     every: Annotated[bool, typer.Option("--all", "-a", help="Every dead item.")] = False,
 ) -> None:
@@ -232,7 +151,7 @@ def retry(
         from flows.audit import audited  # noqa: PLC0415 - imports Prefect
 
         store = await parts.store()
-        command = Command("work retry", ", ".join(keys or ["--all"]), cli.world.user)
+        command = Command("work retry", ", ".join(keys or ["--all"]), cli.world.user, {"reason": reason})
         async with audited(store, command, cli.world.clock):
             return await retried(store, keys, cli.world.clock())
 
@@ -247,12 +166,61 @@ async def retried(store: Store, keys: Sequence[str] | None, now: datetime) -> An
     """
     dead = {item.key for item in await store.list_work([WorkState.DEAD], limit=100_000)}
     wanted = sorted(dead) if keys is None else list(dict.fromkeys(keys))
-    others = [key for key in wanted if key not in dead]
-    if others:
-        message = (
-            f"{', '.join(others)}: no dead work of that key; `replictl work --state dead` lists it. Nothing was queued"
-        )
-        raise NotFoundError(message)
+    _all_dead(wanted, dead, "queued")
     count = await store.retry_work(wanted, now)
     rows = [{"key": key, "state": WorkState.QUEUED} for key in wanted]
     return listing(rows, (WORK_COLUMNS[0], WORK_COLUMNS[1]), f"{plural(count, 'item')} queued")
+
+
+@work_app.command("drop")
+def drop(
+    context: typer.Context,
+    keys: Annotated[
+        list[str], typer.Argument(metavar="KEY...", help="Keys of dead work, as `replictl work` shows them.")
+    ],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the audit.")] = "",
+) -> None:
+    """Give dead work up for good. What is on the timetable comes back: pause or delete its cluster or source instead."""
+    if not reason.strip():
+        message = "say why with --reason"
+        raise typer.BadParameter(message)
+    cli = Cli.of(context)
+
+    async def change(parts: Parts) -> Answer:
+        from flows.audit import audited  # noqa: PLC0415 - imports Prefect
+
+        store = await parts.store()
+        command = Command("work drop", ", ".join(keys), cli.world.user, {"reason": reason})
+        async with audited(store, command, cli.world.clock):
+            return await dropped(store, keys)
+
+    cli.answer(change)
+
+
+async def dropped(store: Store, keys: Sequence[str]) -> Answer:
+    """Take dead items away.
+
+    Raises:
+        NotFoundError: some are not dead or not there; nothing was dropped.
+        RefusedError: some are on the timetable; nothing was dropped.
+    """
+    dead = {item.key: item for item in await store.list_work([WorkState.DEAD], limit=100_000)}
+    wanted = list(dict.fromkeys(keys))
+    _all_dead(wanted, dead, "dropped")
+    if timed := [key for key in wanted if dead[key].interval is not None]:
+        message = (
+            f"{', '.join(timed)}: on the timetable, so it would come back; pause or delete its cluster or source, or retry it. "
+            "Nothing was dropped"
+        )
+        raise RefusedError(message)
+    count = await store.drop_work(wanted, spare_claimed=True)
+    rows = [{"key": key, "state": "dropped"} for key in wanted]
+    return listing(rows, (WORK_COLUMNS[0], WORK_COLUMNS[1]), f"{plural(count, 'item')} dropped")
+
+
+def _all_dead(keys: Sequence[str], dead: Collection[str], done: str) -> None:
+    if others := [key for key in keys if key not in dead]:
+        message = (
+            f"{', '.join(others)}: no dead work of that key; `replictl work --state dead` lists it. Nothing was {done}"
+        )
+        raise NotFoundError(message)
