@@ -64,6 +64,10 @@ class MeasuredBus:
         """See `EventBus.prepare`."""
         await self._bus.prepare()
 
+    async def faults(self) -> list[str]:
+        """See `EventBus.faults`."""
+        return await self._bus.faults()
+
     async def publish(self, events: Sequence[Event], *, within_s: float | None = None) -> list[str]:
         """See `EventBus.publish`."""
         stored = await self._bus.publish(events, within_s=within_s)

@@ -104,6 +104,13 @@ class Coordinator(Protocol):
     async def holders(self, kind: ClaimKind) -> list[Holder]:
         """Everything of a kind that is held now, sorted by name."""
 
+    async def faults(self) -> list[str]:
+        """What lies where claims lie and is none: claims that no session holds, and so never go; one sentence each.
+
+        Raises:
+            DependencyUnavailableError: the server does not answer.
+        """
+
     async def wait_gone(self, kind: ClaimKind, name: str, deadline_s: float) -> bool:
         """Wait until nobody holds `name`; False when `deadline_s` seconds passed first, with or without a server. Woken at once, not by polling."""
 

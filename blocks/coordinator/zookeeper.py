@@ -29,6 +29,7 @@ from typing import Any
 
 from kazoo.exceptions import NoNodeError
 from kazoo.handlers.threading import AsyncResult
+from kazoo.protocol.states import ZnodeStat
 
 from blocks.connected import Connected
 from blocks.coordinator.bridge import LostAnswerError
@@ -206,6 +207,25 @@ class ZooKeeperCoordinator(Connected):
             found.extend(node for node in nodes if node is not None)
         self._seen[kind] = seen
         return sorted(found, key=lambda one: one.name)
+
+    async def faults(self) -> list[str]:
+        """See `Coordinator.faults`."""
+        found: list[str] = []
+        for kind in ClaimKind:
+            steps, _ = await self._children(kind)
+            for chunk in chunks(sorted(steps)):
+                stats = await all_of(self._stat(f"{self._znodes.folder(kind)}/{step}") for step in chunk)
+                found += [
+                    f"{WORDS[kind]} {decoded(step)!r} has no session and never goes by itself: "
+                    f"`replictl locks release {decoded(step)} --kind {kind.value} --reason ...`"
+                    for step, stat in zip(chunk, stats, strict=True)
+                    if stat is not None and not stat.ephemeralOwner
+                ]
+        return found
+
+    async def _stat(self, path: str) -> ZnodeStat | None:
+        stat: ZnodeStat | None = await self._session.ask(lambda client: client.exists_async(path))
+        return stat
 
     async def _children(self, kind: ClaimKind) -> tuple[list[str], int]:
         folder = self._znodes.folder(kind)

@@ -59,6 +59,13 @@ class KafkaEventBus(Connected):
 
     async def prepare(self) -> None:
         """See `EventBus.prepare`. A topic that exists is left as it is."""
+        await self._admin.create([self._topic()])
+
+    async def faults(self) -> list[str]:
+        """See `EventBus.faults`."""
+        return await self._admin.faults([self._topic()])
+
+    def _topic(self) -> Topic:
         settings = self._settings
         config = {
             "cleanup.policy": "delete",
@@ -69,7 +76,7 @@ class KafkaEventBus(Connected):
             "message.timestamp.after.max.ms": _FOREVER_MS,
             "message.timestamp.before.max.ms": _FOREVER_MS,
         }
-        await self._admin.create([Topic(settings.topic, settings.partitions, settings.replication_factor, config)])
+        return Topic(settings.topic, settings.partitions, settings.replication_factor, config)
 
     async def publish(self, events: Sequence[Event], *, within_s: float | None = None) -> list[str]:
         """See `EventBus.publish`."""

@@ -25,6 +25,13 @@ class EventBus(Protocol):
     async def prepare(self) -> None:
         """Create the topic; harmless when repeated."""
 
+    async def faults(self) -> list[str]:
+        """In what the topic is not as it should be; one sentence each.
+
+        Raises:
+            DependencyUnavailableError: the bus does not answer.
+        """
+
     async def publish(self, events: Sequence[Event], *, within_s: float | None = None) -> list[str]:
         """Send events in the given order; returns the ids of those that are stored on the bus for good.
 

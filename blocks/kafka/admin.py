@@ -91,6 +91,14 @@ class Admin:
                 text = "topic %s has %d partitions, the settings say %d: it is left as it is"
                 _logger.warning(text, topic.name, count, topic.partitions)
 
+    async def faults(self, topics: Sequence[Topic]) -> list[str]:
+        """In what the topics that are there are not as they should be; one sentence each."""
+
+        async def look(session: _Session) -> list[str]:
+            return [fault for topic in topics for fault in await session.faults(topic)]
+
+        return await self._patiently(look)
+
     async def configure_group(self, group: str, settings: Sequence[tuple[str, str]]) -> bool:
         """Set a group's settings one by one in the given order; False when the brokers refuse one, which is logged."""
         async with self._session() as session:
@@ -230,6 +238,23 @@ class _Session:
         for topic, future in asked.items():
             described: Any = await self.ask(future)
             found += [Partition(topic, each.id) for each in described.partitions]
+        return found
+
+    async def faults(self, topic: Topic) -> list[str]:
+        asked = self.client.describe_topics(TopicCollection([topic.name]), request_timeout=self.timeout_s)
+        described: Any = await self.ask(asked[topic.name], accept={KafkaError.UNKNOWN_TOPIC_OR_PART})
+        if described is None:
+            return [f"topic {topic.name} is missing: run `python -m deployments.register`"]
+        found, partitions = [], described.partitions
+        if len(partitions) != topic.partitions:
+            found.append(f"topic {topic.name} has {len(partitions)} partitions, the settings say {topic.partitions}")
+        if any(len(each.replicas) != topic.replication_factor for each in partitions):
+            counts = sorted({len(each.replicas) for each in partitions})
+            found.append(f"topic {topic.name} has {counts} replicas, the settings say {topic.replication_factor}")
+        if behind := [each.id for each in partitions if len(each.isr) < len(each.replicas)]:
+            found.append(f"topic {topic.name}: replicas are missing or behind in partitions {behind[:10]}")
+        if leaderless := [each.id for each in partitions if each.leader is None]:
+            found.append(f"topic {topic.name}: no leader for partitions {leaderless[:10]}: nothing can be sent there")
         return found
 
     async def offsets(self, partitions: Sequence[Partition], spec: Any) -> dict[Partition, int]:

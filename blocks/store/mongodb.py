@@ -14,13 +14,14 @@ Failure modes:
 
 from __future__ import annotations
 
+from blocks.store.mongodb_faults import Faults
 from blocks.store.mongodb_records import Records
 from blocks.store.mongodb_schema import Schema
 from blocks.store.mongodb_work import Work
 from blocks.store.protocol import Store
 
 
-class MongoStore(Records, Work, Schema, Store):
+class MongoStore(Records, Work, Schema, Faults, Store):
     """The live `Store`: `async with MongoStore(settings) as store`.
 
     Belongs to the event loop in which it is connected. Needs no server to be made; ask `ready()` whether there is one.

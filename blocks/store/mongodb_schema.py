@@ -56,7 +56,7 @@ class _Index:
     """The setting that says after how many days what it finds is removed."""
 
 
-_INDEXES: Final = (
+INDEXES: Final = (
     _Index("discoveries", "source", (("source", ASCENDING), ("_id", ASCENDING))),
     _Index("nodes", "cluster", (("cluster_key", ASCENDING),)),
     _Index("actions", "cluster_state", (("cluster_key", ASCENDING), ("state", ASCENDING))),
@@ -95,7 +95,7 @@ class Schema(Connection):
             there = set(await self.database.list_collection_names())
             for name in sorted({*COLLECTIONS.values(), EVENTS, FENCES, META, STREAMS, WORK} - there):
                 await self._create(name)
-            for name in sorted({index.collection for index in _INDEXES}):
+            for name in sorted({index.collection for index in INDEXES}):
                 await self._index(name)
             await self.collection(META).update_one({"_id": "schema"}, {"$max": {"version": SCHEMA}}, upsert=True)
 
@@ -111,7 +111,7 @@ class Schema(Connection):
         collection = self.collection(name)
         there = await collection.index_information()
         missing = []
-        for index in _INDEXES:
+        for index in INDEXES:
             if index.collection != name:
                 continue
             keep_s = None if index.keep_days is None else getattr(self._settings, index.keep_days) * _DAY_S

@@ -100,6 +100,12 @@ class Store(Protocol):
         deadline of minutes, because an index over much data takes its time.
         """
 
+    async def faults(self, most: int = 100) -> list[str]:
+        """What is wrong with what is stored, at most `most` sentences: not prepared, of another version, indexes that are
+        missing or other ones, and records that cannot be read (of events the newest ten thousand are looked at). Reads
+        everything else that is stored: for a person who asks.
+        """
+
     # -- records ------------------------------------------------------------------------------------------------------
 
     async def get(self, type_: type[R], key: str) -> R | None:

@@ -91,17 +91,7 @@ class KafkaWorkQueue(Connected):
     async def prepare(self) -> None:
         """See `WorkQueue.prepare`. Topics that exist are left as they are."""
         settings = self._settings
-        config = {
-            "cleanup.policy": "delete",
-            "retention.ms": str(round(settings.retention_hours * 3_600_000)),
-            "message.timestamp.type": "LogAppendTime",
-        }
-        await self._admin.create(
-            [
-                Topic(name, settings.partitions, settings.replication_factor, config)
-                for name in (settings.topic, settings.urgent_topic)
-            ]
-        )
+        await self._admin.create(self._topics())
         await self._admin.configure_group(
             settings.group,
             [  # the other order is refused: a session must be longer than a heartbeat
@@ -109,6 +99,22 @@ class KafkaWorkQueue(Connected):
                 ("consumer.session.timeout.ms", str(round(settings.session_timeout_s * 1_000))),
             ],
         )
+
+    async def faults(self) -> list[str]:
+        """See `WorkQueue.faults`."""
+        return await self._admin.faults(self._topics())
+
+    def _topics(self) -> list[Topic]:
+        settings = self._settings
+        config = {
+            "cleanup.policy": "delete",
+            "retention.ms": str(round(settings.retention_hours * 3_600_000)),
+            "message.timestamp.type": "LogAppendTime",
+        }
+        return [
+            Topic(name, settings.partitions, settings.replication_factor, config)
+            for name in (settings.topic, settings.urgent_topic)
+        ]
 
     async def send(self, pointers: Sequence[Pointer]) -> None:
         """See `WorkQueue.send`."""

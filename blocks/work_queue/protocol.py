@@ -51,6 +51,13 @@ class WorkQueue(Protocol):
     async def prepare(self) -> None:
         """Create topics and set the group's timeouts; harmless when repeated."""
 
+    async def faults(self) -> list[str]:
+        """In what the topics are not as they should be; one sentence each.
+
+        Raises:
+            DependencyUnavailableError: the queue does not answer.
+        """
+
     async def send(self, pointers: Sequence[Pointer]) -> None:
         """Put pointers on the queue; returns when all are stored there.
 

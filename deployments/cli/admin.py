@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Annotated, Protocol
 
 import typer
 
+from blocks.errors import ReplicoreError
 from blocks.models.base import Json
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.record import Change
-from deployments.cli.output import say
-from deployments.cli.session import Cli
+from deployments.cli.output import Answer, Column, listing, say
+from deployments.cli.session import PREFECT_WITHIN_S, Cli
 from deployments.cli.world import Parts
 from tasks.decide.audit import Command
 
@@ -43,3 +46,52 @@ async def _reset(cli: Cli, parts: Parts, reason: str) -> int:
     told = EventDraft(type=EventType.COORDINATOR_RESET, stream=SYSTEM_STREAM, subject="coordinator", data=data)
     await (await parts.store()).commit(Change(drafts=(told,)), now=cli.world.clock())
     return generation
+
+
+FAULT_COLUMNS = (Column("PART", lambda row: row["part"]), Column("FAULT", lambda row: row["fault"]))
+
+
+@admin_app.command("validate")
+def validate(context: typer.Context) -> None:
+    """Look whether settings, indexes, topics, znodes, deployments and everything stored are as this version needs them.
+
+    Reads all that is stored. Exit code 1: something is not.
+    """
+    cli = Cli.of(context)
+
+    async def read(parts: Parts) -> Answer:
+        asks: list[tuple[str, Callable[[], Awaitable[list[str]]]]] = [
+            ("zookeeper", lambda: _of(parts.coordinator)),
+            ("mongodb", lambda: _of(parts.store)),
+            ("kafka: work", lambda: _of(parts.work_queue)),
+            ("kafka: events", lambda: _of(parts.event_bus)),
+            ("prefect", lambda: _of_prefect(cli)),
+        ]
+        rows: list[dict[str, str]] = []
+        for part, ask in asks:
+            try:
+                rows += [{"part": part, "fault": fault} for fault in await ask()]
+            except ReplicoreError as error:
+                rows.append({"part": part, "fault": str(error)})
+        return replace(listing(rows, FAULT_COLUMNS, "everything is as it should be"), code=1 if rows else 0)
+
+    cli.answer(read)
+
+
+class _Faulty(Protocol):
+    async def faults(self) -> list[str]:
+        """What is wrong with it."""
+
+
+async def _of(part: Callable[[], Awaitable[_Faulty]]) -> list[str]:
+    return await (await part()).faults()
+
+
+async def _of_prefect(cli: Cli) -> list[str]:
+    from deployments.prefect_api import missing_deployments  # noqa: PLC0415 - imports Prefect
+
+    await cli.world.prefect(PREFECT_WITHIN_S)
+    return [
+        f"there is no deployment of the flow {name!r}: run `python -m deployments.register`, or serve"
+        for name in await missing_deployments()
+    ]

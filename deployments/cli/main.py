@@ -27,6 +27,7 @@ from deployments.cli import (
     clusters,
     cycles,
     describe,
+    doctor,
     environment,
     events,
     export,
@@ -116,6 +117,7 @@ app.command()(objects.get)
 app.command()(describe.describe)
 app.command()(cluster_page.cluster)
 app.command()(audit.audit)
+app.command()(doctor.doctor)
 app.command()(history.history)
 app.command()(history.diff)
 app.command()(export.export)

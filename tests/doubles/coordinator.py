@@ -321,6 +321,11 @@ class MemoryCoordinator:
         self.zookeeper.generation += 1
         return self.zookeeper.generation
 
+    async def faults(self) -> list[str]:
+        """What is no claim."""
+        await self.ready()
+        return []
+
     async def force_release(self, kind: ClaimKind, name: str) -> bool:
         """Remove somebody else's claim."""
         await self.ready()

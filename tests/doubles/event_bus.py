@@ -17,6 +17,7 @@ class FakeEventBus:
     def __init__(self, data_bytes_max: int = 524_288) -> None:
         self.refused: set[str] = set()
         self.prepared = 0
+        self.wrong: list[str] = []
         self.published: list[float | None] = []
         """The deadlines asked for, one for each call of `publish`."""
         self.log: list[Event | bytes] = []
@@ -49,6 +50,11 @@ class FakeEventBus:
         """See `EventBus.prepare`."""
         await self.ready()
         self.prepared += 1
+
+    async def faults(self) -> list[str]:
+        """See `EventBus.faults`."""
+        await self.ready()
+        return self.wrong
 
     async def publish(self, events: Sequence[Event], *, within_s: float | None = None) -> list[str]:
         """See `EventBus.publish`."""

@@ -44,6 +44,8 @@ class MemoryStore(MemoryWork, Store):
         """Ids of events that cannot be read, as if a newer version had written them."""
         self.broken: set[str] = set()
         """Keys of records that cannot be read: whoever finds one among others fails."""
+        self.wrong: list[str] = []
+        """What is wrong with what is stored."""
         self.records: dict[type[Any], dict[str, Any]] = {}
         self.fences: dict[str, tuple[int, int]] = {}
         self.log: list[Event] = []
@@ -60,6 +62,9 @@ class MemoryStore(MemoryWork, Store):
 
     async def prepare(self) -> None:
         await self._call("prepare", lambda: None)
+
+    async def faults(self, most: int = 100) -> list[str]:
+        return await self._call("faults", lambda: self.wrong[:most])
 
     # -- records ------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ class FakeWorkQueue:
     def __init__(self) -> None:
         self.down = False
         self.prepared = 0
+        self.wrong: list[str] = []
         self.waiting: deque[Pointer | bytes] = deque(maxlen=SIZE_MAX)
         """In the order of sending; bytes are records that cannot be read."""
         self.receivers: list[FakeWorkReceiver] = []
@@ -34,6 +35,11 @@ class FakeWorkQueue:
         """See `WorkQueue.prepare`."""
         await self.ready()
         self.prepared += 1
+
+    async def faults(self) -> list[str]:
+        """See `WorkQueue.faults`."""
+        await self.ready()
+        return self.wrong
 
     async def send(self, pointers: Sequence[Pointer]) -> None:
         """See `WorkQueue.send`."""
