@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4, uuid5
 
@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from blocks.errors import InvalidInputError, NotFoundError, PermanentError
 from blocks.fleet import Connections
 from blocks.models.action import Action
+from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.models.request import Priority, WorkKind
 from blocks.models.source import Source
@@ -230,12 +231,18 @@ async def _request_due(
 ) -> None:
     """Ask for the work that a person who applied these waits for."""
     changed = [record for record, one in zip(wanted, applied, strict=True) if one.effect is not Effect.UNCHANGED]
-    for kind, subject in _due_now(changed):
+    homes = await store.get_many(Namespace, {record.namespace for record in changed if isinstance(record, Source)})
+    closed = {name for name, home in homes.items() if not home.may_look}
+    for kind, subject in _due_now(changed, closed):
         await steps("request", request_work, store, queue, kind, subject, Priority.PERSON, clock())
 
 
-def _due_now(changed: Sequence[Wanted]) -> list[tuple[WorkKind, str]]:
-    """Work that a person who applies these waits for."""
-    sources = [(WorkKind.DISCOVER, record.key) for record in changed if isinstance(record, Source) and record.enabled]
+def _due_now(changed: Sequence[Wanted], closed: Collection[str]) -> list[tuple[WorkKind, str]]:
+    """Work that a person who applies these waits for; in namespaces that are not looked at there is none."""
+    sources = [
+        (WorkKind.DISCOVER, record.key)
+        for record in changed
+        if isinstance(record, Source) and record.enabled and record.namespace not in closed
+    ]
     clusters = {record.cluster.key for record in changed if isinstance(record, Action)}
     return [*sources, *((WorkKind.ORCHESTRATE, key) for key in sorted(clusters))]

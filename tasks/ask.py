@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,6 +51,8 @@ class Asked:
     """The part of the error that stays the same as long as the trouble does."""
     stamp: str | None = None
     """What a file was like before it was read."""
+    closed: bool = False
+    """Nothing was asked, because its namespace is not to be looked at: that is no trouble of the source."""
 
 
 @task(name="ask source", cache_policy=NO_CACHE)
@@ -70,13 +72,17 @@ async def ask_source(store: Store, sources: Sources, key: str) -> Asked:
         raise NotFoundError(msg)
     begun = time.monotonic()
     if not namespace.may_look:
-        return Asked(source, namespace, None, f"namespace {namespace.name} is {namespace.status}", 0.0)
+        return _closed(source, namespace, 0.0)
     stamp = await sources.stamp(source)
     try:
         found = await sources.ask(source)
     except SourceError as error:
         return Asked(source, namespace, None, str(error), time.monotonic() - begun, error.kind, stamp)
     return Asked(source, namespace, found, None, time.monotonic() - begun, stamp=stamp)
+
+
+def _closed(source: Source, namespace: Namespace, duration_s: float) -> Asked:
+    return Asked(source, namespace, None, f"namespace {namespace.name} is {namespace.status}", duration_s, closed=True)
 
 
 @task(name="save discovery", cache_policy=NO_CACHE)
@@ -89,12 +95,15 @@ async def save_discovery(store: Store, asked: Asked, claim: Claim, clock: Callab
         FencedError: a newer holder has taken the source.
     """
     now, fence = clock(), fence_of(claim)
+    home = await store.get(Namespace, asked.source.namespace)  # it may have changed while the source was asked
+    if not asked.closed and home is not None and not home.may_look:
+        asked = _closed(asked.source, home, asked.duration_s)
     found = asked.found
     outcome = await _compared(store, asked.source, found, now) if found is not None else Outcome()
     refused = await _save(store, asked.namespace, outcome.changes, fence, now)
     before = await store.get(SourceReport, asked.source.key)
     report = _report(asked, outcome, refused, before, now)
-    drafts = (*_told(before, report), *_told_conflicts(before, report, outcome))
+    drafts = () if asked.closed else (*_told(before, report), *_told_conflicts(before, report, outcome))
     await store.commit(Change(puts=(report,), drafts=drafts), now=now, fence=fence)
     return report
 
@@ -187,14 +196,17 @@ def _report(
     asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], before: SourceReport | None, now: datetime
 ) -> SourceReport:
     found = asked.found or Found()
-    rejected = (*outcome.rejected, *refused.values(), *found.rejected)
+    rejected = _some_of_each(outcome.rejected, tuple(refused.values()), found.rejected)
+    rejected_total = len(found.rejected) + len(refused) + len(outcome.rejected)
     error = asked.error or outcome.suspicious
     conflicts = _stamp_of(outcome.owners)
     good_at: datetime | None = now
     clusters, nodes = len(found.clusters), sum(len(cluster.nodes) for cluster in found.clusters)
+    absent = outcome.absent
     if error is not None:  # nothing was concluded: as it was
         conflicts = None if before is None else before.conflicts
         good_at, clusters, nodes = (None, 0, 0) if before is None else (before.good_at, before.clusters, before.nodes)
+        absent = 0 if before is None else before.absent
 
     def ids(refs: Iterable[ClusterRef]) -> list[str]:
         return [ref.cluster_id for ref in refs if ref.key not in refused]
@@ -206,21 +218,33 @@ def _report(
         at=now,
         duration_s=round(asked.duration_s, 4),
         error=error,
-        failure=asked.failure or error,
+        failure=(None if before is None else before.failure) if asked.closed else asked.failure or error,
         good_at=good_at,
         clusters=clusters,
         nodes=nodes,
         new=len(new),
         changed=len(changed),
         missing=len(missing),
+        absent=absent,
         new_clusters=tuple(new[:NAMES_MAX]),
         changed_clusters=tuple(changed[:NAMES_MAX]),
         missing_clusters=tuple(missing[:NAMES_MAX]),
-        rejected=rejected[:NAMES_MAX],
-        rejected_total=len(rejected),
+        rejected=rejected,
+        rejected_total=rejected_total,
         conflicts=conflicts,
         stamp=asked.stamp,
     )
+
+
+def _some_of_each(*sorts: Sequence[Rejected]) -> tuple[Rejected, ...]:
+    """The first so many in all, of each sort its share at least: one that is plentiful hides no other."""
+    left, kept = NAMES_MAX, []
+    for number, sort in enumerate(sorted(sorts, key=len)):
+        share = left // (len(sorts) - number)
+        kept.append(sort[:share])
+        left -= len(kept[-1])
+    chosen = {id(one) for part in kept for one in part}
+    return tuple(one for sort in sorts for one in sort if id(one) in chosen)
 
 
 def _stamp_of(owners: Mapping[str, str]) -> str | None:
@@ -228,7 +252,7 @@ def _stamp_of(owners: Mapping[str, str]) -> str | None:
 
 
 def _told(before: SourceReport | None, after: SourceReport) -> tuple[EventDraft, ...]:
-    failed_before = before is not None and before.error is not None
+    failed_before = before is not None and before.error is not None and before.failure is not None
     if after.error is not None and (before is None or (before.failure or before.error) != after.failure):
         type_ = EventType.SOURCE_FAILED
     elif after.error is None and failed_before:

@@ -145,6 +145,8 @@ class SourceReport(Fact):
     changed: int = 0
     missing: int = 0
     """How many went missing in this run."""
+    absent: int = 0
+    """How many of its clusters are missing now, since whenever."""
     new_clusters: tuple[Id, ...] = ()
     changed_clusters: tuple[Id, ...] = ()
     missing_clusters: tuple[Id, ...] = ()

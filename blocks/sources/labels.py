@@ -36,12 +36,12 @@ def read_labels(value: object, without_secrets: Callable[[str], str]) -> tuple[d
 
 
 def merged_labels(first: dict[str, str], more: dict[str, str]) -> tuple[dict[str, str], str | None]:
-    """All labels of both, of which the first ones count; and in one sentence what was too much."""
-    both = {**first, **{key: value for key, value in more.items() if key not in first}}
+    """All labels of both, of two values of one the smaller; in one sentence what was too much: of all, the last ones."""
+    both = {**first, **{key: min(value, first.get(key, value)) for key, value in more.items()}}
     left_out = len(both) - LABELS_MAX
     if left_out <= 0:
         return both, None
-    return dict(list(both.items())[:LABELS_MAX]), f"labels: {left_out} left out: there are more than {LABELS_MAX}"
+    return dict(sorted(both.items())[:LABELS_MAX]), f"labels: {left_out} left out: there are more than {LABELS_MAX}"
 
 
 def _one_by_one(

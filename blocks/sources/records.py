@@ -24,6 +24,7 @@ from blocks.sources.settings import SourcesSettings
 from blocks.sources.sizes import CLUSTER_BYTES_MAX, labels_bytes, node_bytes
 
 EXCERPT_CHARS = 120
+_TWICE = "told of twice and not the same; the one that sorts first counts"
 _NODE_FIELDS = ("node_id", "agent_address", "node_class", "node_group")
 
 
@@ -45,7 +46,9 @@ def _as_it_is(text: str) -> str:
 
 
 class Collector:
-    """Puts pages together: a cluster told of twice has the nodes of both, and the first word on a node or label counts."""
+    """Puts pages together: a cluster told of twice has the nodes and labels of both. Of two words on one node, label or name
+    the one that sorts first counts, so that the order of an answer means nothing; the other is refused with a reason.
+    """
 
     def __init__(self, settings: SourcesSettings, without_secrets: Callable[[str], str] = _as_it_is) -> None:
         """Take limits, and what makes a text fit to be shown: a source may tell us our own secrets."""
@@ -140,7 +143,9 @@ class Collector:
             self._reject(f"cluster {cluster_id}", "nodes: it is not a list", cluster_id)
             return
         cluster = self._clusters.setdefault(str(cluster_id), _Cluster())
-        cluster.display_name = cluster.display_name or display_name
+        if display_name and cluster.display_name not in {None, display_name}:
+            self._leave_out(f"cluster {cluster_id}", f"display_name: {_TWICE}", cluster_id)
+        cluster.display_name = min(filter(None, (cluster.display_name, display_name)), default=None)
         if not cluster.too_large:
             self._add_labels(cluster, record.get("labels"), str(cluster_id))
         for node in nodes:
@@ -160,9 +165,11 @@ class Collector:
     def _add_labels(self, cluster: _Cluster, value: object, cluster_id: str) -> None:
         labels, left_out = read_labels(value, self._without_secrets)
         before = labels_bytes(cluster.labels)
+        told_twice = sorted(key for key, label in labels.items() if cluster.labels.get(key, label) != label)
         cluster.labels, too_many = merged_labels(cluster.labels, labels)
         self._grow(cluster, labels_bytes(cluster.labels) - before)
-        for reason in (left_out, too_many):
+        twice = f"labels: {', '.join(told_twice[:3])}: {_TWICE}" if told_twice else None
+        for reason in (left_out, too_many, twice):
             if reason is not None:
                 self._leave_out(f"cluster {cluster_id}", reason, cluster_id)
 
@@ -187,12 +194,16 @@ class Collector:
         except ValidationError as error:
             self._reject(what, _why(error), cluster_id, node_id)
             return
-        first = cluster.nodes.setdefault(node.node_id, node)
-        if first is node:
+        known = cluster.nodes.get(node.node_id)
+        if known is None:
+            cluster.nodes[node.node_id] = node
             self._nodes += 1
             self._grow(cluster, node_bytes(node))
-        elif first != node:
-            self._reject(what, "told of twice and not the same; the first counts", cluster_id, node_id)
+        elif known != node:
+            self._reject(what, _TWICE, cluster_id, node_id)
+            if node.model_dump_json() < known.model_dump_json():
+                cluster.nodes[node.node_id] = node
+                self._grow(cluster, node_bytes(node) - node_bytes(known))
             return
         if left_out is not None:
             self._leave_out(what, left_out, cluster_id, node_id)

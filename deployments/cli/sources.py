@@ -38,7 +38,7 @@ COLUMNS = (
     Column("GOOD", lambda row: age(row["good_age_s"]), right=True),
     Column("CLUSTERS", lambda row: row["clusters"], right=True),
     Column("NODES", lambda row: row["nodes"], right=True),
-    Column("MISSING", lambda row: row["missing"], right=True),
+    Column("MISSING", lambda row: row["absent"], right=True),
     Column("REFUSED", lambda row: row["rejected"], right=True),
     Column("WHERE", lambda row: row["where"]),
     Column("ERROR", lambda row: coloured(row["error"], BAD)),
@@ -63,6 +63,7 @@ FIELDS: Fields = {
     "new": int,
     "changed": int,
     "missing": int,
+    "absent": int,
     "rejected": int,
 }
 
@@ -103,7 +104,7 @@ def source_row(
         "good_age_s": seconds_since(report.good_at, now) if report and report.good_at else None,
         **{
             name: getattr(report, name) if report else None
-            for name in ("duration_s", "error", "clusters", "nodes", "new", "changed", "missing")
+            for name in ("duration_s", "error", "clusters", "nodes", "new", "changed", "missing", "absent")
         },
         "rejected": max(report.rejected_total, len(report.rejected)) if report else None,
     }

@@ -38,6 +38,8 @@ class Outcome:
     changed: tuple[ClusterRef, ...] = ()
     missing: tuple[ClusterRef, ...] = ()
     """Those that went missing now, not those that already were."""
+    absent: int = 0
+    """How many of the source's clusters are missing now."""
     rejected: tuple[Rejected, ...] = ()
     """Those that belong to other sources, that are not believed, or about which nothing could be concluded."""
     owners: dict[str, str] = field(default_factory=dict)
@@ -107,8 +109,17 @@ def discovered(
     if gone and nameless:
         rejected.append(_withheld(nameless, gone))
         gone = []
+    absent = sum(record.missing_since is not None and key not in changes for key, record in mine.items())
     changes |= {record.key: _missing(record, now) for record in gone}
-    return Outcome(changes, tuple(new), tuple(changed), tuple(record.ref for record in gone), tuple(rejected), owned)
+    return Outcome(
+        changes=changes,
+        new=tuple(new),
+        changed=tuple(changed),
+        missing=tuple(record.ref for record in gone),
+        absent=absent + len(gone),
+        rejected=tuple(rejected),
+        owners=owned,
+    )
 
 
 def source_removed(source: Source, known: Iterable[Discovery], *, now: datetime) -> dict[str, Change]:

@@ -23,7 +23,7 @@ from doubles.views import discovery, found
 from doubles.world import SOURCE, World, seconds
 from flows.discover import discover_source
 from flows.steps import Steps
-from tasks.ask import AT_ONCE_MAX
+from tasks.ask import AT_ONCE_MAX, _some_of_each
 from tasks.hold import source_lock
 
 R = TypeVar("R", bound=Record)
@@ -192,6 +192,58 @@ async def test_a_superseded_holder_saves_nothing(told: World) -> None:
         await _discover(told, sources=Overtaken())
 
     assert ([], None) == (told.events, await told.store.get(SourceReport, SOURCE.key))
+
+
+async def test_a_namespace_that_is_closed_meanwhile(told: World) -> None:
+    """Made Inactive while its source is asked: nothing is concluded. That is no failure of the source, and nothing is told."""
+    ask = told.sources.ask
+
+    class Closing(type(told.sources)):  # type: ignore[misc]
+        async def ask(self, source: Source) -> Found:
+            home = await told.store.get(Namespace, "prod")
+            await told.save(home.evolve(status=NamespaceStatus.INACTIVE, version=home.version + 1))
+            return await ask(source)
+
+    sources = Closing()
+    sources.__dict__ = told.sources.__dict__
+    events = len(told.events)
+    report = await discover_source(await told.worker(), told.store, sources, SOURCE.ref, told.clock, Steps())
+    again = await _discover(told)
+    home = await told.store.get(Namespace, "prod")
+    await told.save(home.evolve(status=NamespaceStatus.ACTIVE, version=home.version + 1))
+    good = await _discover(told)
+
+    assert ["namespace prod is Inactive"] * 2 == [report.error, again.error]
+    assert (0, None, 1) == (report.new, good.error, good.new)
+    assert not {EventType.SOURCE_FAILED, EventType.SOURCE_RECOVERED} & set(told.types(events))
+
+
+async def test_how_many_are_missing_now(told: World) -> None:
+    """Not only those that went missing in the last run; also while the source gives no answer."""
+    told.tell(orders=["n1"], payments=["n1"], zoo=["n1"])
+    await _discover(told)
+    counts = []
+    for names in (["orders"], ["orders"], None, ["orders", "zoo"]):
+        if names is None:
+            told.sources.fail(SOURCE, "connection refused")
+        else:
+            told.tell(**{name: ["n1"] for name in names})
+        report = await _discover(told)
+        counts.append((report.missing, report.absent))
+
+    assert [(2, 2), (0, 2), (0, 2), (0, 1)] == counts
+
+
+def test_many_refusals_of_one_sort_hide_no_others() -> None:
+    """Of each sort some are named, in the order of the sorts; a hundred in all."""
+    many, few, some = (
+        tuple(Rejected(what=f"{name}{number}", reason="r") for number in range(count))
+        for name, count in (("a", 500), ("b", 2), ("c", 60))
+    )
+    chosen = [one.what[0] for one in _some_of_each(many, few, some)]
+
+    assert (100, sorted(chosen)) == (len(chosen), chosen)
+    assert (2, True) == (chosen.count("b"), chosen.count("c") >= 33)
 
 
 async def test_a_report_names_what_it_counts(told: World) -> None:

@@ -123,7 +123,7 @@ def test_an_empty_answer_after_clusters_is_not_believed() -> None:
 def test_an_empty_answer_of_an_empty_source_is_fine() -> None:
     """Nothing before, or only what is missing already: nothing now."""
     assert Outcome() == _outcome([])
-    assert Outcome() == _outcome([], [discovery(missing_since=later(-60))])
+    assert Outcome(absent=1) == _outcome([], [discovery(missing_since=later(-60))])
 
 
 def test_a_cluster_of_another_source_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import orjson
 import pytest
@@ -95,7 +96,7 @@ class TestNodes:
         assert (DiscoveredNode(node_id="n", agent_address=URL),) == cluster.nodes
         expected = Rejected(
             what="node n of cluster c",
-            reason="told of twice and not the same; the first counts",
+            reason="told of twice and not the same; the one that sorts first counts",
             cluster_id="c",
             node_id="n",
         )
@@ -219,7 +220,7 @@ class TestLabels:
         assert (partial,) == found.rejected
 
     def test_of_a_cluster_that_is_told_of_twice(self) -> None:
-        """All of both, the first word counts; what is too much is left out, the cluster is not."""
+        """All of both, one word counts and the other is said; what is too much is left out, the cluster is not."""
         found = collect(
             {"cluster_id": "c", "nodes": [], "labels": {"a": "1", "b": "1"}},
             {"cluster_id": "c", "nodes": [], "labels": {"b": "2", **{f"k{number}": "x" for number in range(63)}}},
@@ -227,7 +228,36 @@ class TestLabels:
 
         [cluster] = found.clusters
         assert ("1", "1", 64) == (cluster.labels["a"], cluster.labels["b"], len(cluster.labels))
-        assert [("cluster c", "labels: 1 left out: there are more than 64")] == reasons(found)
+        assert [
+            ("cluster c", "labels: 1 left out: there are more than 64"),
+            ("cluster c", "labels: b: told of twice and not the same; the one that sorts first counts"),
+        ] == reasons(found)
+
+    @given(st.data())
+    def test_the_order_of_an_answer_means_nothing(self, data: st.DataObject) -> None:
+        """Records that contradict each other come to the same, whichever is told of first."""
+        addresses = st.sampled_from(["http://a:1", "http://b:1"])
+        node = st.fixed_dictionaries({"node_id": st.sampled_from(["n", "m"]), "agent_address": addresses})
+        words = st.sampled_from(["x", "y"])
+        labels = st.dictionaries(st.sampled_from(["env", "team"]), words)
+        record = st.fixed_dictionaries(
+            {"cluster_id": st.sampled_from(["c", "d"]), "nodes": st.lists(node, max_size=3), "labels": labels},
+            optional={"display_name": words},
+        )
+        told = data.draw(st.lists(record, max_size=4))
+        shuffled = [
+            {**one, "nodes": data.draw(st.permutations(one["nodes"]))} for one in data.draw(st.permutations(told))
+        ]
+
+        def known(records: list[dict[str, Any]]) -> dict[str, object]:
+            return {
+                cluster.cluster_id: (
+                    cluster.display_name, cluster.labels, sorted(cluster.nodes, key=lambda node: node.node_id),
+                )
+                for cluster in collect(*records).clusters
+            }  # fmt: skip
+
+        assert known(told) == known(shuffled)
 
     def test_many_partial_rejections_are_no_flood(self) -> None:
         """They do not cost the answer; those that are too many to tell of are counted."""
