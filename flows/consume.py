@@ -54,6 +54,11 @@ SLOW_MAX = 16
 SILENCE_S = 5.0
 """After so long without a pointer, work is looked for straight in the store: a frozen broker answers nothing at all."""
 
+SOURCES_MAX = 16
+"""So many sources are asked at once: the answer of each is held in memory as a whole."""
+
+_Some = Callable[[Sequence[Ended]], Awaitable[None]]
+
 _logger = logging.getLogger("replicore.consume")
 
 
@@ -74,6 +79,7 @@ class Consumer:
     metrics: Metrics = field(default_factory=NoMetrics)
     items: int = 0
     failures: int = 0
+    asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SOURCES_MAX))
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be new events for the relay."""
     _running: set[asyncio.Task[None]] = field(default_factory=set)
@@ -228,13 +234,13 @@ class Consumer:
         kind: WorkKind,
         occasion: Occasion,
         items: list[Request],
-        some: Callable[[Sequence[Ended]], Awaitable[None]],
+        some: _Some,
     ) -> list[Ended]:
         subjects = [item.subject for item in items]
         try:
             if kind is WorkKind.ORCHESTRATE:
                 return await orchestrate_batch(self, subjects, occasion, some)
-            return await VERBS[kind](self, subjects)
+            return await VERBS[kind](self, subjects, some)
         except TransientError as error:
             return [Ended(key=item.key, error=str(error), transient=True) for item in items]
         except Exception as error:
@@ -266,7 +272,7 @@ async def orchestrate_batch(
     consumer: Consumer,
     subjects: Sequence[str],
     occasion: Occasion,
-    some: Callable[[Sequence[Ended]], Awaitable[None]] | None = None,
+    some: _Some | None = None,
 ) -> list[Ended]:
     """Take a batch of clusters through the cycle; what fails for one is that one's error. `some` is told of those that are
     done as soon as they are.
@@ -296,10 +302,19 @@ def _ended(report: Report, result: Result, occasion: Occasion) -> Ended:
 
 
 @task(name="discover", task_run_name=_run_name, cache_policy=NO_CACHE)
-async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
-    """Ask a batch of sources; a source that fails is in its report, and asked again at its next turn."""
+async def discover_batch(consumer: Consumer, subjects: Sequence[str], some: _Some | None = None) -> list[Ended]:
+    """Ask a batch of sources; a source that fails is in its report, and asked again at its next turn. `some` is told of
+    each that is done as soon as it is: a slow one holds up no other.
+    """
 
     async def one(subject: str) -> Ended:
+        async with consumer.asking:
+            ended = await asked(subject)
+        if some is not None:
+            await some([ended])
+        return ended
+
+    async def asked(subject: str) -> Ended:
         key = f"{WorkKind.DISCOVER}:{subject}"
         ref = SourceRef.parse(subject)
         try:
@@ -319,9 +334,15 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str]) -> list[En
 
 
 @task(name="apply", task_run_name=_run_name, cache_policy=NO_CACHE)
-async def apply_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended]:
-    """Apply what was handed in, one after the other; what is wrong with one is kept with it."""
-    ended = []
+async def apply_batch(consumer: Consumer, subjects: Sequence[str], some: _Some | None = None) -> list[Ended]:
+    """Apply what was handed in, one after the other; what is wrong with one is kept with it. `some` is told as they end."""
+    ended: list[Ended] = []
+
+    async def over(one: Ended) -> None:
+        ended.append(one)
+        if some is not None:
+            await some([one])
+
     for subject in subjects:
         key = f"{WorkKind.APPLY}:{subject}"
         try:
@@ -329,11 +350,11 @@ async def apply_batch(consumer: Consumer, subjects: Sequence[str]) -> list[Ended
         except NotFoundError as error:
             _logger.info("%s: %s", subject, error)
         except TransientError as error:
-            ended.append(Ended(key=key, error=str(error), transient=True))
+            await over(Ended(key=key, error=str(error), transient=True))
             continue
         except PermanentError as error:  # not even its end can be kept: tried again it would fail alike
             _logger.warning("%s is given up: %s", key, error)
-        ended.append(Ended(key=key))
+        await over(Ended(key=key))
     return ended
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,14 +15,16 @@ from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.namespace import Namespace
 from blocks.models.request import Pointer, Priority, Request, WorkKind, WorkState
+from blocks.models.source import Source
 from blocks.models.submission import Effect, Submission
+from blocks.sources.protocol import Found
 from doubles.actions import make_action
 from doubles.agents import MemoryAgents
 from doubles.eventually import until
 from doubles.views import address
 from doubles.world import SOURCE, World, seconds
 from flows.apply import submit
-from flows.consume import Consumer
+from flows.consume import SOURCES_MAX, Consumer, discover_batch
 from tasks.duties import enqueue_due
 from tasks.request import pointer_to, request_work
 
@@ -302,3 +305,54 @@ async def test_what_was_handed_in_is_applied_off_the_queue(world: World) -> None
     assert (["new"], 0) == ([namespace.name for namespace in await world.store.find(Namespace)], consumer.failures)
     assert ended is not None
     assert [Effect.CREATED] == [one.effect for one in ended.applied or ()]
+
+
+async def test_a_slow_source_holds_up_no_other(world: World) -> None:
+    """Taken with it in one batch: each is done, and can be asked again, as soon as it has answered."""
+    fast = SOURCE.evolve(name="fast", version=1)
+    await world.save(Namespace(name="prod", version=1), SOURCE, fast)
+    answers = asyncio.Event()
+
+    class Slow(type(world.sources)):  # type: ignore[misc]
+        async def ask(self, source: Source) -> Found:
+            if source.key == SOURCE.key:
+                await answers.wait()
+            return await super().ask(source)
+
+    world.tell(orders=["n1"])
+    world.sources.tell(fast, [])
+    slow = Slow()
+    slow.__dict__ = world.sources.__dict__
+    for source in (SOURCE, fast):
+        await request_work.fn(world.store, world.queue, WorkKind.DISCOVER, source.key, Priority.ROUTINE, world.clock())
+    consumer = dataclasses.replace(await world.consumer(), sources=slow)
+    async with _consuming(world, consumer):
+        await until(lambda: consumer.items == 1)
+        states = {item.subject: item.state for item in world.store.work.values()}
+        answers.set()
+        await until(lambda: consumer.items == 2)
+
+    assert (WorkState.CLAIMED, True) == (states[SOURCE.key], states.get(fast.key) is not WorkState.CLAIMED)
+
+
+async def test_sources_that_are_asked_at_once_are_bounded(world: World) -> None:
+    """However many a batch has."""
+    most = running = 0
+
+    class Counting(type(world.sources)):  # type: ignore[misc]
+        async def ask(self, source: Source) -> Found:
+            nonlocal most, running
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            return Found()
+
+    sources = [SOURCE.evolve(name=f"s{number}", version=1) for number in range(3 * SOURCES_MAX)]
+    await world.save(Namespace(name="prod", version=1), *sources)
+    counting = Counting()
+    counting.__dict__ = world.sources.__dict__
+    consumer = dataclasses.replace(await world.consumer(), sources=counting)
+    ended = await discover_batch.fn(consumer, [source.key for source in sources])
+
+    assert (len(sources), True) == (len(ended), most <= SOURCES_MAX)
