@@ -9,16 +9,15 @@ end of the process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from blocks.errors import TransientError
+from blocks.threads import BusyThreadsError, Threads
 
 T = TypeVar("T")
 
@@ -113,7 +112,7 @@ class Files:
         self._looks: dict[str, _Look] = {}
         self._looking: dict[str, asyncio.Future[Stamp | None]] = {}
         self._reading: dict[str, asyncio.Future[tuple[bytes, Stamp]]] = {}
-        self._free = threading.BoundedSemaphore(THREADS_MAX)
+        self._threads = Threads("files", THREADS_MAX)
 
     async def stamp(self, path: str) -> Stamp | None:
         """The stamp of a file as it was at most a second ago, or longer while its mount hangs; None when it cannot be had."""
@@ -143,7 +142,7 @@ class Files:
         if reading is not None and not reading.done():
             message = f"cannot read {path}: it has not come since it was last asked for"
             raise FileError(message)
-        reading = self._in_thread(lambda: self._read(path, bytes_max))
+        reading = self._threaded(lambda: self._read(path, bytes_max))
         self._reading[path] = reading
         reading.add_done_callback(lambda _: self._reading.pop(path, None))
         try:
@@ -161,7 +160,7 @@ class Files:
             del self._looks[next(iter(self._looks))]
 
     def _look(self, path: str) -> asyncio.Future[Stamp | None]:
-        looking = self._in_thread(lambda: self._stamp(path))
+        looking = self._threaded(lambda: self._stamp(path))
         self._looking[path] = looking
 
         def done(look: asyncio.Future[Stamp | None]) -> None:
@@ -172,32 +171,12 @@ class Files:
         looking.add_done_callback(done)
         return looking
 
-    def _in_thread(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        if not self._free.acquire(blocking=False):
-            future.set_exception(FileError("no file can be looked at: too many that were looked at hang"))
+    def _threaded(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        try:
+            return self._threads.run(call)
+        except BusyThreadsError as error:
+            future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            failure = FileError("no file can be looked at: too many that were looked at hang")
+            failure.__cause__ = error
+            future.set_exception(failure)
             return future
-
-        def tell(result: T | None, error: BaseException | None) -> None:
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
-
-        def run() -> None:
-            result: T | None = None
-            failure: BaseException | None = None
-            try:
-                result = call()
-            except Exception as error:  # noqa: BLE001 - raised where it is awaited
-                failure = error
-            finally:
-                self._free.release()
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(tell, result, failure)
-
-        threading.Thread(target=run, name="files", daemon=True).start()
-        return future

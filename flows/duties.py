@@ -163,8 +163,8 @@ def duties(
         thorough = clock() >= thorough_at
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_AGAIN_S)
-        await ask_changed_files.fn(store, queue, sources, files, clock())
         swept = await sweep_once(coordinator, store, runs, secrets, clock, Steps(), thorough=thorough)
+        await ask_changed_files.fn(store, queue, sources, files, clock())  # a disk may hang: last
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_EVERY_S)
             await degraded.leave(DegradedMode.NO_PREFECT)

@@ -23,6 +23,7 @@ from blocks.errors import TransientError
 from blocks.models.base import clean_text
 from blocks.models.tls import Sensitive, Tls
 from blocks.secrets.resolver import UnresolvedError
+from blocks.sources.names import Names, ResolvingTransport
 from blocks.sources.reasons import HUNG_UP, reason_of
 from blocks.tls.contexts import TlsContexts
 from blocks.tls.diagnosis import hangup_reason
@@ -109,7 +110,8 @@ def excerpt(text: str) -> str:
 class Exchange:
     """Asks endpoints. Connections live as long as one session."""
 
-    def __init__(self, contexts: TlsContexts, body_bytes_max: int) -> None:
+    def __init__(self, contexts: TlsContexts, body_bytes_max: int, names: Names | None = None) -> None:
+        self._names = names or Names()
         self._contexts = contexts
         self._body_bytes_max = body_bytes_max
 
@@ -125,7 +127,7 @@ class Exchange:
             headers = await self._headers(endpoint)
             context = await self._contexts.get(endpoint.tls) if endpoint.secure else False
         async with httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(verify=context, trust_env=False),
+            transport=ResolvingTransport(httpx.AsyncHTTPTransport(verify=context, trust_env=False), self._names),
             headers=_OWN,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=endpoint.timeout_ms / 1_000,

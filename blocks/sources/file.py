@@ -1,8 +1,8 @@
 """Clusters that are written down: a YAML or JSON file, or all such files of a folder, as a list or under `clusters`.
 
 Guarantees: an answer is everything that stands there, or no answer: one broken file of a folder costs the whole. Files are
-read and parsed off the event loop, in threads of their own (a disk that hangs must not take others with it); those that have
-not changed are not parsed again. Sizes and counts are capped; only regular files are read. Errors name file, line and
+read and parsed off the event loop, in threads of their own, one look at a path at a time (a disk that hangs does not take
+others with it); those that have not changed are not parsed again. Sizes and counts are capped; only regular files are read. Errors name file, line and
 column and never show what stands there: a source may point at anything.
 Failure modes: no such file, not readable, not understood, being written. Write a new file and rename it: half a file may look
 like a whole one.
@@ -14,11 +14,11 @@ import asyncio
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from blocks.documents import DocumentError, read_json, read_yaml
 from blocks.errors import SourceError
@@ -28,40 +28,63 @@ from blocks.sources.pages import Page
 from blocks.sources.protocol import Found
 from blocks.sources.records import Collector
 from blocks.sources.settings import SourcesSettings
+from blocks.threads import BusyThreadsError, Threads
 
 FILES_MAX = 1_000
 ENTRIES_MAX = 10_000
-THREADS = 4
-STAMP_WITHIN_S = 5.0
+THREADS_MAX = 64
+"""So many looks that hang at once; a source has two kinds of them."""
+BUSY_AGAIN_S = 0.01
+STAMP_WITHIN_S = 1.0
+"""Local files answer within milliseconds; one on a disk that hangs is news anyway."""
 CACHE_BYTES_MAX = 64 * 1024 * 1024
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
 class FileBackend:
-    """The sources with `Source.file`; `close` it."""
+    """The sources with `Source.file`. There is nothing to close."""
 
-    def __init__(self, settings: SourcesSettings) -> None:
+    def __init__(self, settings: SourcesSettings, stamp: Callable[[str], str] | None = None) -> None:
+        """Take limits, and what looks at a path (for tests: it may hang)."""
         self._settings = settings
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="file-sources")
+        self._stamp_at = stamp or stamp_at
+        self._threads = Threads("file-sources", THREADS_MAX)
+        self._looking: dict[tuple[str, str], asyncio.Future[Any]] = {}
         self._parsed = _Cache(CACHE_BYTES_MAX)
-
-    def close(self) -> None:
-        """Let the threads go; one that hangs is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def ask(self, source: Source) -> Found:
         """See `Backend.ask`."""
         path = "" if source.file is None else source.file.path
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, path)
+        found: Found = await self._look("read", path, lambda: self._read(path))
+        return found
 
     async def stamp(self, source: Source) -> str | None:
         """Changes with the names, sizes and times of the files."""
         path = "" if source.file is None else source.file.path
         try:
             async with asyncio.timeout(STAMP_WITHIN_S):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, stamp_at, path)
+                stamp: str = await self._look("stamp", path, lambda: self._stamp_at(path))
         except TimeoutError:
             return "it cannot be looked at in time"
+        return stamp
+
+    async def _look(self, what: str, path: str, call: Callable[[], Any]) -> Any:
+        """One look of a kind at a path at a time: whoever asks while a disk hangs waits for the same one."""
+        while (looking := self._looking.get((what, path))) is None:
+            try:
+                looking = self._threads.run(call)
+            except BusyThreadsError:  # there are more sources than threads; whoever asks has a deadline
+                await asyncio.sleep(BUSY_AGAIN_S)
+                continue
+            self._looking[what, path] = looking
+            looking.add_done_callback(lambda done: self._done((what, path), done))
+            break
+        return await asyncio.shield(looking)
+
+    def _done(self, key: tuple[str, str], looking: asyncio.Future[Any]) -> None:
+        self._looking.pop(key, None)
+        if not looking.cancelled():
+            looking.exception()  # whoever waited for it may have gone
 
     def _read(self, path: str) -> Found:
         collector = Collector(self._settings)

@@ -41,8 +41,7 @@ class LiveSources(Connected):
         """Nothing: sources are connected to when they are asked."""
 
     async def close(self) -> None:
-        """Stop loading certificates and reading files."""
-        self._files.close()
+        """Stop loading certificates."""
         if self._own_contexts is not None:
             await self._own_contexts.close()
 

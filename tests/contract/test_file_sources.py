@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -248,9 +250,38 @@ class TestChanges:
         (tmp_path / "a.yaml").write_text("[]")
         await backend.ask(source_at(tmp_path))
         after = {name: backend._parsed._files[str(tmp_path / name)] for name in ("a.yaml", "b.yaml")}
-        backend.close()
 
         assert (False, True) == tuple(before[name] is after[name] for name in ("a.yaml", "b.yaml"))
+
+    async def test_a_disk_that_hangs_takes_no_others_with_it(self, tmp_path: Path) -> None:
+        """However often it is looked at, one thread hangs for it; other sources are looked at and read as ever."""
+        (tmp_path / "good.yaml").write_text("- {cluster_id: c, nodes: []}")
+        hung, answers = str(tmp_path / "hung"), threading.Event()
+        looks: list[str] = []
+
+        def stamp(path: str) -> str:
+            looks.append(path)
+            if path == hung:
+                answers.wait(60)
+            return "as it was"
+
+        backend = file_module.FileBackend(SourcesSettings(), stamp)
+        bad, good = source_at(Path(hung)), source_at(tmp_path / "good.yaml")
+        told = await asyncio.gather(*(backend.stamp(bad) for _ in range(200)))
+        others = [await backend.stamp(good) for _ in range(3)]
+        found = await backend.ask(good)
+        answers.set()
+
+        assert {"it cannot be looked at in time"} == set(told)
+        assert (["as it was"] * 3, ["c"]) == (others, [cluster.cluster_id for cluster in found.clusters])
+        assert 1 == looks.count(hung)
+
+    async def test_many_sources_are_looked_at(self, tmp_path: Path) -> None:
+        """More than there are threads: each waits for its turn, and none is told to hang."""
+        backend = file_module.FileBackend(SourcesSettings())
+        stamps = await asyncio.gather(*(backend.stamp(source_at(tmp_path / str(number))) for number in range(500)))
+
+        assert "it cannot be looked at in time" not in stamps
 
     async def test_what_is_remembered_is_bounded(self, tmp_path: Path) -> None:
         """What was not needed for longest is forgotten."""
