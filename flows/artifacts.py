@@ -18,7 +18,7 @@ from blocks.store.protocol import Store
 from tasks.decide.shape import shape_of
 from tasks.decide.topology import tree_of
 from tasks.decide.tree import drawn, plain
-from tasks.decide.words import age, milliseconds
+from tasks.decide.words import age, last_known, milliseconds
 from tasks.known import known_of
 
 KEY_CHARS_MAX = 80
@@ -62,13 +62,21 @@ def node_table(shape: Row) -> list[dict[str, Any]]:
             "store": f"{node['store'] or '?'} {node['version'] or ''}".strip(),
             "shards": node["shards"],
             "roles": " ".join(f"{role}:{count}" for role, count in node["roles"].items()),
-            "lag": milliseconds(node["lag_ms"]),
+            "lag": _lag(node),
+            "seen": f"{age(node['age_s'])} ago" if node["age_s"] is not None else "",
             "stale": age(node["stale_age_s"]) if node["stale"] else "",
             "problems": ", ".join(problem["code"] for problem in node["problems"]),
         }
         for node in nodes[:ROWS_MAX]
     ]
     return rows if len(nodes) <= ROWS_MAX else [*rows, {"node": f"and {len(nodes) - ROWS_MAX} more"}]
+
+
+def _lag(node: Row) -> str:
+    """How far it is behind; what was told before it fell silent, with its age."""
+    if node["lag_ms"] is None and node["lag_last_ms"] is not None:
+        return last_known(milliseconds(node["lag_last_ms"]), node["lag_age_s"])
+    return milliseconds(node["lag_ms"])
 
 
 def topology_page(shape: Row) -> str:

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from blocks.models.node import NodeStatus, Shard, ShardRole
 from blocks.models.problem import Problem, Severity
 from blocks.models.report import CycleOutcome, Report
-from doubles.views import NODES, NOW, make_node, make_view, state
+from doubles.views import NODES, NOW, make_node, make_view, shard, state
 from doubles.world import World
 from flows.artifacts import (
     LINES_MAX,
@@ -95,14 +95,15 @@ async def test_a_persons_run_leaves_artifacts(world: World) -> None:
 def test_the_table_of_nodes() -> None:
     """Status and since when, roles, lag, versions and problems of each node."""
     away = make_node(
-        "n2", status=NodeStatus.UNREACHABLE, status_text="refused", info_stale_since=NOW - timedelta(minutes=3)
-    )
+        "n2", status=NodeStatus.UNREACHABLE, status_text="refused", info_stale_since=NOW - timedelta(minutes=3),
+        shards=(shard(lag_s=0),),
+    )  # fmt: skip
     first, second = node_table(shape(make_node("n1"), away, problems=(problem(node_id="n2"),)))
 
     assert {"node": "n1", "status": "HEALTHY", "for": "0s", "why": "", "store": "mongo.replica 6.0.0", "shards": 1,
-            "roles": "primary:1", "lag": "-", "stale": "", "problems": ""} == first  # fmt: skip
-    assert ("UNREACHABLE", "refused", "3m", "CODE_000") == tuple(
-        second[name] for name in ("status", "why", "stale", "problems")
+            "roles": "primary:1", "lag": "-", "seen": "", "stale": "", "problems": ""} == first  # fmt: skip
+    assert ("UNREACHABLE", "refused", "0ms 3m ago", "3m ago", "3m", "CODE_000") == tuple(
+        second[name] for name in ("status", "why", "lag", "seen", "stale", "problems")
     )
 
 
