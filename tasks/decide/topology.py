@@ -268,8 +268,8 @@ def _roles(roles: Mapping[str, int]) -> Label:
 
 
 def _of_node(node: Row) -> list[Branch]:
-    told = {problem["evidence"] for problem in node["problems"]}
     text = node["status_text"]
-    branches = [Branch(label(_clean(text)))] if text and text not in told else []
+    told = any(text in problem["evidence"] for problem in node["problems"]) if text else True
+    branches = [] if told else [Branch(label(_clean(text)))]
     branches += [_problem(problem) for problem in node["problems"]]
     return branches + [_action(action) for action in node["actions"]]

@@ -268,10 +268,13 @@ async def test_row_11_switched_off_is_not_gone() -> None:
     [
         (Reply(b"no such tree\r\n", 403), "HTTP 403: no such tree"),
         (Reply(b"", 500), "HTTP 500: an empty body"),
-        (Reply(b'{"detail": "no"}', 500), 'HTTP 500: {"detail": "no"}'),
+        (Reply(b'{"detail": "no"}', 500), "HTTP 500: no"),
+        (Reply(b'{"type": "about:blank", "title": "Down", "detail": "no disk"}', 500), "HTTP 500: Down: no disk"),
+        (Reply(b'{"error_msg": "' + b"y" * 900 + b'"}', 500), f"HTTP 500: {'y' * 299}\N{HORIZONTAL ELLIPSIS}"),
+        (Reply(b"a\x1b[2J\nb", 500), "HTTP 500: a\N{REPLACEMENT CHARACTER}[2J b"),
         (Reply(b"<html>Bad gateway", 502), "HTTP 502: a web page"),
         (Reply(b'{"error": "wrong count", "kind": "InvalidArgs"}', 400), "HTTP 400: wrong count"),
-        (Reply(b"x" * 9_000, 500), f"HTTP 500: {'x' * 119}\N{HORIZONTAL ELLIPSIS}"),
+        (Reply(b"x" * 9_000, 500), f"HTTP 500: {'x' * 299}\N{HORIZONTAL ELLIPSIS}"),
     ],
     ids=str,
 )

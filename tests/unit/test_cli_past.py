@@ -175,9 +175,8 @@ async def test_problems_then(outside: Outside, capsys: pytest.CaptureFixture[str
     code = await asyncio.to_thread(outside.replictl, "problems", "--check", "--at", "-30m")
 
     assert ([], ["NODE_UNREACHABLE", "MAJORITY_AT_RISK"], 1) == (before, [row["code"] for row in after], code)
-    assert ("n1", "refused", 1_800.0, True) == (
-        after[0]["node"], after[0]["evidence"], after[0]["age_s"], bool(after[0]["remedy"]),
-    )  # fmt: skip
+    assert ("n1", 1_800.0, True) == (after[0]["node"], after[0]["age_s"], bool(after[0]["remedy"]))
+    assert after[0]["evidence"].endswith(": refused")
 
 
 async def test_topology_then(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:

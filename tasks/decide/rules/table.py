@@ -36,7 +36,7 @@ RULES: tuple[Rule, ...] = (
     Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, UNASKED, grace),
     Rule("SEVERAL_PRIMARIES", C, "a shard has more than one primary", "suspect a partition; stop writes to the older one", cluster.several_primaries, (), grace),
     Rule(FOREIGN, W, "a node belongs to another cluster; what it tells is refused", "mend the discovery record or the node's store; set foreign_nodes to accept where ids differ by design", nodes.foreign),
-    Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", status(S.UNREACHABLE), UNASKED),
+    Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", nodes.unreachable, UNASKED),
     Rule("STORE_UNAVAILABLE", W, "the agent answers, its store does not", "check the store's process and its log", status(S.UNAVAILABLE), GONE),
     Rule("NODE_NOT_IN_CLUSTER", W, "a node is not a member of its cluster", "initialise the cluster (cluster.init) or add the node (cluster.add)", status(S.NOT_IN_CLUSTER), GONE),
     Rule("NODE_UNHEALTHY", W, "a node says that it is not well", "see the evidence and the store's log", status(S.UNHEALTHY, S.UNKNOWN), (FOREIGN, *GONE)),
