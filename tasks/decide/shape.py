@@ -134,7 +134,9 @@ def naturally(text: str) -> list[tuple[int, str]]:
 
 
 def _problem(problem: Problem, now: datetime) -> Row:
-    return {**dict(problem), "age_s": seconds_since(problem.since, now)}
+    word = problem.acknowledged
+    told = dict(word) if word is not None else None
+    return {**dict(problem), "acknowledged": told, "age_s": seconds_since(problem.since, now)}
 
 
 def _action(one: Running, now: datetime) -> Row:

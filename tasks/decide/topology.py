@@ -74,7 +74,9 @@ def _joined(parts: Iterable[Label]) -> Label:
 def _problem(problem: Row) -> Branch:
     text = ": ".join(_clean(part) for part in (problem["description"], problem["evidence"]) if part)
     cause = f", symptom of {_clean(problem['cause'])}" if problem.get("cause") else ""
-    said = f" {_clean(problem['code'])} for {age(problem['age_s'])}{cause}: {text}"
+    word = problem.get("acknowledged")
+    seen = f", acknowledged by {_clean(word['who'])} ({_clean(word['why'])})" if word else ""
+    said = f" {_clean(problem['code'])} for {age(problem['age_s'])}{cause}{seen}: {text}"
     remedy = [Branch(label(f"to do: {_clean(problem['remedy'])}"))] if problem["remedy"] else []
     return Branch(label(Piece(_clean(problem["severity"]), WORD), said), remedy)
 
