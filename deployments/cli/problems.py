@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -25,6 +24,7 @@ from deployments.cli.session import Cli
 from deployments.cli.words import age, coloured, seconds_since
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
+from tasks.decide.folding import families
 from tasks.decide.search import labels_of_cluster, labels_of_nodes
 
 
@@ -148,21 +148,12 @@ def grouped(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Causes, the worst first, then the oldest, and each followed by its symptoms; a symptom without its cause is like one."""
     order = list(Severity)
     worst_first = sorted(rows, key=lambda row: (-order.index(row["severity"]), -(row["age_s"] or math.inf)))
-    there = {_place(row) for row in rows}
-    under: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    tops = []
-    for row in worst_first:
-        if _place_of_cause(row) in there:
-            under[_place_of_cause(row)].append(row)
-        else:
-            tops.append(row)
-    return [one for row in tops for one in (row, *under[_place(row)])]
+    return [one for row, under in families(worst_first, _place, _place_of_cause) for one in (row, *under)]
 
 
 def folded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without the symptoms whose cause is among them."""
-    there = {_place(row) for row in rows}
-    return [row for row in rows if _place_of_cause(row) not in there]
+    return [row for row, _ in families(rows, _place, _place_of_cause)]
 
 
 def _place(row: Row) -> tuple[str, ...]:
