@@ -49,6 +49,7 @@ CATALOG: tuple[Entry, ...] = (
     Entry("delete", "Delete a cluster, a source, a platform or a namespace.", tags=("people",)),
     Entry("pause", "Have the timetable leave a cluster or source alone for a while.", tags=("people",)),
     Entry("resume", "Go on with a paused cluster or source.", tags=("people",)),
+    Entry("acknowledge", "Say that a problem of a cluster has been seen.", tags=("people",)),
     Entry("freeze", "Let no action begin any more, on a cluster, in a namespace or anywhere.", tags=("people",)),
     Entry("window", "Declare a maintenance window or a blackout.", tags=("people",)),
     Entry("lift", "Lift a freeze, or remove a window.", tags=("people",)),

@@ -13,6 +13,7 @@ from typing import Any
 from blocks.models.event import SOURCE, EventType
 from blocks.models.event_catalogue import CATALOGUE
 from deployments.original_events import NONE, ORIGINAL, OURS_ALONE
+from tasks.decide.untold import UNTOLD
 
 SCHEMAS = "schemas/events"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,7 +22,7 @@ HEAD = """\
 
 Made by `python -m deployments.event_catalogue docs`; change `blocks/models/event_data.py` and `event_catalogue.py` instead.
 
-Every change is an event, nothing else is. Events are written in one transaction with the change that they tell of, kept as
+Every change is an event, but for those [at the end](#what-makes-no-event); nothing else is. Events are written in one transaction with the change that they tell of, kept as
 history (`replictl events`, `replictl history`) and sent to the bus.
 
 ## Consuming them
@@ -97,7 +98,7 @@ def files() -> dict[str, str]:
 
 def catalogue() -> str:
     """The page for people."""
-    return "\n".join([HEAD.format(source=SOURCE), *_table(), *_types(), *_original()]).rstrip() + "\n"
+    return "\n".join([HEAD.format(source=SOURCE), *_table(), *_types(), *_original(), *_untold()]).rstrip() + "\n"
 
 
 def _table() -> Iterator[str]:
@@ -164,6 +165,18 @@ def _original() -> Iterator[str]:
             yield f"| `{theirs}` | {names} | {why} |"
     alone = ", ".join(f"`{title(type_)}`" for type_ in OURS_ALONE)
     yield from ("", f"Neither of them has: {alone}.")
+
+
+def _untold() -> Iterator[str]:
+    yield from ("", "## What makes no event", "")
+    yield "Of the records of a cluster these fields change without an event of their own, so that nothing that merely moves floods"
+    yield "anybody; every other field has one. Of an action, that it is about to be sent is told when it has been."
+    yield from ("", "| record | fields | why |", "|---|---|---|")
+    for type_, fields in UNTOLD.items():
+        by_reason: dict[str, list[str]] = {}
+        for name, why in fields.items():
+            by_reason.setdefault(why, []).append(f"`{name}`")
+        yield from (f"| {type_.__name__} | {', '.join(names)} | {why} |" for why, names in by_reason.items())
 
 
 def main(folder: Path) -> int:

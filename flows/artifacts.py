@@ -15,16 +15,19 @@ from blocks.models.problem import Severity
 from blocks.models.report import Report
 from blocks.models.source import SourceReport
 from blocks.store.protocol import Store
+from tasks.decide.folding import families
 from tasks.decide.shape import shape_of
 from tasks.decide.topology import tree_of
 from tasks.decide.tree import drawn, plain
-from tasks.decide.words import age, milliseconds
+from tasks.decide.words import age, last_known, milliseconds
 from tasks.known import known_of
 
 KEY_CHARS_MAX = 80
 ROWS_MAX = 500
 LINES_MAX = 400
 PROBLEMS_MAX = 100
+SYMPTOMS_MAX = 20
+"""So many of one problem are on a page."""
 WHY_CHARS_MAX = 300
 """So much of what others told is on a page; of a discovery the table has all of it."""
 
@@ -62,13 +65,24 @@ def node_table(shape: Row) -> list[dict[str, Any]]:
             "store": f"{node['store'] or '?'} {node['version'] or ''}".strip(),
             "shards": node["shards"],
             "roles": " ".join(f"{role}:{count}" for role, count in node["roles"].items()),
-            "lag": milliseconds(node["lag_ms"]),
+            "lag": _lag(node),
+            "seen": f"{age(node['age_s'])} ago" if node["age_s"] is not None else "",
             "stale": age(node["stale_age_s"]) if node["stale"] else "",
-            "problems": ", ".join(problem["code"] for problem in node["problems"]),
+            "problems": ", ".join(
+                f"{problem['code']} (of {problem['cause']})" if problem["cause"] else problem["code"]
+                for problem in node["problems"]
+            ),
         }
         for node in nodes[:ROWS_MAX]
     ]
     return rows if len(nodes) <= ROWS_MAX else [*rows, {"node": f"and {len(nodes) - ROWS_MAX} more"}]
+
+
+def _lag(node: Row) -> str:
+    """How far it is behind; what was told before it fell silent, with its age."""
+    if node["lag_ms"] is None and node["lag_last_ms"] is not None:
+        return last_known(milliseconds(node["lag_last_ms"]), node["lag_age_s"])
+    return milliseconds(node["lag_ms"])
 
 
 def topology_page(shape: Row) -> str:
@@ -89,18 +103,35 @@ def report_page(shape: Row, report: Report) -> Iterator[str]:
     yield ""
     problems = [*shape["problems"], *(problem for node in shape["nodes"] for problem in node["problems"])]
     problems.sort(key=lambda problem: -list(Severity).index(problem["severity"]))
-    for problem in problems[:PROBLEMS_MAX]:
-        where = f" on {_escaped(problem['node_id'])}" if problem["node_id"] else ""
-        evidence = _escaped(clean_text(problem["evidence"], WHY_CHARS_MAX))
-        said = f"{_escaped(problem['description'])} ({evidence})" if evidence else _escaped(problem["description"])
-        yield f"- **{_escaped(problem['code'])}**{where}, {problem['severity']}, for {age(problem['age_s'])}: {said}"
+    causes = families(problems, _place, lambda problem: (problem["cause"], problem["cause_node_id"]))
+    for problem, symptoms in causes[:PROBLEMS_MAX]:
+        yield f"- {_problem(problem)}"
+        if problem["acknowledged"]:
+            word = problem["acknowledged"]
+            yield f"    - acknowledged by {_escaped(word['who'])}: {_escaped(word['why'])}"
         if problem["remedy"]:
             yield f"    - to do: {_escaped(problem['remedy'])}"
-    yield from _left_out(len(problems), min(len(problems), PROBLEMS_MAX))
+        if symptoms:
+            yield f"    - symptoms: {len(symptoms)}"
+        yield from (f"        - {_problem(symptom)}" for symptom in symptoms[:SYMPTOMS_MAX])
+        yield from (f"        {line}" for line in _left_out(len(symptoms), min(len(symptoms), SYMPTOMS_MAX)))
+    yield from _left_out(len(causes), min(len(causes), PROBLEMS_MAX))
     if not problems:
         yield "No problems."
     yield from ("", f"{report.nodes_synced} nodes answered, {report.nodes_failed} did not; {report.events} events", "")
     yield from (f"- {_escaped(phase)}: {ms:.1f} ms" for phase, ms in report.phases_ms.items())
+
+
+def _place(problem: Row) -> tuple[str, str | None]:
+    return (problem["code"], problem["node_id"])
+
+
+def _problem(problem: Row) -> str:
+    """A problem in a line of Markdown, without what to do."""
+    where = f" on {_escaped(problem['node_id'])}" if problem["node_id"] else ""
+    evidence = _escaped(clean_text(problem["evidence"], WHY_CHARS_MAX))
+    said = f"{_escaped(problem['description'])} ({evidence})" if evidence else _escaped(problem["description"])
+    return f"**{_escaped(problem['code'])}**{where}, {problem['severity']}, for {age(problem['age_s'])}: {said}"
 
 
 async def show_source(report: SourceReport) -> None:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from prefect import flow
 
-from blocks.coordinator.protocol import ClaimKind, Coordinator
-from blocks.errors import BusyError, FencedError, InvalidInputError
+from blocks.coordinator.protocol import Coordinator
+from blocks.errors import InvalidInputError
 from blocks.fleet import Connections
 from blocks.models.ids import NAME, ClusterRef, SourceRef
 from blocks.secrets.protocol import Secrets
@@ -17,7 +17,7 @@ from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
 from tasks.decide.audit import Command
 from tasks.decide.remove import Order, Removed, Thing
-from tasks.hold import Held, hold_clusters, hold_source, let_go, source_lock
+from tasks.hold import check_held, hold_clusters, hold_source, let_go, source_lock
 from tasks.remove import close_namespace, remove_cluster, remove_source
 
 PURPOSE = "delete"
@@ -140,19 +140,3 @@ async def delete_namespace(
         message = f"{name!r} is not the name of a namespace"
         raise InvalidInputError(message) from None
     return await steps("close", close_namespace, store, name, order, clock)
-
-
-async def check_held(coordinator: Coordinator, held: Held, name: str, what: str) -> None:
-    """Make sure that a lock is ours.
-
-    Raises:
-        BusyError: somebody else has it: who, what for.
-        FencedError: the store has seen a newer one.
-    """
-    if name in held.superseded:
-        raise FencedError(held.why_superseded(name))
-    if name in held.claims:
-        return
-    holders = [holder for holder in await coordinator.holders(ClaimKind.LOCK) if holder.name == name]
-    by = f"{holders[0].owner} on {holders[0].host or '?'} (to {holders[0].purpose})" if holders else "another worker"
-    raise BusyError("lock", what, f"{by}, see `replictl locks`; try again or wait longer")

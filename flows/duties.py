@@ -19,6 +19,7 @@ from blocks.secrets.protocol import Secrets
 from blocks.sources.protocol import Sources
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
+from flows.dead_work import Untellable
 from flows.degraded import Degraded, DegradedMode
 from flows.relay import DUTY as RELAY
 from flows.steps import Steps
@@ -144,7 +145,7 @@ def duties(
 ) -> tuple[Duty, ...]:
     """The three duties."""
     thorough_at = clock()
-    aside, files = Relay(), Files()
+    aside, files, untellable = Relay(), Files(), Untellable()
     metrics = metrics if metrics is not None else NoMetrics()
 
     async def enqueue() -> bool:
@@ -163,7 +164,9 @@ def duties(
         thorough = clock() >= thorough_at
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_AGAIN_S)
-        swept = await sweep_once(coordinator, store, runs, secrets, clock, Steps(), thorough=thorough)
+        swept = await sweep_once(
+            coordinator, store, runs, secrets, clock, Steps(), thorough=thorough, untellable=untellable
+        )
         await ask_changed_files.fn(store, queue, sources, files, clock())  # a disk may hang: last
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_EVERY_S)

@@ -12,7 +12,7 @@ from blocks.fleet import Connections
 from blocks.runs.protocol import Runs
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
-from flows.dead_work import tell_dead_work
+from flows.dead_work import Untellable, tell_dead_work
 from flows.emptying import empty_namespaces
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
@@ -55,6 +55,7 @@ async def sweep_once(
     steps: Steps,
     *,
     thorough: bool = True,
+    untellable: Untellable | None = None,
 ) -> Swept:
     """One turn.
 
@@ -67,6 +68,7 @@ async def sweep_once(
         steps: how to run the verbs.
         thorough: also mend the timetable, ask Prefect for zombies, have problems name dead work, and look into namespaces
             that are gone.
+        untellable: clusters whose dead work earlier turns could not tell of.
     """
     requeued = await steps("requeue", requeue_orphans, coordinator, store, clock())
     swept = Swept(requeued=requeued)
@@ -74,7 +76,7 @@ async def sweep_once(
         changes = await steps("mend", mend_timetable, store, clock())
         crashed = await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock())
         orphans = await steps("orphans", cancel_all_orphans, store, clock())
-        told = await tell_dead_work(coordinator, store, clock, steps)
+        told = await tell_dead_work(coordinator, store, clock, steps, untellable)
         swept = Swept(requeued=requeued, crashed=crashed, timetable_changes=changes, dead_told=told, orphans=orphans)
     emptied = await empty_namespaces(coordinator, store, secrets, clock, steps, thorough=thorough)
     return swept.evolve(removed=emptied.removed, removing=emptied.more)

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim, ClaimKind, Coordinator
-from blocks.errors import BusyError
+from blocks.errors import BusyError, FencedError
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.record import Fence
 from blocks.store.protocol import Store
@@ -87,6 +87,22 @@ async def _hold(coordinator: Coordinator, store: Store, names: list[str], purpos
     held = {name: claim for name, claim in claims.items() if name not in superseded}
     busy = tuple(name for name in names if name not in claims)
     return Held(claims=held, busy=busy, superseded=tuple(sorted(superseded)))
+
+
+async def check_held(coordinator: Coordinator, held: Held, name: str, what: str) -> None:
+    """Make sure that a lock is ours.
+
+    Raises:
+        BusyError: somebody else has it: who, what for.
+        FencedError: the store has seen a newer one.
+    """
+    if name in held.superseded:
+        raise FencedError(held.why_superseded(name))
+    if name in held.claims:
+        return
+    holders = [holder for holder in await coordinator.holders(ClaimKind.LOCK) if holder.name == name]
+    by = f"{holders[0].owner} on {holders[0].host or '?'} (to {holders[0].purpose})" if holders else "another worker"
+    raise BusyError("lock", what, f"{by}, see `replictl locks`; try again or wait longer")
 
 
 @task(name="let go", cache_policy=NO_CACHE)

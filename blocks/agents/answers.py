@@ -13,6 +13,8 @@ from blocks.models.node import Protocol
 
 EXCERPT_CHARS = 120
 REASON_CHARS = 500
+ERROR_CHARS = 300
+"""So much of what an agent says of its error is kept."""
 NOT_FOUND = 404
 BODY_START = 4_096
 
@@ -84,15 +86,18 @@ def failure_of(answer: Answer) -> Failure:
     try:
         value = json_of(answer)
     except ValueError:
-        return Failure(reason=f"HTTP {status}: {excerpt(answer.body)}", status=status)
+        value = None
     said = said_error(value) if isinstance(value, dict) else None
-    return Failure(reason=f"HTTP {status}: {said or excerpt(answer.body)}", status=status)
+    told = clean_text(said, ERROR_CHARS) if said is not None else excerpt(answer.body, ERROR_CHARS)
+    return Failure(reason=f"HTTP {status}: {told}", status=status)
 
 
 def said_error(value: dict[str, object]) -> str | None:
-    """The sentence in an error object of protocol B (`error_msg`, `error_cause`) or A (`error`, `layers`); no backtrace."""
+    """The sentence in an error object of protocol B (`error_msg`, `error_cause`), of A (`error`, `layers`), or of RFC 7807 as
+    proxies and frameworks send it (`title`, `detail`); no backtrace.
+    """
     layers = value.get("layers")
-    parts = [value.get("error_msg"), value.get("error"), value.get("error_cause")]
+    parts = [value.get(name) for name in ("error_msg", "error", "error_cause", "title", "detail")]
     parts += layers[-1:] if isinstance(layers, list) else []
     texts = list(dict.fromkeys(part for part in parts if isinstance(part, str) and part))
     return clean_text(": ".join(texts), REASON_CHARS) if texts else None
@@ -122,14 +127,14 @@ def shards_glimpse(protocol: Protocol, answer: Answer, shards: ShardsInfo | Fail
     return Glimpse(protocol=protocol, fingerprint=roles, roles=roles)
 
 
-def excerpt(body: bytes) -> str:
+def excerpt(body: bytes, chars_max: int = EXCERPT_CHARS) -> str:
     """The beginning of a body, for a person to recognise it."""
     if not body.strip():
         return "an empty body"
     if Answer(0, body).html:
         return "a web page"
-    text = body[: EXCERPT_CHARS * 4].decode("utf-8", "replace")
-    return clean_text(" ".join(text.split()), EXCERPT_CHARS)
+    text = body[: chars_max * 4].decode("utf-8", "replace")
+    return clean_text(" ".join(text.split()), chars_max)
 
 
 def _value(answer: Answer) -> object:

@@ -13,7 +13,7 @@ TEXT_CHARS_MAX = 2_000
 JSON_DEPTH_MAX = 16
 JSON_BYTES_MAX = 64 * 1024
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 Json = JsonValue
 

@@ -41,6 +41,7 @@ class EventType(StrEnum):
     SHARD_REMOVED = "io.replicante.shard.removed.v1"
     PROBLEM_RAISED = "io.replicante.problem.raised.v1"
     PROBLEM_CLEARED = "io.replicante.problem.cleared.v1"
+    PROBLEM_ACKNOWLEDGED = "io.replicante.problem.acknowledged.v1"
     ACTION_CREATED = "io.replicante.action.created.v1"
     ACTION_CHANGED = "io.replicante.action.changed.v1"
     ACTION_FINISHED = "io.replicante.action.finished.v1"

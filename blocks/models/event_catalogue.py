@@ -179,6 +179,10 @@ CATALOGUE: Mapping[EventType, Entry] = MappingProxyType({
     EventType.PROBLEM_CLEARED: _of_cluster(
         data.ProblemCleared, "It matches no longer.", "prod/orders/n1", code="NODE_UNREACHABLE", node_id="n1"
     ),
+    EventType.PROBLEM_ACKNOWLEDGED: _of_cluster(
+        data.ProblemAcknowledged, "A person has seen it. What only tells of the past is cleared by that, with an event of its own.",
+        "prod/orders/n1", code="OFFSET_WENT_BACK", node_id="n1", since="2026-03-01T12:00:00Z", who="ann", why="restored from backup",
+    ),
     EventType.ACTION_CREATED: _action(
         "An action was ordered, or an agent tells of one that we do not know.", "PENDING_APPROVE", None, who="ann", why="ordered"
     ),

@@ -245,6 +245,13 @@ class ProblemRaised(ProblemCleared):
     """What to do."""
 
 
+class ProblemAcknowledged(ProblemCleared):
+    """Somebody has seen a problem."""
+
+    who: Text
+    why: Text
+
+
 class ActionMoved(Data):
     """An action came into being, moved, or ended."""
 

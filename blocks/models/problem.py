@@ -21,6 +21,14 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Acknowledgement(Fact):
+    """A person has seen a problem, and says so to others; it ends with the problem."""
+
+    who: Text
+    why: Text
+    at: Utc
+
+
 class Problem(Fact):
     """One problem, from the cycle that first saw it until the first that no longer does."""
 
@@ -39,6 +47,8 @@ class Problem(Fact):
     """The node that the cause is about; None when that is the whole cluster."""
     symptoms: int = 0
     """How many other problems are symptoms of this one."""
+    acknowledged: Acknowledgement | None = None
+    """Who has seen it; None: nobody has said so. It counts for the health all the same."""
 
     @property
     def root(self) -> bool:

@@ -84,19 +84,27 @@ def _health(page: Page, row: Row, shape: Row, spec: ClusterSpec | None, now: dat
     if row["lag_worst_ms"] is not None:
         limit = f", limit {spec.lag_limit_s:g}s" if spec is not None else ""
         late = spec is not None and row["lag_worst_ms"] > spec.lag_limit_s * 1_000
-        lag = Text.assemble((milliseconds(row["lag_worst_ms"]), BAD if late else ""), limit)
+        old = f" {age(row['age_s'])} ago" if row["unseen"] else ""
+        lag = Text.assemble((milliseconds(row["lag_worst_ms"]) + old, BAD if late else MIDDLING if old else ""), limit)
     agents = Counter(node["agent_version"] for node in shape["nodes"] if node["agent_version"])
     by_status = ", ".join(f"{count} {status}" for status, count in row["nodes_by_status"].items())
     page.facts(
-        health=Text.assemble(coloured(row["health"]), lasting),
+        health=Text.assemble(coloured(row["health"]), "?" if row["unseen"] else "", lasting),
         since=row["health_since"],
-        observed=f"{age(row['age_s'])} ago" if row["age_s"] is not None else "not yet",
+        observed=_observed(row),
         nodes=f"{row['nodes_healthy']} of {row['nodes_total']} healthy" + (f" ({by_status})" if by_status else ""),
         shards=f"{row['shards']}, {row['primaries']} with a primary" if row["shards"] else None,
         lag=lag,
         store=", ".join(row["stores"]),
         agents=", ".join(f"{count} of {version}" for version, count in sorted(agents.items())),
     )
+
+
+def _observed(row: Row) -> Text:
+    if row["age_s"] is None:
+        return Text("not yet")
+    ago = f"{age(row['age_s'])} ago"
+    return coloured(f"{ago}: what is told here is as old", MIDDLING) if row["unseen"] else Text(ago)
 
 
 def _wanted(page: Page, row: Row, spec: ClusterSpec | None, home: Namespace | None, extra: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from deployments.cli.past_rows import as_of, gaps, told
 from deployments.cli.select import Filter, Note, Notes, found
 from deployments.cli.session import Cli
 from deployments.cli.turns import TURN_FIELDS, turn_fields, turns_of, until
-from deployments.cli.words import age, coloured, milliseconds, seconds_since
+from deployments.cli.words import MIDDLING, age, coloured, last_known, milliseconds, seconds_since
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
 from tasks.decide.past import paused_at
@@ -48,6 +48,17 @@ def _health(row: Row) -> Text:
     return text.append("?") if row["unseen"] else text
 
 
+def _lag(row: Row) -> Text:
+    """The largest lag when it was last seen; with its age where that is long ago."""
+    if row["unseen"] and row["lag_worst_ms"] is not None:
+        return coloured(last_known(milliseconds(row["lag_worst_ms"]), row["age_s"]), MIDDLING)
+    return coloured(milliseconds(row["lag_worst_ms"]), "")
+
+
+def _seen(row: Row) -> Text:
+    return coloured(f"{age(row['age_s'])} stale", MIDDLING) if row["unseen"] else coloured(age(row["age_s"]), "")
+
+
 def _problems(row: Row) -> str:
     """How many, and beside it how many symptoms of them."""
     more = f" (+{row['symptoms']})" if row["symptoms"] else ""
@@ -68,9 +79,9 @@ CLUSTER_COLUMNS = (
     Column("HEALTH", _health),
     Column("NODES", lambda row: f"{row['nodes_healthy']}/{row['nodes_total']}", right=True),
     Column("PROBLEMS", _problems, right=True),
-    Column("LAG", lambda row: milliseconds(row["lag_worst_ms"]), right=True),
+    Column("LAG", _lag, right=True),
     Column("STORE", lambda row: ", ".join(row["stores"])),
-    Column("SEEN", lambda row: age(row["age_s"]), right=True),
+    Column("SEEN", _seen, right=True),
     Column("NOTE", _note),
 )
 CLUSTER_THEN_COLUMNS = (

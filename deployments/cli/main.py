@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 
 from blocks.errors import ReplicoreError
 from deployments.cli import (
+    acknowledge,
     actions,
     admin,
     apply,
@@ -122,6 +123,7 @@ app.command()(history.history)
 app.command()(history.diff)
 app.command()(export.export)
 app.command()(objects.delete)
+app.command()(acknowledge.acknowledge)
 app.command()(schedule.pause)
 app.command()(schedule.resume)
 app.command()(gates.windows)

@@ -25,7 +25,7 @@ from deployments.cli.past_rows import as_of, gaps, past_node
 from deployments.cli.resolve import known_cluster
 from deployments.cli.select import Filter, Note, Notes, Tags, found, place
 from deployments.cli.session import Cli
-from deployments.cli.words import MIDDLING, age, coloured, milliseconds
+from deployments.cli.words import MIDDLING, age, coloured, last_known, milliseconds
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
 from tasks.decide.documents import TEXT_MAX, read_documents
@@ -41,6 +41,13 @@ def _seen(row: Row) -> Text:
     return coloured(f"{age(row['age_s'])} stale", MIDDLING) if row["stale"] else coloured(age(row["age_s"]), "")
 
 
+def _lag(row: Row) -> Text:
+    """How far it is behind; what was told before it fell silent, with its age."""
+    if row["lag_ms"] is None and row["lag_last_ms"] is not None:
+        return coloured(last_known(milliseconds(row["lag_last_ms"]), row["lag_age_s"]), MIDDLING)
+    return coloured(milliseconds(row["lag_ms"]), "")
+
+
 COLUMNS = (
     Column("NAMESPACE", lambda row: row["namespace"]),
     Column("CLUSTER", lambda row: row["cluster"]),
@@ -51,7 +58,7 @@ COLUMNS = (
     Column("VERSION", lambda row: row["version"]),
     Column("SHARDS", lambda row: row["shards"], right=True),
     Column("ROLES", lambda row: " ".join(f"{role}:{count}" for role, count in row["roles"].items())),
-    Column("LAG", lambda row: milliseconds(row["lag_ms"]), right=True),
+    Column("LAG", _lag, right=True),
     Column("SEEN", _seen, right=True),
     Column("AGENT", lambda row: row["agent"]),
     Column("WHY", lambda row: row["status_text"]),
@@ -81,6 +88,8 @@ FIELDS: Fields = {
     "shards": int,
     "roles": dict,
     "lag_ms": int,
+    "lag_last_ms": int,
+    "lag_age_s": float,
     "stale": bool,
     "stale_since": datetime,
     "stale_age_s": float,

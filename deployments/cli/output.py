@@ -105,10 +105,11 @@ def console(*, error: bool = False) -> Console:
     return Console(file=sys.stderr if error else sys.stdout, highlight=False, markup=False, emoji=False)
 
 
-def show(answer: Answer, form: Format, *, compact: bool = False) -> None:
-    """Print an answer."""
+def show(answer: Answer, form: Format, *, one_of_many: bool = False) -> None:
+    """Print an answer; one of many so that programs can tell them apart: JSON in a line, YAML begun by `---`."""
     if form is not Format.TABLE:
-        print(dump(answer.value, form, compact=compact), flush=True)  # noqa: T201 - this is the place that prints
+        start = "---\n" if one_of_many and form is Format.YAML else ""
+        print(start + dump(answer.value, form, compact=one_of_many), flush=True)  # noqa: T201 - this is the place that prints
         return
     terminal = console()
     for block in answer.blocks:

@@ -17,7 +17,7 @@ from deployments.cli.words import seconds_since
 from tasks.decide.history import Past
 from tasks.decide.moves import ROLE, STATUS, Key
 
-NEVER_TOLD = ("lag_ms", "stale", "seen_at")
+NEVER_TOLD = ("lag_ms", "lag_last_ms", "stale", "seen_at")
 """Of nodes: what moves all the time and makes no event."""
 
 
@@ -47,7 +47,7 @@ def past_node(row: Row, past: Past, *, shards: bool = True) -> dict[str, Any]:
     gaps = {field: None for field in unknown if field != "status"}
     return {
         **row,
-        "lag_ms": None, "stale": None, "stale_since": None, "stale_age_s": None, "seen_at": None, "age_s": None,
+        "lag_ms": None, "lag_last_ms": None, "lag_age_s": None, "stale": None, "stale_since": None, "stale_age_s": None, "seen_at": None, "age_s": None,
         "status_since": since, "status_age_s": seconds_since(since, past.at),
         **gaps, **({"roles": {}} if "roles" in unknown else {}),
         **told(past, {node}, (*NEVER_TOLD, *unknown)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -25,6 +24,7 @@ from deployments.cli.session import Cli
 from deployments.cli.words import age, coloured, seconds_since
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
+from tasks.decide.folding import families
 from tasks.decide.search import labels_of_cluster, labels_of_nodes
 
 
@@ -45,6 +45,17 @@ def _cause(row: Row) -> str:
     return f"symptom of {row['cause']}{at}" if row["cause"] else ""
 
 
+def _acknowledged(row: Row) -> str:
+    """Who has seen it, when and why."""
+    if row["acknowledged_by"] is None:
+        return ""
+    return f"acknowledged by {row['acknowledged_by']} {age(row['acknowledged_age_s'])} ago: {row['acknowledged_why']}"
+
+
+def _problem(row: Row) -> str:
+    return " - ".join(filter(None, (row["description"], row["evidence"], _cause(row), _acknowledged(row))))
+
+
 COLUMNS = (
     Column("SEVERITY", lambda row: coloured(row["severity"])),
     Column("CLUSTER", lambda row: f"{row['namespace']}/{row['cluster']}"),
@@ -53,7 +64,7 @@ COLUMNS = (
     Column("CODE", _code),
     Column("FOR", lambda row: age(row["age_s"]), right=True),
     Column("SEEN", lambda row: age(row["observed_age_s"]), right=True),
-    Column("PROBLEM", lambda row: " - ".join(filter(None, (row["description"], row["evidence"], _cause(row))))),
+    Column("PROBLEM", _problem),
     Column("WHAT TO DO", lambda row: row["remedy"]),
 )
 THEN_COLUMNS = (
@@ -78,6 +89,10 @@ FIELDS: Fields = {
     "age_s": float,
     "observed_at": datetime,
     "observed_age_s": float,
+    "acknowledged_by": str,
+    "acknowledged_why": str,
+    "acknowledged_at": datetime,
+    "acknowledged_age_s": float,
 }
 
 
@@ -103,6 +118,7 @@ async def problem_rows(
 
 def problem_row(state: ClusterState, problem: Problem, labels: Mapping[str, str], now: datetime) -> dict[str, Any]:
     """A problem of a cluster."""
+    word = problem.acknowledged
     return {
         "namespace": state.namespace,
         "cluster": state.cluster_id,
@@ -121,6 +137,10 @@ def problem_row(state: ClusterState, problem: Problem, labels: Mapping[str, str]
         "age_s": seconds_since(problem.since, now),
         "observed_at": state.observed_at,
         "observed_age_s": seconds_since(state.observed_at, now),
+        "acknowledged_by": word.who if word is not None else None,
+        "acknowledged_why": word.why if word is not None else None,
+        "acknowledged_at": word.at if word is not None else None,
+        "acknowledged_age_s": seconds_since(word.at, now) if word is not None else None,
     }
 
 
@@ -128,21 +148,12 @@ def grouped(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Causes, the worst first, then the oldest, and each followed by its symptoms; a symptom without its cause is like one."""
     order = list(Severity)
     worst_first = sorted(rows, key=lambda row: (-order.index(row["severity"]), -(row["age_s"] or math.inf)))
-    there = {_place(row) for row in rows}
-    under: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    tops = []
-    for row in worst_first:
-        if _place_of_cause(row) in there:
-            under[_place_of_cause(row)].append(row)
-        else:
-            tops.append(row)
-    return [one for row in tops for one in (row, *under[_place(row)])]
+    return [one for row, under in families(worst_first, _place, _place_of_cause) for one in (row, *under)]
 
 
 def folded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without the symptoms whose cause is among them."""
-    there = {_place(row) for row in rows}
-    return [row for row in rows if _place_of_cause(row) not in there]
+    return [row for row, _ in families(rows, _place, _place_of_cause)]
 
 
 def _place(row: Row) -> tuple[str, ...]:
@@ -166,7 +177,11 @@ def problem_rows_then(then: Then) -> list[dict[str, Any]]:
         row = problem_row(records.state, problem, own.get(problem.node_id or "", labels), past.at)
         known = past.facts["problem", *problem.identity]
         since = {"since": known.at, "age_s": seconds_since(known.at, past.at)}
-        unknown = ["evidence", *([] if known.at is not None else ["since"])] if known.why is None else []
+        unknown = (
+            ["acknowledged_by", "evidence", *([] if known.at is not None else ["since"])]
+            if known.why is None
+            else ["acknowledged_by"]
+        )
         rows.append({**row, **since, **told(past, {("problem", problem.code)}, unknown), "as_of": known.at})
     return rows
 

@@ -42,4 +42,4 @@ class Screen:
         elif trouble:
             say(trouble)
         elif answer is not None:
-            show(answer, self._form, compact=True)
+            show(answer, self._form, one_of_many=True)

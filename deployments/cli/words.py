@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from deployments.cli.output import clean
-from tasks.decide.words import age, milliseconds, plural, seconds_since
+from tasks.decide.words import age, last_known, milliseconds, plural, seconds_since
 
-__all__ = ["BAD", "FAINT", "GOOD", "MIDDLING", "STYLES", "age", "coloured", "milliseconds", "plural", "seconds_since"]
+__all__ = [
+    "BAD", "FAINT", "GOOD", "MIDDLING", "STYLES", "age", "coloured", "last_known", "milliseconds", "plural", "seconds_since",
+]  # fmt: skip
 
 GOOD, MIDDLING, BAD, FAINT = "green", "yellow", "bold red", "dim"
 

@@ -129,34 +129,17 @@ def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | N
     old = {_incident(problem): problem for problem in (before.problems if before is not None else ())}
     new = {_incident(problem): problem for problem in after.problems}
     for incident in sorted(old.keys() - new.keys()):
-        problem = old[incident]
-        yield draft(
-            ref,
-            EventType.PROBLEM_CLEARED,
-            _subject(ref, problem.node_id),
-            code=problem.code,
-            node_id=problem.node_id,
-            shard_id=problem.shard_id,
-            since=plain_time(problem.since),
-            cause=problem.cause,
-            cause_node_id=problem.cause_node_id,
-        )
+        yield about_problem(ref, EventType.PROBLEM_CLEARED, old[incident])
     for incident in sorted(new.keys() - old.keys()):
         problem = new[incident]
-        yield draft(
+        yield about_problem(
             ref,
             EventType.PROBLEM_RAISED,
-            _subject(ref, problem.node_id),
-            code=problem.code,
-            node_id=problem.node_id,
+            problem,
             severity=problem.severity.value,
             description=problem.description,
             evidence=problem.evidence,
             remedy=problem.remedy,
-            shard_id=problem.shard_id,
-            since=plain_time(problem.since),
-            cause=problem.cause,
-            cause_node_id=problem.cause_node_id,
         )
     health_before = before.health if before is not None else Health.UNKNOWN
     if health_before is not after.health:
@@ -171,10 +154,22 @@ def _state(ref: ClusterRef, before: ClusterState | None, after: ClusterState | N
         )
 
 
+def about_problem(ref: ClusterRef, type_: EventType, problem: Problem, **more: Any) -> EventDraft:
+    """An event about a problem of a cluster."""
+    return draft(
+        ref,
+        type_,
+        str(ref) if problem.node_id is None else str(ref.node(problem.node_id)),
+        code=problem.code,
+        node_id=problem.node_id,
+        shard_id=problem.shard_id,
+        since=plain_time(problem.since),
+        cause=problem.cause,
+        cause_node_id=problem.cause_node_id,
+        **more,
+    )
+
+
 def _incident(problem: Problem) -> tuple[tuple[str, str, str], datetime]:
     """Two states tell of the same problem when this is equal: one that began at another moment is another one."""
     return (problem.identity, problem.since)
-
-
-def _subject(ref: ClusterRef, node_id: str | None) -> str:
-    return str(ref) if node_id is None else str(ref.node(node_id))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from blocks.models.problem import Problem
 from tasks.decide.rules.table import RULES
+
+T = TypeVar("T")
 
 UNDER = {rule.code: rule.under for rule in RULES if rule.under}
 
@@ -32,6 +35,28 @@ def folded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
         for place, problem in by_place.items()
         for cause in (causes[place],)
     )
+
+
+def families(
+    rows: Sequence[T], place: Callable[[T], Hashable], place_of_cause: Callable[[T], Hashable]
+) -> list[tuple[T, list[T]]]:
+    """Problems that stand for themselves, each with its symptoms, all in the order given; a symptom whose cause is not among
+    them stands for itself.
+
+    Args:
+        rows: problems in some form.
+        place: where a problem is.
+        place_of_cause: where that is of which it is a symptom; no place of any for one that stands for itself.
+    """
+    there = {place(row) for row in rows}
+    under: dict[Hashable, list[T]] = defaultdict(list)
+    tops = []
+    for row in rows:
+        if place_of_cause(row) in there:
+            under[place_of_cause(row)].append(row)
+        else:
+            tops.append(row)
+    return [(row, under[place(row)]) for row in tops]
 
 
 Place = tuple[str, str | None]

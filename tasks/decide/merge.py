@@ -87,6 +87,8 @@ def _accepted(
         missing = [*_store(facts, look.store, now), *_shards(facts, look.shards, now, notes)]
         if missing and status is NodeStatus.HEALTHY:
             status, text = NodeStatus.INCOMPLETE, "; ".join(missing)
+        elif text is None and status is not NodeStatus.HEALTHY:
+            text = "; ".join([f"the agent says {status}", *missing])
     asked = isinstance(look.actions, ActionsInfo) and not any(
         isinstance(word, Failure) for word in look.details.values()
     )

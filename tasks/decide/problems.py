@@ -17,11 +17,11 @@ ORDER = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
 def find_problems(scene: Scene) -> tuple[tuple[Problem, ...], tuple[Pending, ...]]:
     """All problems of a cluster, worst first, and what is to be remembered of what must last for a while first.
 
-    One that was there before keeps its `since`; one that had to last has the moment when it was first seen, and one about
+    One that was there before keeps its `since` and who has acknowledged it; one that had to last has the moment when it was first seen, and one about
     shards that of the oldest of those that it names.
     """
     state, now = scene.view.state, scene.now
-    said = {problem.identity: problem.since for problem in (state.problems if state is not None else ())}
+    known = {problem.identity: problem for problem in (state.problems if state is not None else ())}
     seen = {(one.code, one.node_id): one for one in (state.pending if state is not None else ())}
     problems: dict[tuple[str, str, str], Problem] = {}
     pending = []
@@ -29,21 +29,22 @@ def find_problems(scene: Scene) -> tuple[tuple[Problem, ...], tuple[Pending, ...
         grace_s = rule.grace_s(scene.view) if rule.grace_s is not None else None
         for finding in rule.match(scene):
             identity = (rule.code, finding.node_id or "", "")
-            since = said.get(identity)
+            there = known.get(identity)
+            since = there.since if there is not None else None
             if grace_s is None:
-                problems[identity] = _problem(rule, finding, since or now)
+                problems[identity] = _problem(rule, finding, since or now, there)
                 continue
             before = seen.get((rule.code, finding.node_id))
             told = lasted(rule.code, finding, before, since, grace_s=grace_s, now=now)
             if told.finding is not None:
-                problems[identity] = _problem(rule, told.finding, told.since)
+                problems[identity] = _problem(rule, told.finding, told.since, there)
             if told.pending is not None:
                 pending.append(told.pending)
     worst_first = sorted(problems.values(), key=lambda problem: (ORDER[problem.severity], *problem.identity))
     return folded(worst_first), tuple(pending)
 
 
-def _problem(rule: Rule, finding: Finding, since: datetime) -> Problem:
+def _problem(rule: Rule, finding: Finding, since: datetime, before: Problem | None) -> Problem:
     return Problem(
         code=rule.code,
         severity=rule.severity,
@@ -52,6 +53,7 @@ def _problem(rule: Rule, finding: Finding, since: datetime) -> Problem:
         evidence=finding.evidence,
         remedy=rule.remedy,
         since=since,
+        acknowledged=before.acknowledged if before is not None and before.since == since else None,
     )
 
 

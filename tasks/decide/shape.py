@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from blocks.models.cluster import Health
 from blocks.models.node import Node, Shard
@@ -46,7 +46,7 @@ def shape_of(records: Records, now: datetime) -> Row:
             }
             for node_id, node in sorted(records.nodes.items(), key=lambda item: naturally(item[0]))
         ],
-        "shards": _shards(records.nodes.values()),
+        "shards": _shards(records.nodes.values(), now, observed_at),
     }
 
 
@@ -61,6 +61,7 @@ def node_row(node: Node, now: datetime, labels: Mapping[str, str], observed_at: 
     """
     stale = [since for since in (node.info_stale_since, node.store_stale_since, node.shards_stale_since) if since]
     seen_at = min([moment for moment in (observed_at, *stale) if moment is not None], default=None)
+    lag = last_lag(node, observed_at)
     return {
         "namespace": node.namespace,
         "cluster": node.cluster_id,
@@ -79,7 +80,9 @@ def node_row(node: Node, now: datetime, labels: Mapping[str, str], observed_at: 
         "group": node.node_group,
         "shards": len(node.shards),
         "roles": dict(sorted(Counter(role_of(shard) for shard in node.shards).items())),
-        "lag_ms": lag_ms(node.shards),
+        "lag_ms": lag.ms if lag.stale_since is None else None,
+        "lag_last_ms": lag.ms,
+        "lag_age_s": seconds_since(lag.seen_at, now) if lag.ms is not None else None,
         "stale": bool(stale),
         "stale_since": min(stale, default=None),
         "stale_age_s": seconds_since(min(stale, default=None), now),
@@ -94,10 +97,35 @@ def role_of(shard: Shard) -> str:
     return shard.role_text or shard.role.value
 
 
-def lag_ms(shards: Iterable[Shard]) -> int | None:
-    """The largest lag in units of time."""
-    lags = (shard.lag.milliseconds for shard in shards if shard.lag is not None)
-    return max((lag for lag in lags if lag is not None), default=None)
+class LastLag(NamedTuple):
+    """The largest lag of a node in units of time, as it was last told."""
+
+    ms: int | None
+    """In milliseconds; None: none is known. What was read lately goes before what is larger and older."""
+    stale_since: datetime | None
+    """Since when it could not be read again; None while it is current."""
+    seen_at: datetime | None
+    """When it was last read."""
+
+
+def last_lag(node: Node, observed_at: datetime | None) -> LastLag:
+    """How far a node is behind by its agent's word; what was told before it fell silent is not how far it is now."""
+    told = [
+        (stale_since(node, shard), shard.lag.milliseconds)
+        for shard in node.shards
+        if shard.lag is not None and shard.lag.milliseconds is not None and shard.lag.milliseconds >= 0
+    ]
+    fresh = max((ms for since, ms in told if since is None), default=None)
+    if fresh is not None or not told:
+        return LastLag(fresh, None, observed_at)
+    since, ms = max(((since, ms) for since, ms in told if since is not None), key=lambda one: one[1])
+    return LastLag(ms, since, since)
+
+
+def stale_since(node: Node, shard: Shard) -> datetime | None:
+    """Since when a node's copy of a shard could not be read again; None while it is fresh."""
+    moments = (shard.stale_since, node.shards_stale_since, node.info_stale_since)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def naturally(text: str) -> list[tuple[int, str]]:
@@ -106,7 +134,9 @@ def naturally(text: str) -> list[tuple[int, str]]:
 
 
 def _problem(problem: Problem, now: datetime) -> Row:
-    return {**dict(problem), "age_s": seconds_since(problem.since, now)}
+    word = problem.acknowledged
+    told = dict(word) if word is not None else None
+    return {**dict(problem), "acknowledged": told, "age_s": seconds_since(problem.since, now)}
 
 
 def _action(one: Running, now: datetime) -> Row:
@@ -119,11 +149,11 @@ def _action(one: Running, now: datetime) -> Row:
     }
 
 
-def _shards(nodes: Iterable[Node]) -> list[Row]:
+def _shards(nodes: Iterable[Node], now: datetime, observed_at: datetime | None) -> list[Row]:
     copies: dict[str, list[Row]] = defaultdict(list)
     for node in nodes:
         for shard in node.shards:
-            copies[shard.shard_id].append(_copy(node, shard))
+            copies[shard.shard_id].append(_copy(node, shard, now, observed_at))
     return [
         {
             "shard": shard_id,
@@ -133,11 +163,14 @@ def _shards(nodes: Iterable[Node]) -> list[Row]:
     ]
 
 
-def _copy(node: Node, shard: Shard) -> Row:
+def _copy(node: Node, shard: Shard, now: datetime, observed_at: datetime | None) -> Row:
+    since = stale_since(node, shard)
     return {
         "node": node.node_id,
         "role": role_of(shard),
-        "stale": not node.shards_fresh or shard.stale_since is not None,
+        "stale": since is not None,
+        "stale_since": since,
+        "age_s": seconds_since(since or observed_at, now),
         "lag": shard.lag.value if shard.lag else None,
         "lag_unit": shard.lag.unit if shard.lag else None,
         "lag_ms": shard.lag.milliseconds if shard.lag else None,

@@ -135,8 +135,9 @@ def _lines(event: Event) -> Iterator[Line]:
         case EventType.PROBLEM_RAISED:
             why = ": ".join(filter(None, (_all(data, "description"), _all(data, "evidence"))))
             yield replace(base, what=_named_problem(data), after=data.get("severity"), why=why or None)
-        case EventType.PROBLEM_CLEARED:
-            yield replace(base, what=_named_problem(data), before="raised")
+        case EventType.PROBLEM_CLEARED | EventType.PROBLEM_ACKNOWLEDGED:
+            after = "cleared" if event.type == EventType.PROBLEM_CLEARED else "acknowledged"
+            yield replace(base, what=_named_problem(data), before="raised", after=after)
         case _:
             moved = [line for step in steps(event) if isinstance(step, Move) for line in _of_move(base, step)]
             yield from moved or [replace(base, what=short_type(event.type))]

@@ -12,7 +12,7 @@ from blocks.models.node import NodeStatus, Offset, ShardRole
 from tasks.decide.select import written
 from tasks.decide.shape import naturally
 from tasks.decide.tree import BAD, BOLD, DIM, WARN, WORD, Branch, Label, Piece, aligned, label
-from tasks.decide.words import age, milliseconds, plural
+from tasks.decide.words import age, last_known, milliseconds, plural
 
 SHARDS_DRAWN_MAX = 50
 """More shards than this are counted by group (of a Kafka: by topic), unless each is asked for."""
@@ -74,7 +74,9 @@ def _joined(parts: Iterable[Label]) -> Label:
 def _problem(problem: Row) -> Branch:
     text = ": ".join(_clean(part) for part in (problem["description"], problem["evidence"]) if part)
     cause = f", symptom of {_clean(problem['cause'])}" if problem.get("cause") else ""
-    said = f" {_clean(problem['code'])} for {age(problem['age_s'])}{cause}: {text}"
+    word = problem.get("acknowledged")
+    seen = f", acknowledged by {_clean(word['who'])} ({_clean(word['why'])})" if word else ""
+    said = f" {_clean(problem['code'])} for {age(problem['age_s'])}{cause}{seen}: {text}"
     remedy = [Branch(label(f"to do: {_clean(problem['remedy'])}"))] if problem["remedy"] else []
     return Branch(label(Piece(_clean(problem["severity"]), WORD), said), remedy)
 
@@ -106,6 +108,8 @@ def _shard(shard: Row) -> Branch:
     title = label("shard ", Piece(_clean(shard["shard"]), BOLD))
     if _orphan(shard):
         title = label(title, Piece("  no primary", BAD))
+    elif _headless(shard):
+        title = label(title, Piece("  primary only as last known", WARN))
     copies = aligned([_copy(copy) for copy in shard["nodes"]])
     if len(copies) == 1:
         return Branch(label(title, "  ", copies[0]))
@@ -113,10 +117,18 @@ def _shard(shard: Row) -> Branch:
 
 
 def _copy(copy: Row) -> list[Label]:
-    lag = f"lag {_distance(copy['lag'], copy['lag_unit'])}" if copy["lag"] is not None else ""
-    at = f"at {_position(copy['offset'], copy['offset_unit'])}" if copy["offset"] is not None else ""
-    stale = Piece("last known" if copy["stale"] else "", WARN)
-    return [label(_clean(copy["node"])), label(Piece(_clean(copy["role"]), WORD)), label(lag), label(at), label(stale)]
+    was = "was " if copy["stale"] else ""
+    lag = f"lag {was}{_distance(copy['lag'], copy['lag_unit'])}" if copy["lag"] is not None else ""
+    at = f"{was}at {_position(copy['offset'], copy['offset_unit'])}" if copy["offset"] is not None else ""
+    role = label(Piece(_clean(copy["role"]), WORD))
+    return [label(_clean(copy["node"])), role, label(lag), label(at), _seen(copy, "last known")]
+
+
+def _seen(row: Row, word: str) -> Label:
+    """How old a row is; in yellow where it could not be read again since."""
+    if row["stale"]:
+        return label(Piece(f"{word} {age(row['age_s'])} ago", WARN))
+    return label(Piece(f"seen {age(row['age_s'])} ago" if row["age_s"] is not None else "", DIM))
 
 
 def _distance(value: int, unit: str) -> str:
@@ -135,6 +147,11 @@ def _position(value: int, unit: str) -> str:
 
 def _orphan(shard: Row) -> bool:
     return not any(copy["role"] == ShardRole.PRIMARY for copy in shard["nodes"])
+
+
+def _headless(shard: Row) -> bool:
+    """Whether its primary, if it is one still, cannot be asked."""
+    return all(copy["stale"] for copy in shard["nodes"] if copy["role"] == ShardRole.PRIMARY)
 
 
 def _behind(shard: Row) -> int:
@@ -183,7 +200,16 @@ def _group(name: str, shards: Sequence[Row]) -> list[Label]:
         label(_copies(shards)),
         label(Piece(f"{orphans} without a primary", BAD) if orphans else ""),
         label(Piece(f"{behind} not in sync", WARN) if behind else ""),
+        _oldest(shards),
     ]
+
+
+def _oldest(shards: Sequence[Row]) -> Label:
+    """The age of the oldest of many copies, and how many could not be read again."""
+    copies = [copy for shard in shards for copy in shard["nodes"]]
+    stale = sum(copy["stale"] for copy in copies)
+    oldest = max((copy["age_s"] for copy in copies if copy["age_s"] is not None), default=None)
+    return _seen({"stale": stale, "age_s": oldest}, f"{stale} last known")
 
 
 def _rest(groups: Sequence[tuple[str, Sequence[Row]]], word: str) -> list[Branch]:
@@ -220,7 +246,8 @@ def _troubled(node: Row) -> bool:
 def _node(node: Row) -> list[Label]:
     lasting = f" for {age(node['status_age_s'])}" if node["status_age_s"] is not None else ""
     lag = f"lag {milliseconds(node['lag_ms'])}" if node["lag_ms"] is not None else ""
-    stale = f"stale {age(node['stale_age_s'])}" if node["stale"] else ""
+    if node["lag_ms"] is None and node["lag_last_ms"] is not None:
+        lag = f"lag was {last_known(milliseconds(node['lag_last_ms']), node['lag_age_s'])}"
     return [
         label("node ", Piece(_clean(node["node"]), BOLD)),
         label(Piece(_clean(node["status"]), WORD), lasting),
@@ -228,7 +255,7 @@ def _node(node: Row) -> list[Label]:
         label(lag),
         label(" ".join(_clean(part) for part in (node["store"], node["version"]) if part)),
         label(f"agent {_clean(node['agent_version'])}" if node["agent_version"] else ""),
-        label(Piece(stale, WARN)),
+        label(Piece(f"stale {age(node['stale_age_s'])}", WARN)) if node["stale"] else _seen(node, ""),
         label(Piece(_clean(node["agent"]), DIM)),
     ]
 
@@ -243,8 +270,8 @@ def _roles(roles: Mapping[str, int]) -> Label:
 
 
 def _of_node(node: Row) -> list[Branch]:
-    told = {problem["evidence"] for problem in node["problems"]}
     text = node["status_text"]
-    branches = [Branch(label(_clean(text)))] if text and text not in told else []
+    told = any(text in problem["evidence"] for problem in node["problems"]) if text else True
+    branches = [] if told else [Branch(label(_clean(text)))]
     branches += [_problem(problem) for problem in node["problems"]]
     return branches + [_action(action) for action in node["actions"]]

@@ -30,6 +30,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f}ms" if value < 1_000 else f"{value / 1_000:.1f}s"  # noqa: PLR2004 - milliseconds in a second
 
 
+def last_known(value: str, seconds: float | None) -> str:
+    """A value that could not be read again for so long, so that nobody takes it for that of now: `2.0s 10m ago`."""
+    return f"{value} {age(seconds)} ago"
+
+
 def plural(count: int, word: str) -> str:
     """`1 node`, `2 nodes`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -18,13 +18,16 @@ import pytest
 from blocks.agents.client import HttpAgents
 from blocks.agents.protocol import Target
 from blocks.agents.settings import AgentsSettings
+from blocks.files import LOOK_EVERY_S
 from blocks.models.action import ActionState
 from blocks.models.event import EventType
 from blocks.models.look import ActionsInfo, AgentAction, Failure, NodeInfo, ShardsInfo, StoreInfo
 from blocks.models.node import NodeStatus, Offset, Protocol, ShardRole
 from blocks.models.tls import Tls
+from blocks.tls.contexts import TlsContexts
 from doubles.actions import action_id, make_action
 from doubles.certificates import LONG_AGO, Authority, in_file
+from doubles.clock import Clock
 from doubles.fleets import WIRES
 from doubles.scripted_agent import NOT_FOUND, Manner, Reply, ScriptedAgent
 from doubles.strict_server import strict_server
@@ -268,10 +271,13 @@ async def test_row_11_switched_off_is_not_gone() -> None:
     [
         (Reply(b"no such tree\r\n", 403), "HTTP 403: no such tree"),
         (Reply(b"", 500), "HTTP 500: an empty body"),
-        (Reply(b'{"detail": "no"}', 500), 'HTTP 500: {"detail": "no"}'),
+        (Reply(b'{"detail": "no"}', 500), "HTTP 500: no"),
+        (Reply(b'{"type": "about:blank", "title": "Down", "detail": "no disk"}', 500), "HTTP 500: Down: no disk"),
+        (Reply(b'{"error_msg": "' + b"y" * 900 + b'"}', 500), f"HTTP 500: {'y' * 299}\N{HORIZONTAL ELLIPSIS}"),
+        (Reply(b"a\x1b[2J\nb", 500), "HTTP 500: a\N{REPLACEMENT CHARACTER}[2J b"),
         (Reply(b"<html>Bad gateway", 502), "HTTP 502: a web page"),
         (Reply(b'{"error": "wrong count", "kind": "InvalidArgs"}', 400), "HTTP 400: wrong count"),
-        (Reply(b"x" * 9_000, 500), f"HTTP 500: {'x' * 119}\N{HORIZONTAL ELLIPSIS}"),
+        (Reply(b"x" * 9_000, 500), f"HTTP 500: {'x' * 299}\N{HORIZONTAL ELLIPSIS}"),
     ],
     ids=str,
 )
@@ -363,7 +369,7 @@ VERSIONS = {Protocol.A: ssl.TLSVersion.TLSv1_2, Protocol.B: ssl.TLSVersion.TLSv1
 @pytest.mark.parametrize("protocol", list(Protocol))
 async def test_row_27_tls_failures_are_exact_and_final(protocol: Protocol, tmp_path: Path) -> None:
     """Unknown CA, expired, wrong name, no client certificate: each is its reason, and nothing is asked in clear; a CA that
-    is replaced in its file is used at once.
+    is replaced in its file is used within a second.
     """
     ours, clients, bundle = Authority(), Authority(), tmp_path / "ca.pem"
     bundle.write_text(clients.pem)
@@ -371,7 +377,8 @@ async def test_row_27_tls_failures_are_exact_and_final(protocol: Protocol, tmp_p
     good = ours.server(clients=clients, versions=versions)
     rotated = ours.tls(clients.client()).evolve(ca_bundle=in_file(bundle))
     answer = WIRES[protocol]((await _node(protocol)).node)
-    async with HttpAgents(AgentsSettings()) as agents:
+    clock = Clock()
+    async with HttpAgents(AgentsSettings(), TlsContexts(clock=clock)) as agents:
 
         async def info(url: str, tls: Tls) -> NodeInfo | Failure:
             return (await agents.look(Target(node_id="n1", agent_address=url, tls=tls, protocol=protocol))).info
@@ -389,6 +396,7 @@ async def test_row_27_tls_failures_are_exact_and_final(protocol: Protocol, tmp_p
             await reason(good, ours.tls()),
         ]
         bundle.write_text(ours.pem)
+        clock.now = LOOK_EVERY_S
         async with ScriptedAgent(tls=good, answer=answer) as agent:
             assert isinstance(await info(agent.url, rotated), NodeInfo)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from blocks.agents.answers import ERROR_CHARS
 from blocks.agents.client import HttpAgents
 from blocks.agents.protocol import Target
 from blocks.agents.settings import AgentsSettings
@@ -171,6 +172,23 @@ async def test_seen_08_a_store_that_hangs_is_not_an_agent_that_is_gone(a: Wired)
     assert NodeStatus.UNAVAILABLE is node.status
     assert "its agent answers, but not about the store: no complete answer within 0.2 s" == node.status_text
     assert NamespaceSettings().agent_timeout >= 10
+
+
+async def test_seen_08_why_a_store_is_unavailable(a: Wired, b: Wired) -> None:
+    """It is evidence of the problem, whichever protocol tells it, and no longer than it needs to be."""
+    b.node.status = NodeStatus.UNAVAILABLE
+    for one in (a, b):
+        one.on(one.path.store, Reply.json({"title": "Down", "detail": "no disk\x1b[2J" + "x" * 900}, 500))
+    of_a, of_b = [cycle(new_view(), await one.look()).view for one in (a, b)]
+
+    body = "Down: no disk\N{REPLACEMENT CHARACTER}[2J"
+    told = f"HTTP 500: {body}{'x' * (ERROR_CHARS - len(body) - 1)}\N{HORIZONTAL ELLIPSIS}"
+    assert [told, f"the agent says UNAVAILABLE; store details: {told}"] == [
+        problem.evidence
+        for view in (of_a, of_b)
+        for problem in (view.state.problems if view.state is not None else ())
+        if problem.code == "STORE_UNAVAILABLE"
+    ]
 
 
 async def test_seen_09_arbiters(a: Wired, b: Wired) -> None:

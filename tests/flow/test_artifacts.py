@@ -13,14 +13,15 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from blocks.models.node import NodeStatus, Shard, ShardRole
-from blocks.models.problem import Problem, Severity
+from blocks.models.problem import Acknowledgement, Problem, Severity
 from blocks.models.report import CycleOutcome, Report
-from doubles.views import NODES, NOW, make_node, make_view, state
+from doubles.views import NODES, NOW, make_node, make_view, shard, state
 from doubles.world import World
 from flows.artifacts import (
     LINES_MAX,
     PROBLEMS_MAX,
     ROWS_MAX,
+    SYMPTOMS_MAX,
     artifact_key,
     node_table,
     report_page,
@@ -95,14 +96,15 @@ async def test_a_persons_run_leaves_artifacts(world: World) -> None:
 def test_the_table_of_nodes() -> None:
     """Status and since when, roles, lag, versions and problems of each node."""
     away = make_node(
-        "n2", status=NodeStatus.UNREACHABLE, status_text="refused", info_stale_since=NOW - timedelta(minutes=3)
-    )
+        "n2", status=NodeStatus.UNREACHABLE, status_text="refused", info_stale_since=NOW - timedelta(minutes=3),
+        shards=(shard(lag_s=0),),
+    )  # fmt: skip
     first, second = node_table(shape(make_node("n1"), away, problems=(problem(node_id="n2"),)))
 
     assert {"node": "n1", "status": "HEALTHY", "for": "0s", "why": "", "store": "mongo.replica 6.0.0", "shards": 1,
-            "roles": "primary:1", "lag": "-", "stale": "", "problems": ""} == first  # fmt: skip
-    assert ("UNREACHABLE", "refused", "3m", "CODE_000") == tuple(
-        second[name] for name in ("status", "why", "stale", "problems")
+            "roles": "primary:1", "lag": "-", "seen": "", "stale": "", "problems": ""} == first  # fmt: skip
+    assert ("UNREACHABLE", "refused", "0ms 3m ago", "3m ago", "3m", "CODE_000") == tuple(
+        second[name] for name in ("status", "why", "lag", "seen", "stale", "problems")
     )
 
 
@@ -152,6 +154,22 @@ def test_problems_are_bounded_and_escaped() -> None:
     ] == lines[2:4]
     assert "- and 6 more" in lines
     assert ["3 nodes answered, 0 did not; 0 events", "", "- poll: 1.2 ms"] == lines[-3:]
+
+
+def test_symptoms_stand_under_their_cause() -> None:
+    """One incident is one problem with what comes of it, bounded; who has seen it is said. The table says of what it comes."""
+    seen = Acknowledgement(who="ann", why="on *it*", at=NOW)
+    gone = problem(1, severity=Severity.CRITICAL, symptoms=SYMPTOMS_MAX + 2, acknowledged=seen)
+    more = tuple(problem(2, node_id=f"n{number}", cause=gone.code) for number in range(SYMPTOMS_MAX + 2))
+    alone = problem(3, cause="NOT_THERE")
+    whole = shape(make_node("n1"), problems=(*more, gone, alone))
+    lines = list(report_page(whole, REPORT))
+
+    assert ["**CODE\\_001**", "**CODE\\_003**"] == [line.split(",")[0][2:] for line in lines if line.startswith("- **")]
+    assert ["    - acknowledged by ann: on \\*it\\*", f"    - symptoms: {SYMPTOMS_MAX + 2}"] == [lines[3], lines[5]]
+    assert SYMPTOMS_MAX == sum(line.startswith("        - **CODE\\_002** on n") for line in lines)
+    assert "        - and 2 more" in lines
+    assert "CODE_002 (of CODE_001)" == node_table(whole)[0]["problems"]
 
 
 def test_no_problems() -> None:

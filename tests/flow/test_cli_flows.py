@@ -28,6 +28,18 @@ CYCLE = {"cluster": "prod/orders", "wait_s": 1.0, "fleet": "replicore"}
         ("discover", {"source": "prod/inventory", "wait_s": 1.0, "fleet": "replicore"}),
         ("delete", {**DELETE, "fleet": "replicore"}),
         ("pause", {**PAUSE, "fleet": "replicore"}),
+        (
+            "acknowledge",
+            {
+                "cluster": "prod/orders",
+                "code": "X",
+                "reason": "x",
+                "node": None,
+                "wait_s": 1.0,
+                "by": "ann",
+                "fleet": "replicore",
+            },
+        ),
         ("resume", {"kind": "cluster", "name": "prod/orders", "reason": "", "by": "ann", "fleet": "replicore"}),
         ("apply", {"manifests": "", "by": "ann", "fleet": "replicore"}),
     ],

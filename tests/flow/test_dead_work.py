@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from blocks.coordinator.protocol import ClaimKind
-from blocks.models.cluster import ClusterState, Health
+from blocks.models.cluster import ClusterSpec, ClusterState, Health
 from blocks.models.event import EventType
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.request import Request, WorkKind, WorkState
 from doubles.world import World
 from flows.cycle import Mode, cycle
-from flows.dead_work import tell_dead_work
+from flows.dead_work import AGAIN_MAX_S, Untellable, tell_dead_work
+from flows.degraded import Degraded
+from flows.duties import THOROUGH_EVERY_S, duties
 from flows.steps import Steps
 from tasks.decide.rules.table import WORK_DEAD
 
@@ -83,6 +89,56 @@ async def test_not_of_what_nobody_may_look_at(world: World) -> None:
 
     assert 0 == await told(world)
     assert None is await world.store.get(ClusterState, ref.key)
+
+
+@pytest.mark.parametrize("unreadable", [True, False])
+async def test_what_cannot_be_told_of_is_left_alone(world: World, *, unreadable: bool) -> None:
+    """Not locked at every turn, but less and less often; when it can be told of it is, and nothing of it is kept."""
+    ref = await world.declare()
+    dead(world, ref)
+    spec = await world.store.get(ClusterSpec, ref.key)
+    assert spec is not None
+    await world.save(spec.evolve(active=unreadable))
+    world.store.broken = {ref.key} if unreadable else set()
+    sweeper, untellable = await world.worker("sweeper"), Untellable()
+    locked = []
+    for _ in range(60):
+        before = world.store.fences.get(ref.key)
+        await tell_dead_work(sweeper, world.store, world.clock, Steps(), untellable)
+        locked.append(world.store.fences.get(ref.key) != before)
+        world.advance(30)
+    world.store.broken = set()
+    await world.save(spec)
+    world.advance(AGAIN_MAX_S)
+    told = await tell_dead_work(sweeper, world.store, world.clock, Steps(), untellable)
+    await tell_dead_work(sweeper, world.store, world.clock, Steps(), untellable)
+
+    assert locked[0]
+    assert 3 <= sum(locked) <= 8
+    assert (1, {}) == (told, untellable.waiting)
+
+
+async def test_the_duty_remembers_it(world: World) -> None:
+    """Two thorough turns in a row lock such a cluster once."""
+    ref = await world.declare()
+    spec = await world.store.get(ClusterSpec, ref.key)
+    assert spec is not None
+    await world.save(spec.evolve(active=False))
+    dead(world, ref)
+    degraded = Degraded(world.store, world.clock, "sweeper")
+    sweeper = duties(
+        await world.worker("sweeper"), world.store, world.queue, world.bus, world.runs, world.secrets, world.clock,
+        asyncio.Event(), degraded, world.sources,
+    )[-1]  # fmt: skip
+    fences = []
+    for _ in range(2):
+        await sweeper.turn()
+        fences.append(world.store.fences.get(ref.key))
+        world.advance(THOROUGH_EVERY_S)
+
+    assert "sweep" == sweeper.name
+    assert fences[0] is not None
+    assert fences[0] == fences[1]
 
 
 async def test_not_while_somebody_holds_it(world: World) -> None:

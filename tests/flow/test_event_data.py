@@ -21,6 +21,7 @@ from doubles.cli import Outside
 from doubles.event_data import faults
 from doubles.views import address, discovery, found, shard
 from doubles.world import SOURCE, World, seconds
+from flows.acknowledge import acknowledge_under_lock
 from flows.cycle import Mode, cycle
 from flows.degraded import Degraded, DegradedMode
 from flows.delete import delete_cluster, delete_namespace, delete_source
@@ -118,6 +119,18 @@ async def _looked_at(world: World) -> None:
     await _cycle(world)
 
 
+async def _seen(world: World) -> None:
+    world.node("n1").down = True
+    for _ in range(2):  # another status is said by the second look that sees it
+        await _cycle(world)
+    worker = await world.worker("person")
+    await acknowledge_under_lock(
+        worker, world.store, REF, "NODE_UNREACHABLE", "n1", "rebooting", "ann", world.clock, Steps()
+    )
+    world.node("n1").down = False
+    await _cycle(world)
+
+
 async def _acted(world: World) -> None:
     await _apply(world, ACTION)
     (action,) = [event.data["action_id"] for event in world.events if event.type == EventType.ACTION_CREATED]
@@ -173,7 +186,7 @@ async def _gone(world: World) -> None:
 
 
 LIFE: tuple[Callable[[World], Awaitable[None]], ...] = (
-    _declared, _discovered, _looked_at, _acted, _gated, _paused, _broken, _gone
+    _declared, _discovered, _looked_at, _seen, _acted, _gated, _paused, _broken, _gone
 )  # fmt: skip
 
 

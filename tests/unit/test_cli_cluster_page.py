@@ -171,3 +171,15 @@ async def test_an_unknown_cluster(capsys: pytest.CaptureFixture[str]) -> None:
     """A sentence and exit code 1."""
     assert 1 == await asyncio.to_thread(Outside().replictl, "cluster", "prod/nope")
     assert "there is no cluster prod/nope" in capsys.readouterr().err
+
+
+async def test_an_old_page_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Health and lag of a cluster that nobody has seen for long are those of then."""
+    outside = Outside(now=NOW)
+    old = state().evolve(health="HEALTHY", observed_at=later(-600), lag_worst_ms=0, health_since=later(-900))
+    await outside.put(Namespace(name="prod"), spec(), old)
+    lines = (await page(outside, capsys, "cluster", "orders")).splitlines()
+
+    assert {
+        "health HEALTHY? for 15m", "observed 10m ago: what is told here is as old", "lag 0ms 10m ago, limit 30s",
+    } <= set(lines)  # fmt: skip

@@ -44,6 +44,11 @@ def state(cluster_id: str = "orders", **fields: Any) -> ClusterState:
     return ClusterState.model_validate({**basics, **fields})
 
 
+def shard_behind(seconds: int) -> Shard:
+    """A secondary that is so many seconds behind."""
+    return Shard(shard_id=f"s/{seconds}", role=ShardRole.SECONDARY, lag=Offset(unit="seconds", value=seconds))
+
+
 @pytest.fixture
 async def outside() -> Outside:
     """A fleet of one cluster that is CRITICAL, and one that nobody has looked at."""
@@ -95,8 +100,23 @@ async def test_node_rows(outside: Outside) -> None:
     assert all(row.keys() >= ISSUE_NODE for row in rows)
     assert ["n1", "n2", "n3"] == [row["node"] for row in rows]
     assert [{"primary": 1}, {"secondary": 1}, {}] == [row["roles"] for row in rows]
-    assert [(None, False), (2_000, True), (None, False)] == [(row["lag_ms"], row["stale"]) for row in rows]
+    assert [(None, None, None), (None, 2_000, 5.0), (None, None, None)] == [
+        (row["lag_ms"], row["lag_last_ms"], row["lag_age_s"]) for row in rows
+    ]
+    assert [False, True, False] == [row["stale"] for row in rows]
     assert ("mongo", "8.0", "http://127.0.0.1:8000") == tuple(rows[0][key] for key in ("store", "version", "agent"))
+
+
+async def test_lag_of_a_silent_node_has_its_age(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was told before is not shown as that of now, and no condition on the lag of now finds it."""
+    await outside.put(node(1).evolve(shards=(shard_behind(0),), info_stale_since=later(-600)))
+    await outside.put(node(2).evolve(shards=(shard_behind(3), shard_behind(9).evolve(stale_since=later(-60)))))
+    found = await listed(outside, capsys, "nodes", "orders", "--where", "lag_ms>=0s")
+    await asyncio.to_thread(outside.replictl, "nodes", "orders")
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [("n2", 3_000, 3_000)] == [(row["node"], row["lag_ms"], row["lag_last_ms"]) for row in found]
+    assert " 0ms 10m ago  10m stale " in lines[1]
 
 
 async def test_problem_rows_worst_first(outside: Outside) -> None:
@@ -109,7 +129,7 @@ async def test_problem_rows_worst_first(outside: Outside) -> None:
 
 async def test_a_cluster_that_was_not_seen_for_long(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
     """Its health is that of then, and says so; one that is off, or looked at seldom, is not marked."""
-    old = {"health": Health.HEALTHY, "observed_at": later(-400)}
+    old = {"health": Health.HEALTHY, "observed_at": later(-400), "lag_worst_ms": 0}
     await outside.put(
         spec(cluster_id="old"), state("old", **old), spec(cluster_id="off").evolve(active=False), state("off", **old)
     )
@@ -119,7 +139,9 @@ async def test_a_cluster_that_was_not_seen_for_long(outside: Outside, capsys: py
     assert 0 == await asyncio.to_thread(outside.replictl, "clusters")
 
     assert {"new": False, "orders": False, "old": True, "off": False, "seldom": False} == rows
-    assert "HEALTHY?" in capsys.readouterr().out
+    marked = next(line for line in capsys.readouterr().out.splitlines() if "HEALTHY?" in line)
+    assert " 0ms 6m ago " in marked
+    assert " 6m stale " in marked
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def test_show_writes_the_form_asked_for(capsys: pytest.CaptureFixture[str]) -> N
     """The same answer as a table, JSON, one line of JSON, or YAML."""
     answer = listing([{"name": "a", "count": 1}], GRID.columns, "none")
     shown = []
-    for form, compact in ((Format.TABLE, False), (Format.JSON, False), (Format.JSON, True), (Format.YAML, False)):
-        show(answer, form, compact=compact)
+    for form, many in ((Format.TABLE, False), (Format.JSON, False), (Format.JSON, True), (Format.YAML, False)):
+        show(answer, form, one_of_many=many)
         shown.append(capsys.readouterr().out)
 
     one_line = '[{"name": "a", "count": 1}]\n'

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,14 +94,14 @@ prod/orders  CRITICAL for 5m  seen 12s ago  lag 2.0s  MongoDB 8.0
 |- critical MAJOR for 60s: MAJOR it is: [red]seen[/red]
 |  `- to do: mend it
 |- shard s/0
-|  |- n1  primary              at 7 messages
-|  `- n2  secondary  lag 2.0s                 last known
-|- node n1  HEALTHY for 60s     primary              mongo 8.0            http://127.0.0.1:8000
+|  |- n1  primary                  at 7 messages  seen 12s ago
+|  `- n2  secondary  lag was 2.0s                 last known 5s ago
+|- node n1  HEALTHY for 60s     primary                         mongo 8.0  seen 12s ago  http://127.0.0.1:8000
 |  |- warning MINOR for 60s: MINOR it is: [red]seen[/red]
 |  |  `- to do: mend it
 |  `- action agent.replicante.io/test.success RUNNING for 30s  00000000-0000-0000-0000-000000000001
-|- node n2  HEALTHY for 60s     secondary  lag 2.0s             stale 5s  http://127.0.0.1:8000
-`- node n3  UNREACHABLE for 9s                                            http://127.0.0.1:8000
+|- node n2  HEALTHY for 60s     secondary  lag was 2.0s 5s ago             stale 5s      http://127.0.0.1:8000
+`- node n3  UNREACHABLE for 9s                                             seen 12s ago  http://127.0.0.1:8000
    `- connection refused"""
     assert expected.splitlines() == lines_of(await topology_of(outside.store_, REF, NOW))
 
@@ -215,6 +216,26 @@ def test_shards_that_belong_to_no_group_are_counted_together() -> None:
     lines = lines_of(shape(views.make_node("n1", shards=many)))
 
     assert "|- 60 shards, 60 copies (each one: --shards)" in lines
+
+
+def test_a_primary_that_cannot_be_asked_is_not_shown_as_one() -> None:
+    """Its role and lag are those of then, with their age, in the tree and counted by group; so is the shard's head."""
+    primary, late = views.shard(ShardRole.PRIMARY), views.shard(lag_s=0)
+    nodes = [
+        views.make_node("n1", shards=(primary,), info_stale_since=views.later(-600)),
+        views.make_node("n2", shards=(late,), shards_stale_since=views.later(-600)),
+        views.make_node("n3", shards=(late,)),
+    ]
+    few = "\n".join(lines_of(shape(*nodes, state=views.state(observed_at=views.later(-5)))))
+    many = tuple(primary.evolve(shard_id=f"t/{number}") for number in range(60))
+    old = views.make_node("n1", shards=many, shards_stale_since=views.later(-600))
+
+    assert "shard rs0  primary only as last known" in few
+    assert re.search(r"n1 +primary +was at 1000 seconds +last known 10m ago", few)
+    assert re.search(r"n2 +secondary +lag was 0ms +was at 1000 seconds +last known 10m ago", few)
+    assert re.search(r"n3 +secondary +lag 0ms +at 1000 seconds +seen 5s ago", few)
+    assert re.search(r"node n2 .* lag was 0ms 10m ago +mongo.* stale 10m ", few)
+    assert any(line.endswith("60 copies  60 last known 10m ago") for line in lines_of(shape(old)))
 
 
 def test_a_zookeeper_ensemble() -> None:

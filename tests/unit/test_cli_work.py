@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from blocks.coordinator.protocol import ClaimKind
 from blocks.models.cluster import ClusterState, Health
@@ -116,6 +118,34 @@ async def test_wait_in_vain() -> None:
 
     with pytest.raises(NotInTimeError, match=r"prod/orders did not come to be HEALTHY within 0\.05 s: it is CRITICAL"):
         await until(outside.store_, "prod/orders", None, Health.HEALTHY, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("form", "documents"),
+    [
+        ("json", lambda out: [json.loads(line) for line in out.splitlines()]),
+        ("yaml", lambda out: list(yaml.safe_load_all(out))),
+    ],
+)
+async def test_what_is_watched_can_be_told_apart(
+    capsys: pytest.CaptureFixture[str], form: str, documents: Callable[[str], list[Any]]
+) -> None:
+    """Each look is a document of its own: a line of JSON, or what `---` begins in YAML."""
+    outside = Outside()
+    await outside.put(spec(), state())
+    looks = 0
+
+    def look() -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise KeyboardInterrupt
+        return NOW
+
+    world = dataclasses.replace(outside.world(), clock=look)
+    await asyncio.to_thread(run, ["clusters", "-o", form, "--watch", "0.1"], world)
+
+    assert [["orders"], ["orders"]] == [[row["cluster"] for row in one] for one in documents(capsys.readouterr().out)]
 
 
 def test_watch_goes_on_until_interrupted(capsys: pytest.CaptureFixture[str]) -> None:

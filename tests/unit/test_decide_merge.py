@@ -79,6 +79,17 @@ def test_an_unhealthy_node_stays_what_its_agent_says() -> None:
     assert (NodeStatus.UNHEALTHY, "slow") == (node.status, node.status_text)
 
 
+@pytest.mark.parametrize("status", sorted(set(NodeStatus) - {NodeStatus.HEALTHY}))
+def test_no_bad_status_is_without_a_reason(status: NodeStatus) -> None:
+    """Where the agent gives none, it is what could not be read of its node; in any case whose word it is."""
+    info = NodeInfo(protocol=Protocol.B, status=status, agent_version=Version(number="1"))
+    alone = _merged(make_node("n1"), good_look("n1", info=info))
+    more = _merged(make_node("n1"), good_look("n1", info=info, store=BROKEN, shards=Failure(reason="no disk")))
+
+    assert (status, f"the agent says {status}") == (alone.status, alone.status_text)
+    assert f"the agent says {status}; store details: HTTP 500; shards: no disk" == more.status_text
+
+
 @pytest.mark.parametrize(
     "parts",
     [

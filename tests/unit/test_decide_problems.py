@@ -82,6 +82,25 @@ def test_every_bad_status_is_a_problem_of_its_node(status: NodeStatus, code: str
 
 
 @pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://db-1:8000/agent", "https://db-1:8000/agent"),
+        ("https://ann:secret@db-1:8000?token=secret#secret", "https://db-1:8000"),
+        ("db-1:8000?secret", "db-1:8000"),
+        ("http://[secret", "an address that is no URL"),
+    ],
+)
+def test_an_unreachable_node_says_what_was_tried(address: str, shown: str) -> None:
+    """Where it was asked, without what may be secret, since when, and what came of it."""
+    node = make_node(
+        "n1", status=NodeStatus.UNREACHABLE, status_text="refused", info_stale_since=NOW, agent_address=address
+    )
+    found = {one.code: one.evidence for one in _lasting(make_view(node, *map(make_node, NODES[1:])))}
+
+    assert f"{shown} is asked in vain since 2026-03-01T12:00:00Z: refused" == found["NODE_UNREACHABLE"]
+
+
+@pytest.mark.parametrize(
     ("total", "serving", "code"),
     [
         (3, 3, None),

@@ -58,7 +58,11 @@ def report(sequence: int, at: datetime, started_at: datetime, outcome: str = "su
             event(E.PROBLEM_RAISED, code="LAG", node_id="n1", severity="warning", description="late", evidence="9 s"),
             [("problem LAG on n1", NO, "warning", None, "late: 9 s")],
         ),
-        (event(E.PROBLEM_CLEARED, code="LAG", node_id=None), [("problem LAG", "raised", NO, None, None)]),
+        (event(E.PROBLEM_CLEARED, code="LAG", node_id=None), [("problem LAG", "raised", "cleared", None, None)]),
+        (
+            event(E.PROBLEM_ACKNOWLEDGED, code="LAG", node_id="n1", who="ann", why="on it"),
+            [("problem LAG on n1", "raised", "acknowledged", "ann", "on it")],
+        ),
         (
             event(E.CLUSTER_HEALTH_CHANGED, before="UNKNOWN", after="HEALTHY"),
             [("health", NO, "HEALTHY", None, None)],

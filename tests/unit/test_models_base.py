@@ -20,7 +20,7 @@ def test_cleaned_text_is_harmless(text: str, chars_max: int) -> None:
 
     assert len(cleaned) <= chars_max
     assert cleaned.encode()
-    assert not set(cleaned) & set("\n\r\t\x00\x1b\x7f\u202e\u2066\u2028")
+    assert not set(cleaned) & set("\n\r\t\x00\x1b\x7f\x85\x9b\u202e\u2066\u2028")
     assert cleaned == clean_text(cleaned, chars_max)
 
 

@@ -148,7 +148,8 @@ class TestErrors:
             (b"plain text\r\nof two lines", "HTTP 500: plain text of two lines"),
             (b"", "HTTP 500: an empty body"),
             (b"<html><body>Bad gateway", "HTTP 500: a web page"),
-            (b'{"detail":"no"}', 'HTTP 500: {"detail":"no"}'),
+            (b'{"detail":"no"}', "HTTP 500: no"),
+            (b'{"reason":"no"}', 'HTTP 500: {"reason":"no"}'),
             (b"\xff\xfe\x00", "HTTP 500: \ufffd\ufffd\ufffd"),
         ],
     )

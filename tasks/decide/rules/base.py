@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from blocks.models.node import Node, NodeStatus, ShardRole
 from blocks.models.problem import Severity
@@ -122,6 +123,17 @@ def listed(ids: Sequence[str]) -> str:
     """The first few of many, in words."""
     more = f" and {len(ids) - EXAMPLES_MAX} more" if len(ids) > EXAMPLES_MAX else ""
     return f"{', '.join(sorted(ids)[:EXAMPLES_MAX])}{more}"
+
+
+def without_secrets(address: str) -> str:
+    """An agent's address as evidence names it: where, and nothing that may be a password or a token."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an address that is no URL"
+    return (
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else address.partition("?")[0]
+    )
 
 
 def moment(at: datetime) -> str:

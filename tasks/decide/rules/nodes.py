@@ -13,7 +13,7 @@ from blocks.models.view import ClusterView
 from tasks.decide.foreign import policy_of
 from tasks.decide.lag import worst
 from tasks.decide.lifecycle import ready_at
-from tasks.decide.rules.base import Finding, Scene, moment
+from tasks.decide.rules.base import Finding, Scene, moment, without_secrets
 
 PARTS = (
     ("info_stale_since", "the node"),
@@ -43,6 +43,15 @@ def with_status(*statuses: NodeStatus) -> Callable[[Scene], Iterator[Finding]]:
                 yield Finding(node.status_text or f"the agent says {node.status}", node.node_id)
 
     return match
+
+
+def unreachable(scene: Scene) -> Iterator[Finding]:
+    """Nodes whose agent does not answer: what was tried, since when, and what came of it."""
+    for node in scene.view.nodes.values():
+        if node.status is NodeStatus.UNREACHABLE:
+            asked = f"{without_secrets(node.agent_address)} is asked in vain"
+            since = moment(node.info_stale_since or node.status_since)
+            yield Finding(f"{asked} since {since}: {node.status_text or 'no reason is known'}", node.node_id)
 
 
 def lag(scene: Scene) -> Iterator[Finding]:

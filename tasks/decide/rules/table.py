@@ -13,6 +13,8 @@ UNASKED = (*GONE, "CLUSTER_UNKNOWN", "MAJORITY_UNKNOWN")
 HEADLESS = ("NO_PRIMARY", "PRIMARY_UNKNOWN")
 FOREIGN = "FOREIGN_NODE"
 WORK_DEAD = "WORK_DEAD"
+REWOUND = "OFFSET_WENT_BACK"
+"""What happened, not what is: it is over as soon as somebody has seen it."""
 NODE_DOWN = (
     "NODE_UNREACHABLE",
     "STORE_UNAVAILABLE",
@@ -36,7 +38,7 @@ RULES: tuple[Rule, ...] = (
     Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, UNASKED, grace),
     Rule("SEVERAL_PRIMARIES", C, "a shard has more than one primary", "suspect a partition; stop writes to the older one", cluster.several_primaries, (), grace),
     Rule(FOREIGN, W, "a node belongs to another cluster; what it tells is refused", "mend the discovery record or the node's store; set foreign_nodes to accept where ids differ by design", nodes.foreign),
-    Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", status(S.UNREACHABLE), UNASKED),
+    Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", nodes.unreachable, UNASKED),
     Rule("STORE_UNAVAILABLE", W, "the agent answers, its store does not", "check the store's process and its log", status(S.UNAVAILABLE), GONE),
     Rule("NODE_NOT_IN_CLUSTER", W, "a node is not a member of its cluster", "initialise the cluster (cluster.init) or add the node (cluster.add)", status(S.NOT_IN_CLUSTER), GONE),
     Rule("NODE_UNHEALTHY", W, "a node says that it is not well", "see the evidence and the store's log", status(S.UNHEALTHY, S.UNKNOWN), (FOREIGN, *GONE)),
@@ -47,7 +49,7 @@ RULES: tuple[Rule, ...] = (
     Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS), nodes.lag_grace_s),
     Rule("DUPLICATE_NODE_ID", W, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", nodes.duplicates),
     Rule("IDENTITY_MISMATCH", W, "a node is not who discovery says it is", "check the discovery record and the agent's settings", nodes.identity, ("DUPLICATE_NODE_ID",)),
-    Rule("OFFSET_WENT_BACK", W, "a primary's log is shorter than it was", "writes may be lost: was it restored, truncated or made anew?", nodes.rewound),
+    Rule(REWOUND, W, "a primary's log is shorter than it was", "writes may be lost: was it restored, truncated or made anew? `replictl acknowledge` clears it, or an hour", nodes.rewound),
     Rule("CLUSTER_MISSING", W, "the source no longer tells of the cluster", "delete it if it is gone, or mend the source", cluster.missing),
     Rule("CLOCK_SKEW", W, "an agent's clock does not agree with ours", "synchronise the clocks; nothing is ordered or expires by agents' times", nodes.clock),
     Rule("ACTION_STUCK", W, "an action takes very long", "see `replictl action ID`; cancel it when it will not end", nodes.stuck, ("NODE_UNREACHABLE", FOREIGN)),
