@@ -19,7 +19,7 @@ from datetime import datetime
 
 from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import ClaimKind, Coordinator
-from blocks.errors import RecordError, TransientError
+from blocks.errors import RecordError, ReplicoreError, TransientError
 from blocks.metrics.protocol import Metrics, NoMetrics
 from blocks.models.look import Failure, Glimpse
 from blocks.models.node import Node, Protocol
@@ -34,6 +34,8 @@ from tasks.request import request_work
 from tasks.targets import Watchable, load_targets
 
 TICK_S = 0.05
+UNASKABLE_AGAIN_S = 60.0
+"""What can never be asked for is tried again after so long."""
 STALL_S = 0.5
 """A tick that comes so late means that this process was paused or starved."""
 SHARE_EVERY_S = 1.0
@@ -159,7 +161,7 @@ class Watch:
             some = dict(list(self._first.items())[:COMPARE_MAX])
             try:
                 stored = await self._stored({key for key, _ in some}) if some else {}
-            except TransientError:
+            except ReplicoreError:
                 continue
             for (key, part), glimpse in some.items():
                 if self._first.get((key, part)) is not glimpse:
@@ -189,7 +191,7 @@ class Watch:
                 if self.coordinator.connected:
                     workers = {holder.owner for holder in await self.coordinator.holders(ClaimKind.WORKER)}
                 self._take(everything, workers | {self.coordinator.worker})
-            except TransientError as error:
+            except ReplicoreError as error:
                 _logger.info("the watch goes on with the share it has: %s", error)
             await pause(over, SHARE_EVERY_S)
 
@@ -220,9 +222,14 @@ class Watch:
             self._first.pop((key, part), None)
 
     async def _tell(self, over: asyncio.Event) -> None:
-        """Ask for urgent cycles; what cannot be asked for now is asked for later."""
+        """Ask for urgent cycles; what cannot be asked for now is asked for later. One that can never be asked for, such as a
+        work item that cannot be read, is tried again once a minute, and holds up no other.
+        """
+        unaskable: dict[str, float] = {}
         while not over.is_set():
             for cluster in list(self._found):
+                if unaskable.get(cluster, 0.0) > time.monotonic():
+                    continue
                 why = self._found.pop(cluster)
                 try:
                     await request_work.fn(
@@ -231,7 +238,13 @@ class Watch:
                 except TransientError:
                     self._found.setdefault(cluster, why)
                     await pause(over, STALL_S)
+                except ReplicoreError as error:
+                    self._found.setdefault(cluster, why)
+                    if cluster not in unaskable:
+                        _logger.warning("%s cannot be asked for (%s): %s", cluster, why, error)
+                    unaskable[cluster] = time.monotonic() + UNASKABLE_AGAIN_S
                 else:
+                    unaskable.pop(cluster, None)
                     _logger.info("%s is looked at: %s", cluster, why)
             await pause(over, TICK_S)
 

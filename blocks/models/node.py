@@ -51,20 +51,24 @@ class ShardRole(StrEnum):
     """`role_text` says what."""
 
 
+VALUE_MIN, VALUE_MAX = -(2**63), 2**63 - 1
+
+
 class Offset(Fact):
     """A position or a distance in a store's log; comparable only within one unit."""
 
     unit: Annotated[str, Field(max_length=64)]
-    value: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    value: Annotated[int, Field(ge=VALUE_MIN, le=VALUE_MAX)]
 
     @property
     def milliseconds(self) -> int | None:
-        """The value in milliseconds where the unit is one of time, else None."""
+        """The value in milliseconds where the unit is one of time and that many fit into 64 bits, else None."""
         match self.unit:
             case "milliseconds":
                 return self.value
             case "seconds":
-                return self.value * 1_000
+                found = self.value * 1_000
+                return found if VALUE_MIN <= found <= VALUE_MAX else None
             case _:
                 return None
 

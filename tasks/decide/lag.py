@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from blocks.models.node import Node, Offset, Shard, ShardRole
+from blocks.models.node import VALUE_MAX, Node, Offset, Shard, ShardRole
 
 EPOCH_BITS = 32
 BEHIND = frozenset({ShardRole.SECONDARY, ShardRole.RECOVERING})
@@ -67,7 +67,8 @@ def _behind(head: Offset | None, own: Offset) -> int | None:
         return None
     if own.milliseconds is not None and own.value <= 0:
         return None
-    return head.value - own.value
+    behind = head.value - own.value
+    return behind if behind <= VALUE_MAX else None  # no log is that long: one of the two is nonsense
 
 
 def worst(shards: Iterable[Shard]) -> int:

@@ -90,6 +90,26 @@ async def test_silent_node_is_looked_at_at_once(world: World) -> None:
     assert Priority.URGENT is asked.priority
 
 
+async def test_a_cluster_that_cannot_be_asked_for_ends_no_watch(world: World) -> None:
+    """Its work item cannot be read: the watch goes on, and other clusters are asked for as ever."""
+    ref = await _declared(world)
+    other = await world.declare("billing", ("b1",))
+    await world.save(ClusterSpec(namespace="prod", cluster_id="billing", probe_interval=FAST_S, version=2))
+    world.store.unreadable = {work_key(WorkKind.ORCHESTRATE, ref.key)}
+    for one in (ref, other):
+        await cycle(await world.turn(), [one], Mode.OBSERVE)
+    async with _watching(world) as watch:
+        await _settled(watch)
+        world.node("n2").down = True
+        await _settled(watch, 20)
+        world.node("b1").down = True
+        await until(lambda: _asked(world, other) is not None)
+        asked = _asked(world, other)
+
+    assert asked is not None
+    assert Priority.URGENT is asked.priority
+
+
 async def test_lost_primary_is_looked_at_at_once(world: World) -> None:
     """A role that changed is seen by the probe of shards, without waiting for the cluster's turn."""
     ref = await _declared(world)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import bson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.models.node import Node, Offset, Shard, ShardRole
+from blocks.store.mapping import to_document
 from doubles.views import NOW, later, make_node, make_view
 from tasks.decide.aggregate import aggregate
 from tasks.decide.lag import Lag, lags
@@ -100,3 +102,29 @@ def test_ours_is_shown_and_no_more() -> None:
 def test_no_lag_is_negative(head: int, own: int, unit: str) -> None:
     """Whatever offsets are told."""
     assert all(0 <= one.value == head - own for one in _lags(_copy(P, head, unit), _copy(R, own, unit)))
+
+
+ANY = st.integers(-(2**63), 2**63 - 1) | st.sampled_from(
+    [2**63 - 1, -(2**63), -1, 9_223_372_036_854_775, 9_223_372_036_854_776]
+)
+OFFSETS = st.none() | st.builds(Offset, unit=st.sampled_from(["seconds", "milliseconds", "zxid", "offset"]), value=ANY)
+COPIES = st.builds(
+    lambda role, offset, lag: Shard(shard_id="rs0", role=role, commit_offset=offset, lag=lag),
+    st.sampled_from(ShardRole),
+    OFFSETS,
+    OFFSETS,
+)
+
+
+@given(COPIES, COPIES)
+def test_whatever_agents_tell_can_be_judged_and_stored(one: Shard, other: Shard) -> None:
+    """Offsets and lags from one end of 64 bits to the other: what has no sense is unknown, and the state still fits the store."""
+    state = aggregate(make_view(make_node("n1", shards=(one,)), make_node("n2", shards=(other,))), now=NOW)
+
+    assert bson.encode(to_document(state))
+
+
+def test_what_does_not_fit_is_unknown() -> None:
+    """The difference of two extremes, and seconds that are too many milliseconds."""
+    assert [] == _lags(_copy(P, 2**63 - 1, "offset"), _copy(R, -1, "offset"))
+    assert None is Offset(unit="seconds", value=2**62).milliseconds
