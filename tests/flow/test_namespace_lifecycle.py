@@ -230,7 +230,7 @@ async def test_what_others_hold_waits_for_its_turn(world: World) -> None:
 
 
 async def test_discovery_that_was_under_way_makes_nothing_new(world: World) -> None:
-    """It asked while the namespace was Active: its source is not removed before it ends, and what it found goes, too."""
+    """It asked while the namespace was Active: its source is not removed before it ends, and what it found is not saved."""
     await world.save(Namespace(name="prod", version=1), SOURCE.evolve(version=1))
     world.tell(orders=["n1"])
     turns = []
@@ -244,7 +244,7 @@ async def test_discovery_that_was_under_way_makes_nothing_new(world: World) -> N
     await discover_source(await world.worker(), world.store, Meanwhile(), SOURCE.ref, world.clock, Steps())
     turns += [await _turn(world) for _ in range(3)]
 
-    assert [0, 1, 1, 0] == [turn.removed for turn in turns]
+    assert [0, 1, 0, 0] == [turn.removed for turn in turns]
     assert (S.DELETED, 0) == (await _status(world), await _left(world))
 
 
