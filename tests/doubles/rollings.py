@@ -54,11 +54,13 @@ async def shown(world: World, force: str | None = None, **pace: Any) -> Prospect
     return await proposed(world.store, REF, RESTART, None, {}, Pace(**{"settle_s": 1.0, **pace}), force, world.clock())
 
 
-async def rolled(world: World, *, approved: bool = True, force: str | None = None, **pace: Any) -> Rolling:
+async def rolled(
+    world: World, *, approved: bool = True, force: str | None = None, rolling_id: str = ROLLING_ID, **pace: Any
+) -> Rolling:
     """A rolling action over all nodes of `prod/orders`, ordered by ann and approved by bob."""
     plan = (await shown(world, force, **pace)).plan
     view, now = await cluster_of(world.store, REF), world.clock()
-    made = await order_new.fn(world.store, view, plan, ROLLING_ID, "ann", "new certificates", now, forced=force)
+    made = await order_new.fn(world.store, view, plan, rolling_id, "ann", "new certificates", now, forced=force)
     if not approved:
         return made
     return await order_rolling.fn(world.store, made.rolling_id, RollingState.RUNNING, "bob", "fine", now)
