@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from prefect import flow
-from pydantic import ValidationError
 
-from blocks.errors import InvalidInputError
+from blocks.errors import RefusedError
 from blocks.fleet import Connections
-from blocks.models.base import Json
 from blocks.models.ids import ClusterRef
 from blocks.models.request import Priority, WorkKind
 from blocks.models.rolling import Pace, Prospect
-from blocks.store.protocol import Store
 from flows.entry import FLEET, run, utc_now, who
-from tasks.cluster_actions.table import CATALOGUE
-from tasks.decide.rolling_plan import planned, prospect, selected
-from tasks.order_rolling import cluster_of, order_new
+from tasks.order_rolling import cluster_of, order_new, proposed
 from tasks.request import request_work
 
 
@@ -36,6 +30,7 @@ def roll(
     force: str | None = None,
     granted: bool = False,
     dry_run: bool = False,
+    digest: str | None = None,
     rolling_id: UUID | None = None,
     by: str | None = None,
     fleet: str = FLEET,
@@ -54,6 +49,7 @@ def roll(
         force: why it may begin although the cluster is not well, and go beyond budgets; None: it may not.
         granted: it needs no approval; refused where a namespace wants somebody else to approve.
         dry_run: only show the plan, the health now, and what would keep it.
+        digest: order it only if that is the digest of the plan, as a dry run showed it.
         rolling_id: its id, if you want to be able to order it twice and have it once.
         by: who orders it; None means this flow run.
         fleet: name of the Fleet block.
@@ -66,6 +62,11 @@ def roll(
         found = await proposed(store, ref, kind, args, choice, pace, force, now)
         if dry_run:
             return found
+        if digest not in {None, found.digest}:
+            message = (
+                f"the plan is {found.digest} now, not {digest}: the cluster has changed since it was shown, look again"
+            )
+            raise RefusedError(message)
         new = str(rolling_id or uuid4())
         view = await cluster_of(store, ref)
         made = await order_new(store, view, found.plan, new, who(by), reason, now, forced=force, granted=granted)
@@ -73,41 +74,3 @@ def roll(
         return found.evolve(rolling=made)
 
     return run(sentence, fleet)
-
-
-async def proposed(
-    store: Store,
-    ref: ClusterRef,
-    kind: str,
-    args: Json,
-    choice: dict[str, Any],
-    pace: Pace,
-    force: str | None,
-    now: datetime,
-) -> Prospect:
-    """The plan for a cluster as it is stored, and what speaks against it now.
-
-    Raises:
-        InvalidInputError: what is asked for cannot be.
-        NotFoundError: there is no such cluster.
-    """
-    if force is not None and not force.strip():
-        message = "what is forced needs a reason: say why"
-        raise InvalidInputError(message)
-    view = await cluster_of(store, ref)
-    plan = planned(view, kind, args, selected(view, now, **choice), pace, CATALOGUE, tolerating=force is not None)
-    return prospect(view, plan, force, now)
-
-
-def pace_of(**given: Any) -> Pace:
-    """A pace of what a person gave; what is None is left at its default.
-
-    Raises:
-        InvalidInputError: something in it cannot be.
-    """
-    try:
-        return Pace.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        message = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-        raise InvalidInputError(message) from None

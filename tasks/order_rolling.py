@@ -8,12 +8,13 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.errors import ConflictError, NotFoundError, RefusedError
+from blocks.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
+from blocks.models.base import Json
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change
-from blocks.models.rolling import Rolling, RollingPlan, RollingState
+from blocks.models.rolling import Pace, Prospect, Rolling, RollingPlan, RollingState
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
 from tasks.cluster_actions.table import CATALOGUE
@@ -28,7 +29,7 @@ from tasks.decide.rolling import (
     retry_id,
     tell_rolling,
 )
-from tasks.decide.rolling_plan import disorderly, members_of, other_members, planned, prospect
+from tasks.decide.rolling_plan import disorderly, members_of, other_members, planned, prospect, selected
 from tasks.decide.sync import tell
 from tasks.order import TRIES_MAX
 
@@ -59,6 +60,30 @@ async def known_rolling(store: Store, rolling_id: str) -> Rolling:
         message = f"there is no action and no rolling action {rolling_id}; `replictl rolling --all` lists those that are known"
         raise NotFoundError(message)
     return rolling
+
+
+async def proposed(
+    store: Store,
+    ref: ClusterRef,
+    kind: str,
+    args: Json,
+    choice: dict[str, Any],
+    pace: Pace,
+    force: str | None,
+    now: datetime,
+) -> Prospect:
+    """The plan for a cluster as it is stored, and what speaks against it now.
+
+    Raises:
+        InvalidInputError: what is asked for cannot be.
+        NotFoundError: there is no such cluster.
+    """
+    if force is not None and not force.strip():
+        message = "what is forced needs a reason: say why"
+        raise InvalidInputError(message)
+    view = await cluster_of(store, ref)
+    plan = planned(view, kind, args, selected(view, now, **choice), pace, CATALOGUE, tolerating=force is not None)
+    return prospect(view, plan, force, now)
 
 
 @task(name="order rolling action", cache_policy=NO_CACHE)

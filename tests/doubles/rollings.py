@@ -9,10 +9,9 @@ from blocks.models.rolling import Pace, Prospect, Rolling, RollingPlan, RollingS
 from blocks.models.view import ClusterView
 from doubles.views import NODES, NOW, REF
 from doubles.world import World
-from flows.roll import proposed
 from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.rolling_plan import planned
-from tasks.order_rolling import cluster_of, order_new, order_rolling
+from tasks.order_rolling import cluster_of, order_new, order_rolling, proposed
 
 RESTART = "agent.replicante.io/node.restart"
 ROLLING_ID = str(UUID(int=99))
