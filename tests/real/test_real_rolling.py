@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from blocks.agents.client import HttpAgents
-from blocks.agents.settings import AgentsSettings
 from blocks.models.action import Action, ActionState
-from blocks.models.cluster import Discovery
-from blocks.models.namespace import NamespaceSettings
-from blocks.models.rolling import Rolling, RollingState
+from blocks.models.rolling import RollingState
 from blocks.models.source import DiscoveredNode
-from doubles.engines import WITHIN_S, Cluster, command, formed, mongodb_cluster, with_agents
+from doubles.driven import NAMES, Driven, processes
+from doubles.engines import Cluster, command, formed, mongodb_cluster, with_agents
 from doubles.rollings import rolled
-from doubles.views import REF
-from doubles.world import World
 from doubles.writer import writing
-from flows.cycle import Mode, cycle
-from flows.entry import utc_now
 from infra.agents.testing import AgentProcess, running
-from tasks.decide.rolling_plan import is_primary
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
-NAMES = ("orders-1", "orders-2", "orders-3")
-ROLL_WITHIN_S = 120.0
 GAP_MAX_S = 15.0
 """Generous: an election takes a second or two, on a busy machine more."""
 
@@ -49,62 +35,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-class Driven:
-    """A control plane with a store in memory and the real client of agents, at the pace of real time."""
-
-    def __init__(self, servers: Cluster) -> None:
-        """Know nothing yet."""
-        self.servers = servers
-        self.world = World()
-
-    async def declare(self, names: Sequence[str] = NAMES) -> None:
-        """Tell of these members."""
-        await self.world.declare(settings=NamespaceSettings(status_hold=0))
-        await self.tell(names)
-
-    async def tell(self, names: Sequence[str], *others: DiscoveredNode) -> None:
-        """The source tells of these members, and of others."""
-        nodes = tuple(DiscoveredNode(node_id=name, agent_address=self.servers.agents[name].url) for name in names)
-        known = Discovery(
-            namespace="prod", cluster_id="orders", source="prod/inventory", nodes=(*nodes, *others), version=1
-        )
-        await self.world.save(known)
-
-    async def turn(self) -> Any:
-        """One cycle; the view after it."""
-        async with HttpAgents(AgentsSettings()) as agents:
-            turn = replace(await self.world.turn(agents=agents), clock=utc_now)
-            [report] = (await cycle(turn, [REF], Mode.ORCHESTRATE)).reports
-        assert report.error is None
-        return (await self.world.store.views([REF]))[REF.key]
-
-    async def until(self, is_so: Any, what: str, within_s: float = WITHIN_S) -> None:
-        """Cycle by cycle until that is so."""
-        ends = time.monotonic() + within_s
-        while not is_so(view := await self.turn()):
-            assert time.monotonic() < ends, f"not within {within_s:g} s: {what}; {view.state} {view.rollings}"
-            await asyncio.sleep(0.2)
-
-    async def rolling(self) -> Rolling:
-        """The one there is, as it is now."""
-        [found] = await self.world.store.find(Rolling)
-        return found
-
-
 @pytest.fixture
 async def driven(servers: Cluster) -> Driven:
     """A healthy cluster that was looked at."""
     driven = Driven(servers)
     await driven.declare()
-    await driven.until(
-        lambda view: view.state.health == "HEALTHY" and any(map(is_primary, view.nodes.values())), "a healthy cluster"
-    )
+    await driven.until_healthy()
     return driven
-
-
-def processes(servers: Cluster) -> dict[str, str]:
-    """By name, which process of mongod answers."""
-    return {name: str(command(servers, name, "hello")["topologyVersion"]["processId"]) for name in NAMES}
 
 
 async def test_a_rolling_restart(
@@ -115,9 +52,9 @@ async def test_a_rolling_restart(
     with writing(servers.addresses) as writer:
         [leader] = [name for name in NAMES if command(servers, name, "hello")["isWritablePrimary"]]
         await rolled(driven.world, rolling_id=str(uuid4()))
-        await driven.until(lambda view: not view.rollings, "the end of the rolling restart", ROLL_WITHIN_S)
+        rolling = await driven.until_over()
     record_property("longest_write_gap_s", round(writer.longest_gap_s, 3))
-    after, rolling = processes(servers), await driven.rolling()
+    after = processes(servers)
     actions = await driven.world.store.find(Action)
 
     assert (RollingState.DONE, None) == (rolling.state, rolling.error)
@@ -157,7 +94,7 @@ async def test_an_agent_that_is_killed_goes_on_with_it(servers: Cluster, driven:
     port, folder = killed.url.rpartition(":")[2], Path(data_of(killed))
     with running("mongodb", folder, "--listen", f"127.0.0.1:{port}", "--execute-interval", "0.2",
                  store=servers.address(first), node_id=first, cluster_id="orders"):  # fmt: skip
-        await driven.until(lambda view: not view.rollings, "the end", ROLL_WITHIN_S)
+        await driven.until_over()
     [action] = [a for a in await driven.world.store.find(Action) if a.node_id == first]
 
     assert RollingState.DONE is (await driven.rolling()).state
