@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 from prefect import flow
 
-from blocks.errors import RefusedError
 from blocks.fleet import Connections
 from blocks.models.ids import ClusterRef
 from blocks.models.request import Priority, WorkKind
@@ -62,14 +61,11 @@ def roll(
         found = await proposed(store, ref, kind, args, choice, pace, force, now)
         if dry_run:
             return found
-        if digest not in {None, found.digest}:
-            message = (
-                f"the plan is {found.digest} now, not {digest}: the cluster has changed since it was shown, look again"
-            )
-            raise RefusedError(message)
         new = str(rolling_id or uuid4())
         view = await cluster_of(store, ref)
-        made = await order_new(store, view, found.plan, new, who(by), reason, now, forced=force, granted=granted)
+        made = await order_new(
+            store, view, found.plan, new, who(by), reason, now, forced=force, granted=granted, digest=digest
+        )
         await request_work(store, await connections.work_queue(), WorkKind.ORCHESTRATE, ref.key, Priority.PERSON, now)
         return found.evolve(rolling=made)
 

@@ -98,6 +98,7 @@ async def order_new(
     *,
     forced: str | None = None,
     granted: bool = False,
+    digest: str | None = None,
 ) -> Rolling:
     """Order what a plan says; asked for twice under one id it is one order.
 
@@ -111,13 +112,17 @@ async def order_new(
         now: the present.
         forced: why it may begin although the cluster is not well, and go beyond budgets; None: it may not.
         granted: it needs no approval.
+        digest: only if that is the plan's: it is still the one that was shown.
 
     Raises:
-        RefusedError: the cluster is not fit for it, or whoever orders may not approve.
+        RefusedError: it is another plan, or the cluster is not fit for it, or whoever orders may not approve.
     """
     known = await store.get(Rolling, rolling_id)
     if known is not None:
         return known
+    if digest not in {None, plan.digest}:
+        message = f"the plan is {plan.digest} now, not {digest}: the cluster has changed since it was shown, look again"
+        raise RefusedError(message)
     against = prospect(view, plan, forced, now).unwell
     if against and forced is None:
         message = f"cluster {view.ref} is not fit for a rolling action: {'; '.join(against[:5])}. To do it all the same, force it, with a reason"

@@ -22,7 +22,7 @@ from tasks.dispatch import dispatch
 from tasks.gating import lift, place
 from tasks.hold import hold_clusters
 from tasks.order import order
-from tasks.order_rolling import order_rest, order_rolling
+from tasks.order_rolling import cluster_of, order_new, order_rest, order_rolling
 from tasks.orphans import cancel_all_orphans
 from tasks.remove import remove_cluster
 
@@ -141,6 +141,32 @@ async def test_a_failed_action_ends_it(fleet: World) -> None:
     after = await stored(fleet, rolling)
 
     assert (S.FAILED, "its action on n2 is FAILED: no disk", 1) == (after.state, after.error, len(fleet.agents.sent))
+
+
+async def test_what_was_shown_is_ordered(fleet: World) -> None:
+    """Or nothing, when the plan would be another one by now."""
+    before = await shown(fleet)
+    await fleet.save(discovery((*NODES, "n4")))
+    after = await shown(fleet, force="n4 is new")
+    view = await cluster_of(fleet.store, REF)
+    with pytest.raises(RefusedError, match=f"the plan is {after.digest} now, not {before.digest}"):
+        await order_new.fn(
+            fleet.store, view, after.plan, ROLLING_ID, "ann", "", fleet.clock(), forced="x", digest=before.digest
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("must_differ", [False, True])
+async def test_granted_by_its_order(world: World, must_differ: bool) -> None:
+    """It needs no approval; not where somebody else must approve."""
+    await world.declare(settings=QUICK.model_copy(update={"approver_must_differ": must_differ}))
+    await turned(world)
+    plan, view = (await shown(world)).plan, await cluster_of(world.store, REF)
+    ordering = order_new.fn(world.store, view, plan, ROLLING_ID, "ann", "", world.clock(), granted=True)
+    if must_differ:
+        with pytest.raises(RefusedError, match="wants somebody else to approve it"):
+            await ordering
+    else:
+        assert (S.RUNNING, "ann") == ((made := await ordering).state, made.approved_by)
 
 
 # -- what keeps it ---------------------------------------------------------------------------------------------------------

@@ -180,3 +180,17 @@ async def test_why(outside: Outside, capsys: Said) -> None:
     assert (ROLLING_ID, "PENDING_APPROVE", "APPROVAL") == (one["rolling"], one["state"], one["reasons"][0]["rule"])
     assert ROLLING_ID == cluster["reasons"][0]["about"]
     assert [] == await outside.store_.find(Action)
+
+
+@pytest.mark.parametrize(
+    "words", [["cluster", "orders"], ["describe", "cluster", "orders"], ["describe", "ns", "prod"]]
+)
+async def test_pages_show_it(outside: Outside, capsys: Said, words: list[str]) -> None:
+    """Unfinished ones, where there are some."""
+    await outside.put(make_rolling(batch=1))
+    assert 0 == await replictl(outside, *words, "-o", "json")
+    row = json.loads(capsys.readouterr().out)
+    assert 0 == await replictl(outside, *words)
+
+    assert [ROLLING_ID] == [one["rolling_id"] for one in row["rollings"]]
+    assert "Rolling actions" in capsys.readouterr().out
