@@ -44,9 +44,10 @@ def turned(view: ClusterView, known: Mapping[str, Action], *, now: datetime) -> 
     """
     actions = {**known, **view.actions}
     after = Turned(view)
-    front = front_of(view)
-    for rolling in view.rollings.values():
-        step = _step(view, rolling, actions, now) if rolling is front or rolling.state is S.PENDING_APPROVE else None
+    for rolling in view.rollings.values():  # where one ends, the next one has its turn at once
+        if rolling is not front_of(after.view) and rolling.state is not S.PENDING_APPROVE:
+            continue
+        step = _step(view, rolling, actions, now)
         if step is not None:
             after = _with(after, rolling, step[0], step[1])
     for action, gone in _left_over(after.view, now):

@@ -4,6 +4,7 @@
 
 runs a real set of three mongods with our agents, in a folder of its own, and takes it down in the end. Prints one JSON object: of
 each run the longest time without an acknowledged write, how long the whole restart took, in seconds, and how many writes failed.
+With `--no-chaining` secondaries replicate from the primary only.
 `rolling` is `node.restart` on each member by the cycle; `by_hand` is SIGTERM to one mongod after the other in the order of their
 names, each time waiting until it is a member again, as from a shell; `killed` is the same with SIGKILL.
 """
@@ -100,11 +101,25 @@ async def compared(servers: Cluster, runs: int) -> dict[str, list[dict[str, Any]
     return found
 
 
+def without_chaining(servers: Cluster) -> None:
+    """Let no secondary replicate from another one: where it does, majority writes wait a second while it looks for another source."""
+    ends = time.monotonic() + WITHIN_S
+    leaders: list[str] = []
+    while not leaders:
+        assert time.monotonic() < ends, "no primary"
+        leaders = [name for name in NAMES if command(servers, name, "hello")["isWritablePrimary"]]
+        time.sleep(EVERY_S)
+    config = command(servers, leaders[0], "replSetGetConfig")["config"]
+    wanted = {**config, "version": config["version"] + 1, "settings": {**config["settings"], "chainingAllowed": False}}
+    command(servers, leaders[0], "replSetReconfig", wanted)
+
+
 def main() -> None:
     """Run it and print what was measured."""
     parser = argparse.ArgumentParser(description="The longest write gap of a rolling restart.")
     parser.add_argument("--runs", type=int, default=3)
-    runs = parser.parse_args().runs
+    parser.add_argument("--no-chaining", action="store_true", help="secondaries replicate from the primary only")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
@@ -112,7 +127,9 @@ def main() -> None:
             with_agents(servers, "mongodb", "orders", folder / "agents", "--execute-interval", "0.2"),
         ):
             formed(servers)
-            found = asyncio.run(compared(servers, runs))
+            if given.no_chaining:
+                without_chaining(servers)
+            found = asyncio.run(compared(servers, given.runs))
     sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 

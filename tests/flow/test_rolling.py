@@ -6,10 +6,10 @@ import pytest
 
 from blocks.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
-from blocks.models.cluster import ClusterSpec, Discovery
+from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventType
 from blocks.models.namespace import NamespaceSettings
-from blocks.models.node import NodeStatus
+from blocks.models.node import Node, NodeStatus
 from blocks.models.record import Change
 from blocks.models.rolling import Rolling, RollingPhase, RollingState
 from doubles.rollings import RESTART, ROLLING_ID, rolled, shown, stored
@@ -24,7 +24,7 @@ from tasks.hold import hold_clusters
 from tasks.order import order
 from tasks.order_rolling import cluster_of, order_new, order_rest, order_rolling
 from tasks.orphans import cancel_all_orphans
-from tasks.remove import remove_cluster
+from tasks.remove import clusters_left, remove_cluster
 
 S, A, P = RollingState, ActionState, RollingPhase
 QUICK = NamespaceSettings(status_hold=0)
@@ -392,6 +392,17 @@ async def test_a_deleted_cluster_takes_it_along(fleet: World) -> None:
         after.history[-1].who,
         after.history[-1].why,
     )
+
+
+async def test_a_namespace_is_not_empty_while_one_is_left(fleet: World) -> None:
+    """Unfinished ones count as something that is left of a cluster; finished ones do not."""
+    rolling = await rolled(fleet)
+    for type_ in (ClusterSpec, Discovery, ClusterState, Node):
+        fleet.store.records[type_].clear()
+    left = await clusters_left(fleet.store, "prod", 10)
+    await fleet.save((await stored(fleet, rolling)).evolve(state=S.CANCELLED, version=9))
+
+    assert ([REF], []) == (left, await clusters_left(fleet.store, "prod", 10))
 
 
 async def test_a_cluster_that_is_gone_leaves_none(fleet: World) -> None:

@@ -243,12 +243,12 @@ def test_a_paused_one_begins_nothing() -> None:
 
 
 def test_one_at_a_time_on_a_cluster() -> None:
-    """The oldest order that is approved; the next when that is over, also over a paused one."""
+    """The oldest order that is approved, paused or not; the next one as soon as that is over."""
     old = acting(created_at=later(-9))
     young = make_rolling(rolling_id=str(UUID(int=100)))
     actions = ended(old, A.RUNNING)
     waiting = turned(view_of(old, young, actions=actions.values()), {}, now=NOW)
-    over = turned(view_of(old.evolve(state=S.DONE), young), {}, now=NOW)
+    over = turned(view_of(old, young), ended(old, A.FAILED), now=NOW)
 
     assert waiting.change.empty
     assert turned(view_of(make_rolling(state=S.PAUSED), young), {}, now=NOW).change.empty
