@@ -11,6 +11,7 @@ from blocks.models.request import Priority, WorkKind
 from blocks.models.rolling import Rolling, RollingState
 from blocks.store.protocol import Store
 from flows.entry import run, utc_now, who
+from flows.steps import Steps
 from tasks.order import order
 from tasks.order_rolling import order_rolling
 from tasks.request import request_work
@@ -53,7 +54,7 @@ def order_action(
             )  # fmt: skip
         else:
             moved = await order(store, key, after, who(by), comment, now, only_from, forced=forced)
-        await look_after(connections, moved.cluster)
+        await look_after(connections, moved.cluster, Steps(watched=True))
         return moved
 
     return run(sentence, fleet)
@@ -64,7 +65,7 @@ async def is_rolling(store: Store, key: str) -> bool:
     return bool(await store.existing(Rolling, {key}))
 
 
-async def look_after(connections: Connections, ref: ClusterRef) -> None:
+async def look_after(connections: Connections, ref: ClusterRef, steps: Steps) -> None:
     """Have a cluster looked after at once."""
     store, queue = await connections.store(), await connections.work_queue()
-    await request_work(store, queue, WorkKind.ORCHESTRATE, ref.key, Priority.PERSON, utc_now())
+    await steps("request", request_work, store, queue, WorkKind.ORCHESTRATE, ref.key, Priority.PERSON, utc_now())

@@ -44,7 +44,9 @@ def pause(
 
     async def sentence(connections: Connections) -> Request | Rolling:
         if kind == "rolling":
-            return await pause_rolling(connections, name, for_s, until, who(by), reason)
+            return await pause_rolling(
+                await connections.store(), name, for_s, until, who(by), reason, Steps(watched=True)
+            )
         now = utc_now()
         end = pause_end(until, for_s, now=now)
         return await pause_until(await connections.store(), kind, name, end, who(by), reason, now, Steps(watched=True))
@@ -53,7 +55,13 @@ def pause(
 
 
 async def pause_rolling(
-    connections: Connections, rolling_id: str, for_s: float | None, until: datetime | None, by: str, reason: str
+    store: Store,
+    rolling_id: str,
+    for_s: float | None,
+    until: datetime | None,
+    by: str,
+    reason: str,
+    steps: Steps,
 ) -> Rolling:
     """Let a rolling action begin nothing more. It goes on only by order: nothing of that kind begins unseen.
 
@@ -68,7 +76,7 @@ async def pause_rolling(
     if not reason.strip():
         message = f"say why rolling action {rolling_id} is paused: others will want to know"
         raise InvalidInputError(message)
-    return await order_rolling(await connections.store(), rolling_id, RollingState.PAUSED, by, reason, utc_now())
+    return await steps("order", order_rolling, store, rolling_id, RollingState.PAUSED, by, reason, utc_now())
 
 
 async def pause_until(

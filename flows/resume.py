@@ -33,14 +33,14 @@ def resume(
 
     async def sentence(connections: Connections) -> Request | Rolling:
         if kind == "rolling":
-            return await resume_rolling(connections, name, who(by), reason)
+            return await resume_rolling(connections, name, who(by), reason, Steps(watched=True))
         store, steps = await connections.store(), Steps(watched=True)
         return await steps("resume", pause_turns, store, kind, name, None, who(by), reason or None, utc_now())
 
     return run(sentence, fleet)
 
 
-async def resume_rolling(connections: Connections, rolling_id: str, by: str, reason: str) -> Rolling:
+async def resume_rolling(connections: Connections, rolling_id: str, by: str, reason: str, steps: Steps) -> Rolling:
     """Go on with a rolling action that is paused, at once.
 
     Raises:
@@ -48,6 +48,6 @@ async def resume_rolling(connections: Connections, rolling_id: str, by: str, rea
         RefusedError: it is not paused, or its cluster is not the one of its plan any more: then it has lapsed.
     """
     store, running, paused = await connections.store(), RollingState.RUNNING, RollingState.PAUSED
-    rolling = await order_rolling(store, rolling_id, running, by, reason, utc_now(), paused)
-    await look_after(connections, rolling.cluster)
+    rolling = await steps("order", order_rolling, store, rolling_id, running, by, reason, utc_now(), paused)
+    await look_after(connections, rolling.cluster, steps)
     return rolling

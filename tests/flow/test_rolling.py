@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from blocks.errors import ConflictError, InvalidInputError, NotFoundError, RefusedError
@@ -11,11 +13,16 @@ from blocks.models.event import EventType
 from blocks.models.namespace import NamespaceSettings
 from blocks.models.node import Node, NodeStatus
 from blocks.models.record import Change
+from blocks.models.request import WorkState
 from blocks.models.rolling import Rolling, RollingPhase, RollingState
+from doubles.cli import Outside
 from doubles.rollings import RESTART, ROLLING_ID, rolled, shown, stored
 from doubles.views import NODES, REF, discovery
 from doubles.world import World
 from flows.cycle import Mode, cycle
+from flows.pause import pause_rolling
+from flows.resume import resume_rolling
+from flows.steps import Steps
 from tasks.decide.gating import freeze_of
 from tasks.decide.remove import Order
 from tasks.dispatch import dispatch
@@ -274,6 +281,24 @@ async def test_pause_and_resume(fleet: World) -> None:
 
     assert (S.PAUSED, {"n2": A.DONE}, 1) == (paused.state, paused.ended, sent)
     assert (S.DONE, [["n3"], ["n1"]]) == (after.state, worked)
+
+
+async def test_the_flows_pause_and_resume(fleet: World) -> None:
+    """Paused with a reason and without an end; resumed, its cluster is looked after at once."""
+    await rolled(fleet)
+    outside: Any = Outside(store_=fleet.store)
+    for reason, until in (("lunch", fleet.clock()), (" ", None)):
+        with pytest.raises(InvalidInputError):
+            await pause_rolling(fleet.store, ROLLING_ID, None, until, "eve", reason, Steps())
+    paused = await pause_rolling(fleet.store, ROLLING_ID, None, None, "eve", "lunch", Steps())
+    with pytest.raises(RefusedError, match="cannot become PAUSED"):
+        await pause_rolling(fleet.store, ROLLING_ID, None, None, "eve", "lunch", Steps())
+    resumed = await resume_rolling(outside, ROLLING_ID, "eve", "", Steps())
+    with pytest.raises(RefusedError, match="this needs it to be PAUSED"):
+        await resume_rolling(outside, ROLLING_ID, "eve", "", Steps())
+
+    assert (S.PAUSED, S.RUNNING) == (paused.state, resumed.state)
+    assert ["orchestrate:prod/orders"] == [item.key for item in await fleet.store.list_work([WorkState.QUEUED])]
 
 
 async def test_cancelled(fleet: World) -> None:
