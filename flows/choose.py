@@ -12,6 +12,7 @@ from prefect.exceptions import FlowPauseTimeout
 from blocks.errors import RefusedError, ReplicoreError
 from blocks.fleet import Connections
 from blocks.models.action import Action
+from blocks.models.rolling import Rolling
 from blocks.store.protocol import Where
 from flows.approve import approve
 from flows.cancel import cancel
@@ -33,8 +34,8 @@ def choose(
     cluster: str | None = None,
     within_s: int = WITHIN_S,
     fleet: str = FLEET,
-) -> list[Action]:
-    """List actions that can be approved (or rejected, cancelled, retried) as choices of a form, wait, and do it.
+) -> list[Action | Rolling]:
+    """List actions, and rolling actions, that can be approved (or rejected, cancelled, retried) as choices of a form, wait, and do it.
 
     The run pauses: "Resume" in the Prefect UI shows the form.
 
@@ -50,8 +51,10 @@ def choose(
     """
 
     async def known(connections: Connections) -> dict[str, str]:
-        where = Where(namespace=namespace, cluster_id=cluster, action_states=what.states)
-        return offers(await (await connections.store()).find(Action, where, limit=OFFERED_MAX), utc_now())
+        store, where = await connections.store(), Where(namespace=namespace, cluster_id=cluster)
+        actions = await store.find(Action, where.evolve(action_states=what.states), limit=OFFERED_MAX)
+        rollings = await store.find(Rolling, where.evolve(rolling_states=what.rolling_states), limit=OFFERED_MAX)
+        return offers((*actions, *rollings), utc_now())
 
     offered = run(known, fleet)
     if not offered:
@@ -68,14 +71,15 @@ def choose(
     return _done(what, [offered[choice.value] for choice in chosen.actions], chosen.comment, chosen.who or None, fleet)
 
 
-def _done(what: Doing, ids: list[str], comment: str, who: str | None, fleet: str) -> list[Action]:
-    verbs: Mapping[Doing, Callable[..., Action]] = {
+def _done(what: Doing, ids: list[str], comment: str, who: str | None, fleet: str) -> list[Action | Rolling]:
+    verbs: Mapping[Doing, Callable[..., Action | Rolling]] = {
         Doing.APPROVE: approve,
         Doing.REJECT: reject,
         Doing.CANCEL: cancel,
         Doing.RETRY: retry,
     }
-    done, failures = [], []
+    done: list[Action | Rolling] = []
+    failures: list[str] = []
     for action_id in dict.fromkeys(ids):
         try:
             done.append(verbs[what](UUID(action_id), comment=comment, by=who, fleet=fleet))

@@ -41,6 +41,7 @@ from tasks.dispatch import Dispatched, dispatch
 from tasks.hold import Held, hold_clusters, let_go
 from tasks.poll import load_strangers, load_views, poll_nodes
 from tasks.progress import Progressed, Surroundings, progress
+from tasks.rolling import Rolled, roll_on
 from tasks.save import save, save_report, save_seen
 
 BUSY = "somebody else holds its lock"
@@ -263,22 +264,24 @@ async def _through(
     events = 0
     if not settled.change.empty:
         events = await turn.steps("save", save, turn.store, settled, claim, turn.clock())
-    dispatched, progressed, choice = Dispatched(), Progressed(), Choice()
+    dispatched, progressed, rolled, choice = Dispatched(), Progressed(), Rolled(settled.view), Choice()
     if mode is not Mode.OBSERVE:
-        chosen = choose(settled.view, turn.kinds, now=looked_at)
+        if settled.view.rollings or any(action.rolling_id for action in settled.view.actions.values()):
+            rolled = await turn.steps("roll", roll_on, turn.store, settled.view, claim, looked_at, turn.clock)
+        chosen = choose(rolled.view, turn.kinds, now=looked_at)
         choice = chosen.choice
         if chosen.actions:
             dispatched = await turn.steps(
-                "dispatch", dispatch, turn.agents, turn.coordinator, turn.store, settled.view, claim, chosen.actions, turn.clock
+                "dispatch", dispatch, turn.agents, turn.coordinator, turn.store, rolled.view, claim, chosen.actions, turn.clock
             )  # fmt: skip
-        if chosen.start is not None or _progressing(settled.view):
+        if chosen.start is not None or _progressing(rolled.view):
             world = Surroundings(turn.coordinator, turn.store, turn.outside, turn.clock, turn.handlers, turn.kinds)
-            progressed = await turn.steps("progress", progress, world, settled.view, claim, chosen.start)
+            progressed = await turn.steps("progress", progress, world, rolled.view, claim, chosen.start)
     actions = {
-        **settled.view.actions,
+        **rolled.view.actions,
         **{action.action_id: action for action in (*dispatched.actions, *progressed.actions)},
     }
-    after = replace(settled.view, actions=actions)
+    after = replace(rolled.view, actions=actions)
     report = report.evolve(
         choice=choice,
         nodes_synced=settled.synced,
@@ -288,10 +291,10 @@ async def _through(
         actions_lost=settled.lost,
         cluster_actions_progressed=len(progressed.actions),
         events=events,
-        notes=(*polled.notes, *dispatched.notes, *progressed.notes),
+        notes=(*polled.notes, *rolled.notes, *dispatched.notes, *progressed.notes),
         phases_ms={phase: round(ms, 2) for phase, ms in turn.steps.phases_ms.items()},
     )
-    if events or dispatched.actions or progressed.actions or turn.steps.watched:
+    if events or rolled.changed or dispatched.actions or progressed.actions or turn.steps.watched:
         await turn.steps("report", save_report, turn.store, report, claim, turn.clock())
     return _Done(
         report,

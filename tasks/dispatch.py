@@ -16,7 +16,6 @@ from blocks.agents.protocol import Agents
 from blocks.coordinator.protocol import Claim, Coordinator
 from blocks.errors import ConflictError, FencedError, LockLostError
 from blocks.models.action import Action
-from blocks.models.gate import Block
 from blocks.models.record import Change, Record
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
@@ -25,7 +24,7 @@ from tasks.budget import room_for
 from tasks.decide.choose import after_sending, intended
 from tasks.decide.lifecycle import noted
 from tasks.decide.sync import tell
-from tasks.gating import still_closed
+from tasks.gating import still_closed, stopped_rollings
 from tasks.hold import fence_of
 from tasks.poll import target_of
 
@@ -83,7 +82,14 @@ async def dispatch(
         room_taken = ", or another worker took the room in the budget" if holders is not None else ""
         return Dispatched(notes=(f"a person changed an action just now{room_taken}; nothing was sent",))
     if closed := await still_closed(store, view, clock()):
-        return await _withheld(store, claim, intents, closed, clock)
+        return await _withheld(store, claim, intents, closed[0].reason, clock)
+    stopped = await stopped_rollings(store, intents)
+    if held := [action for action in intents if action.rolling_id in stopped]:
+        back = await _withheld(store, claim, held, f"rolling action {held[0].rolling_id} was stopped just now", clock)
+        intents = [action for action in intents if action not in held]
+        notes = (*notes, *back.notes)
+        if not intents:
+            return replace(back, notes=notes)
     answers = await asyncio.gather(
         *(_send(agents, coordinator, view, claim, action, budget_s, clock) for action in intents),
         return_exceptions=True,
@@ -97,11 +103,11 @@ async def dispatch(
 
 
 async def _withheld(
-    store: Store, claim: Claim, intents: Sequence[Action], closed: Sequence[Block], clock: Callable[[], datetime]
+    store: Store, claim: Claim, intents: Sequence[Action], why: str, clock: Callable[[], datetime]
 ) -> Dispatched:
     """A gate came down between the choice and the sending: nothing was sent, and the intents are taken back."""
     back = tuple(noted(action, intent=None) for action in intents)
-    note = f"nothing was sent: {closed[0].reason}"
+    note = f"nothing was sent: {why}"
     try:
         await store.commit(Change(swaps=back), now=clock(), fence=fence_of(claim))
     except ConflictError:

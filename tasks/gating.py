@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks.errors import ConflictError, InvalidInputError, NotFoundError
+from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec
 from blocks.models.event import EventType
 from blocks.models.gate import Block, Gate
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change, RecordKey
+from blocks.models.rolling import Rolling, RollingState
 from blocks.models.view import ClusterView, in_front_of
 from blocks.store.protocol import Store
 from tasks.decide.diff import plain_time
@@ -93,6 +96,13 @@ async def still_closed(store: Store, view: ClusterView, now: datetime) -> tuple[
         )
     gates = await store.find(Gate, limit=GATES_MAX)
     return (*found, *closed(in_front_of(gates, spec or view.spec, view.discovery), now))
+
+
+async def stopped_rollings(store: Store, actions: Iterable[Action]) -> set[str]:
+    """The rolling actions that made these actions and do not run (any more), read again after intents were saved."""
+    made = {action.rolling_id for action in actions if action.rolling_id is not None}
+    known = await store.get_many(Rolling, made) if made else {}
+    return {key for key in made if key not in known or known[key].state is not RollingState.RUNNING}
 
 
 async def _exists(store: Store, gate: Gate) -> None:

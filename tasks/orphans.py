@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from prefect import task
@@ -12,8 +13,12 @@ from blocks.errors import ConflictError
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.record import Change
+from blocks.models.rolling import UNFINISHED as UNFINISHED_ROLLINGS
+from blocks.models.rolling import Rolling, RollingState
 from blocks.store.protocol import Store, Where
 from tasks.decide.lifecycle import moved
+from tasks.decide.rolling import moved as rolling_moved
+from tasks.decide.rolling import tell_rolling
 from tasks.decide.sync import CORE, tell
 
 READ_MAX = 100_000
@@ -23,9 +28,18 @@ WHY = "its cluster was deleted"
 
 @task(name="cancel orphaned actions", cache_policy=NO_CACHE)
 async def cancel_all_orphans(store: Store, now: datetime) -> int:
-    """Cancel unfinished actions of clusters that are neither declared nor discovered; returns how many."""
+    """Cancel unfinished actions, and rolling actions, of clusters that are neither declared nor discovered; returns how many
+    actions.
+    """
     unfinished = await store.find(Action, Where(action_states=UNFINISHED), limit=READ_MAX)
-    return len(await cancel_orphans(store, unfinished, now))
+    cancelled = await cancel_orphans(store, unfinished, now)
+    rollings = await store.find(Rolling, Where(rolling_states=UNFINISHED_ROLLINGS), limit=READ_MAX)
+    gone = await _gone(store, {rolling.cluster.key for rolling in rollings})
+    for rolling in (one for one in rollings if one.cluster.key in gone):
+        after = rolling_moved(rolling, RollingState.CANCELLED, now=now, who=CORE, why=WHY)
+        with contextlib.suppress(ConflictError):
+            await store.commit(Change(swaps=(after,), drafts=(tell_rolling(rolling, after),)), now=now)
+    return len(cancelled)
 
 
 async def cancel_orphans(store: Store, actions: Iterable[Action], now: datetime) -> list[Action]:
@@ -35,9 +49,7 @@ async def cancel_orphans(store: Store, actions: Iterable[Action], now: datetime)
     by_cluster: dict[str, list[Action]] = {}
     for action in actions:
         by_cluster.setdefault(action.cluster.key, []).append(action)
-    there = await store.existing(ClusterSpec, by_cluster) if by_cluster else set()
-    gone = by_cluster.keys() - there
-    gone = gone - await store.existing(Discovery, gone) if gone else gone
+    gone = await _gone(store, by_cluster.keys())
     cancelled = []
     for action in (action for key in sorted(gone) for action in by_cluster[key]):
         after = moved(action, ActionState.CANCELLED, now=now, who=CORE, why=WHY)
@@ -47,3 +59,9 @@ async def cancel_orphans(store: Store, actions: Iterable[Action], now: datetime)
             continue
         cancelled.append(after)
     return cancelled
+
+
+async def _gone(store: Store, keys: Collection[str]) -> set[str]:
+    """Those of these clusters that are neither declared nor discovered."""
+    gone = set(keys) - await store.existing(ClusterSpec, keys) if keys else set()
+    return gone - await store.existing(Discovery, gone) if gone else gone

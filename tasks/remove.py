@@ -21,6 +21,8 @@ from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.node import Node
 from blocks.models.record import Change
 from blocks.models.request import WorkKind, work_key
+from blocks.models.rolling import UNFINISHED as UNFINISHED_ROLLINGS
+from blocks.models.rolling import Rolling
 from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
@@ -98,7 +100,7 @@ async def _removed(store: Store, remains: Remains, claim: Claim, order: Order, c
     if late.spec is None and late.discovery is None:  # applied in the meantime: nobody would look after these actions
         for change in leftovers_removed(late, order, now=clock()):
             await store.commit(change, now=clock(), fence=fence_of(claim))
-            cancelled += len(change.swaps)
+            cancelled += len([record for record in change.swaps if isinstance(record, Action)])
     return Removed(
         kind=Thing.CLUSTER,
         name=str(first.ref),
@@ -118,6 +120,7 @@ async def _remains(store: Store, ref: ClusterRef) -> Remains:
         state=await store.get(ClusterState, ref.key),
         nodes=await store.find(Node, where, limit=READ_MAX),
         actions=await store.find(Action, where.evolve(action_states=UNFINISHED), limit=READ_MAX),
+        rollings=await store.find(Rolling, where.evolve(rolling_states=UNFINISHED_ROLLINGS), limit=READ_MAX),
         source=await store.get(Source, discovery.source) if discovery is not None else None,
     )
 
@@ -309,6 +312,8 @@ async def clusters_left(store: Store, name: str, limit: int) -> list[ClusterRef]
             return list(found.values())[:limit]
     actions = await store.find(Action, Where(namespace=name, action_states=UNFINISHED), limit=limit)
     found |= {action.cluster.key: action.cluster for action in actions}
+    rollings = await store.find(Rolling, Where(namespace=name, rolling_states=UNFINISHED_ROLLINGS), limit=limit)
+    found |= {rolling.cluster.key: rolling.cluster for rolling in rollings}
     return list(found.values())[:limit]
 
 

@@ -117,6 +117,8 @@ class Action(Fact):
     """Of an action on a cluster: how many answers of its handler were kept. Tries of one step have one key."""
     retry_of: ActionId | None = None
     """The action that this one does once more, because it failed."""
+    rolling_id: ActionId | None = None
+    """The rolling action that made it; it begins only while that is running."""
     payload: Json = None
     error: Text | None = None
     refused: Text | None = None

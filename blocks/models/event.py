@@ -46,6 +46,8 @@ class EventType(StrEnum):
     ACTION_CHANGED = "io.replicante.action.changed.v1"
     ACTION_FINISHED = "io.replicante.action.finished.v1"
     ACTION_REFUSED = "io.replicante.action.refused.v1"
+    ROLLING_CHANGED = "io.replicante.rolling.changed.v1"
+    ROLLING_REFUSED = "io.replicante.rolling.refused.v1"
     GATE_PLACED = "io.replicante.gate.placed.v1"
     GATE_LIFTED = "io.replicante.gate.lifted.v1"
     WORK_PAUSED = "io.replicante.work.paused.v1"

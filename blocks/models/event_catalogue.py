@@ -194,6 +194,16 @@ CATALOGUE: Mapping[EventType, Entry] = MappingProxyType({
         data.ActionRefused, "An agent claims a move of an action that there is not; told once.",
         action_id="00000000-0000-0000-0000-000000000001", state="DONE", wanted="RUNNING", reason="DONE is final",
     ),
+    EventType.ROLLING_CHANGED: _of_cluster(
+        data.RollingChanged, "A rolling action was ordered, moved, or went on to its next batch.",
+        rolling_id="00000000-0000-0000-0000-000000000002", kind="agent.replicante.io/node.restart", state="RUNNING",
+        state_before="PENDING_APPROVE", batch=0, batches=3, nodes_done=0, nodes_failed=0, digest="0123456789abcdef",
+        who="bob", why="approved",
+    ),
+    EventType.ROLLING_REFUSED: _of_cluster(
+        data.RollingRefused, "A person ordered a move of a rolling action that there is not, or that they may not order.",
+        rolling_id="00000000-0000-0000-0000-000000000002", state="DONE", wanted="CANCELLED", who="bob", reason="DONE is final",
+    ),
     EventType.GATE_PLACED: _of_cluster(
         data.GatePlaced, "A person froze something, or declared a window. In the stream of the cluster, of the namespace, or of the system.",
         "freeze-prod-orders", **_GATE, until="2026-03-01T14:00:00Z",

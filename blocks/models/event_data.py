@@ -16,6 +16,7 @@ from blocks.models.gate import GateKind
 from blocks.models.node import Attribute, NodeStatus, Protocol, ShardRole, Version
 from blocks.models.problem import Severity
 from blocks.models.report import Report
+from blocks.models.rolling import RollingState
 from blocks.models.source import DiscoveredNode
 
 
@@ -280,6 +281,39 @@ class ActionRefused(Data):
     node_id: Id | None = None
     state: ActionState
     wanted: ActionState
+    reason: Text
+
+
+class RollingChanged(Data):
+    """A rolling action came into being, was approved, paused or resumed, went on to its next batch, or ended."""
+
+    rolling_id: str
+    kind: str
+    """What is done to each node."""
+    state: RollingState
+    state_before: RollingState | None = None
+    """Null: there was no such rolling action before."""
+    batch: int
+    """How many batches are behind it."""
+    batches: int
+    nodes_done: int
+    nodes_failed: int
+    digest: str
+    """The same for the same plan only."""
+    retry_of: str | None = None
+    """The rolling action of which this one does what was not done."""
+    who: Text | None = None
+    why: Text | None = None
+    error: Text | None = None
+
+
+class RollingRefused(Data):
+    """A move of a rolling action that was refused; it stays what it is."""
+
+    rolling_id: str
+    state: RollingState
+    wanted: RollingState
+    who: Text
     reason: Text
 
 

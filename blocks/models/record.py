@@ -12,6 +12,7 @@ from blocks.models.gate import Disruptions, Gate
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
+from blocks.models.rolling import Rolling
 from blocks.models.source import Source, SourceReport
 from blocks.models.submission import Submission
 
@@ -28,6 +29,7 @@ Record = (
     | Submission
     | Gate
     | Disruptions
+    | Rolling
 )
 
 

@@ -12,6 +12,7 @@ from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.request import Request
+from blocks.models.rolling import Rolling
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class ClusterView:
     """By action id: unfinished ones, those cancelled here that may still run on their agents, and those that finished in
     this very cycle.
     """
-
+    rollings: dict[str, Rolling] = field(default_factory=dict)
+    """By id: rolling actions that are not finished, and those of unfinished actions; the oldest order first."""
     gates: tuple[Gate, ...] = ()
     """Those in front of it that have not ended."""
     dead_work: Request | None = None

@@ -23,6 +23,7 @@ from blocks.models.event import Event
 from blocks.models.node import Node
 from blocks.models.record import Record
 from blocks.models.request import Request
+from blocks.models.rolling import Rolling
 
 SCHEMA: Final = 1
 NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
@@ -50,9 +51,11 @@ def to_document(record: Storable) -> Document:
     _pack(_shape(type(record)), document)
     document["_id"] = record.key
     document["schema"] = SCHEMA
-    if isinstance(record, Node | Action):
+    if isinstance(record, Node | Action | Rolling):
         document["cluster_key"] = record.cluster.key
-    elif isinstance(record, Request):
+    if isinstance(record, Rolling):
+        document |= {"namespace": record.namespace, "cluster_id": record.cluster_id}
+    if isinstance(record, Request):
         document["due_at"] = record.wanted_at or record.next_at or NEVER
     return document
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,7 @@ from blocks.models.ids import ClusterRef, quoted
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.record import Change, Fence, Record, Seen
+from blocks.models.rolling import UNFINISHED, Rolling
 from blocks.models.view import ClusterView, in_front_of
 from blocks.store.mapping import Document, from_document, to_document
 from blocks.store.mongodb_connection import chunked, is_duplicate
@@ -37,6 +38,7 @@ _KEYS_MAX: Final = 1_000
 """Keys that one query names."""
 _BATCH: Final = 500
 _PAGE: Final = 1_000
+_NEWEST_FIRST: Final = (Action, Rolling)
 _UNFINISHED: Final = [state.value for state in ActionState if not state.final]
 
 
@@ -53,7 +55,11 @@ class Records(Events, Fences):
         """See `Store.find`."""
         if limit < 1:
             return []
-        order = [("created_at", DESCENDING), ("_id", ASCENDING)] if type_ is Action else [("_id", ASCENDING)]
+        order = (
+            [("created_at", DESCENDING), ("_id", ASCENDING)]
+            if issubclass(type_, _NEWEST_FIRST)
+            else [("_id", ASCENDING)]
+        )
         with self.call():
             cursor = self.collection(COLLECTIONS[type_]).find(_filter(type_, where or Where())).sort(order).limit(limit)
             # Piece by piece: to read them all at once would hold up the event loop for too long.
@@ -119,12 +125,16 @@ class Records(Events, Fences):
             actions = await self._all(Action, {"$or": [of_cluster | one for one in unfinished]}, by="created_at")
             of_place = {"namespace": {"$in": [None, *{ref.namespace for ref in clusters}]}}
             gates = tuple((await self._all(Gate, of_place)).values())
+            rollings = await self._all(Rolling, _rollings_of(keys, actions.values()), by="created_at")
         nodes_of: dict[str, dict[str, Node]] = defaultdict(dict)
         for node in nodes.values():
             nodes_of[node.cluster.key][node.node_id] = node
         actions_of: dict[str, dict[str, Action]] = defaultdict(dict)
         for action in actions.values():
             actions_of[action.cluster.key][action.action_id] = action
+        rollings_of: dict[str, dict[str, Rolling]] = defaultdict(dict)
+        for rolling in rollings.values():
+            rollings_of[rolling.cluster.key][rolling.rolling_id] = rolling
         return {
             key: ClusterView(
                 namespace=namespaces[specs[key].namespace],
@@ -133,6 +143,7 @@ class Records(Events, Fences):
                 state=states.get(key),
                 nodes=nodes_of.get(key, {}),
                 actions=actions_of.get(key, {}),
+                rollings=rollings_of.get(key, {}),
                 gates=in_front_of(gates, specs[key], discoveries.get(key)),
             )
             for key in keys
@@ -218,14 +229,23 @@ def _filter(type_: type[Fact], where: Where) -> dict[str, Any]:
         query["file"] = {"$ne": None}
     if where.action_states is not None:
         query["state"] = {"$in": [state.value for state in where.action_states]}
-    if type_ in {Node, Action} and where.namespace is not None and where.cluster_id is not None:
+    if where.rolling_states is not None:
+        query["state"] = {"$in": [state.value for state in where.rolling_states]}
+    if type_ in {Node, Action, Rolling} and where.namespace is not None and where.cluster_id is not None:
         query["cluster_key"] = f"{where.namespace}/{quoted(where.cluster_id)}"  # has an index
     return query
 
 
+def _rollings_of(keys: Sequence[str], actions: Iterable[Action]) -> dict[str, Any]:
+    """Unfinished ones of clusters, and those that made unfinished actions."""
+    made = sorted({action.rolling_id for action in actions if action.rolling_id is not None})
+    unfinished = {"cluster_key": {"$in": keys}, "state": {"$in": [state.value for state in UNFINISHED]}}
+    return {"$or": [unfinished, {"_id": {"$in": made}}]} if made else unfinished
+
+
 def _document(record: Record, moment: datetime) -> Document:
     document = to_document(record)
-    if isinstance(record, Action) and record.state.final:
+    if isinstance(record, Action | Rolling) and record.state.final:
         document["ended_at"] = moment  # what removal counts from: `finished_at` is the agent's clock's word
     return document
 

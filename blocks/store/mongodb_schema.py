@@ -15,6 +15,7 @@ from blocks.models.gate import Disruptions, Gate
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
+from blocks.models.rolling import Rolling
 from blocks.models.source import Source, SourceReport
 from blocks.models.submission import Submission
 from blocks.store.mapping import SCHEMA
@@ -33,6 +34,7 @@ COLLECTIONS: Final[dict[type[Fact], str]] = {
     Submission: "submissions",
     Gate: "gates",
     Disruptions: "disruptions",
+    Rolling: "rollings",
 }
 EVENTS: Final = "events"
 FENCES: Final = "fences"
@@ -63,6 +65,9 @@ INDEXES: Final = (
     _Index("actions", "left_running", (("cluster_key", ASCENDING),), partial={"left_running": True}),
     _Index("actions", "newest", (("created_at", DESCENDING), ("_id", ASCENDING))),
     _Index("actions", "keep", (("ended_at", ASCENDING),), keep_days="actions_keep_days"),
+    _Index("rollings", "cluster_state", (("cluster_key", ASCENDING), ("state", ASCENDING))),
+    _Index("rollings", "newest", (("created_at", DESCENDING), ("_id", ASCENDING))),
+    _Index("rollings", "keep", (("ended_at", ASCENDING),), keep_days="actions_keep_days"),
     _Index("submissions", "keep", (("at", ASCENDING),), keep_days="actions_keep_days"),
     _Index(EVENTS, "place", (("stream", ASCENDING), ("sequence", ASCENDING)), unique=True),
     _Index(EVENTS, "history", (("time", ASCENDING), ("stream", ASCENDING), ("sequence", ASCENDING))),

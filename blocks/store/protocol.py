@@ -24,6 +24,7 @@ from blocks.models.event import Event, EventDraft
 from blocks.models.ids import ClusterRef
 from blocks.models.record import Change, Fence, Record, Seen
 from blocks.models.request import Ended, Priority, Request, WorkState
+from blocks.models.rolling import RollingState
 from blocks.models.view import ClusterView
 
 R = TypeVar("R", bound=Record)
@@ -43,6 +44,8 @@ class Where(Fact):
     """Only for sources: those that are files."""
     action_states: tuple[ActionState, ...] | None = None
     """Only for actions."""
+    rolling_states: tuple[RollingState, ...] | None = None
+    """Only for rolling actions."""
 
 
 class EventQuery(Fact):
@@ -112,7 +115,7 @@ class Store(Protocol):
         """One record, or None."""
 
     async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
-        """Records in the order of their keys (actions: newest first), at most `limit`."""
+        """Records in the order of their keys (actions and rolling actions: newest first), at most `limit`."""
 
     async def readable(
         self, type_: type[R], where: Where | None = None, *, limit: int = 10_000

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from blocks.errors import NotFoundError, ReplicoreError
 from blocks.models.action import Action, ActionState, Requester
+from blocks.models.rolling import Rolling
 from blocks.store.protocol import Store, Where
 from deployments.cli.options import ActionIds, Comment, Conditions, OneCluster, Selectors, Watch, Yes
 from deployments.cli.output import Answer, Block, Column, Format, Grid, Row, clean, dump, listing, say, show
@@ -34,9 +35,9 @@ def _target(row: Row) -> str:
 
 
 def _state(row: Row) -> Text:
-    if row["left_running"]:
+    if row.get("left_running"):
         return Text.assemble(coloured(row["state"]), " (its agent may still do it)")
-    if row["ended_as"] is not None:
+    if row.get("ended_as") is not None:
         return Text.assemble(coloured(row["state"]), f" (its agent ended it {clean(row['ended_as'])})")
     return coloured(row["state"])
 
@@ -225,14 +226,18 @@ def approve(
     force: Annotated[
         bool, typer.Option("--force", help="They may go beyond budgets and risk the cluster's health; needs --comment.")
     ] = False,
+    digest: Annotated[
+        str | None, typer.Option(help="Of a rolling action: only if that is the digest of its plan.")
+    ] = None,
     yes: Yes = False,
 ) -> None:
-    """Approve actions that wait for approval: by id, or all that are selected."""
+    """Approve actions, or rolling actions, that wait for approval: by id, or all actions that are selected."""
     if force and not comment.strip():
         message = "--force needs --comment: say why"
         raise typer.BadParameter(message)
     chosen = Bulk("approve", (ActionState.PENDING_APPROVE,), selector, where, yes=yes)
-    _order(Cli.of(context), chosen, action_ids, comment, **({"force": True} if force else {}))
+    more = {**({"force": True} if force else {}), **({"digest": digest} if digest is not None else {})}
+    _order(Cli.of(context), chosen, action_ids, comment, **more)
 
 
 def reject(
@@ -244,7 +249,7 @@ def reject(
     *,
     yes: Yes = False,
 ) -> None:
-    """Reject actions that wait for approval: by id, or all that are selected."""
+    """Reject actions, or rolling actions, that wait for approval: by id, or all actions that are selected."""
     chosen = Bulk("reject", (ActionState.PENDING_APPROVE,), selector, where, yes=yes)
     _order(Cli.of(context), chosen, action_ids, comment)
 
@@ -258,7 +263,7 @@ def cancel(
     *,
     yes: Yes = False,
 ) -> None:
-    """Cancel actions that have not finished: by id, or all that are selected."""
+    """Cancel actions, or rolling actions, that have not finished: by id, or all actions that are selected."""
     _order(Cli.of(context), Bulk("cancel", UNFINISHED, selector, where, yes=yes), action_ids, comment)
 
 
@@ -271,7 +276,9 @@ def retry(
     *,
     yes: Yes = False,
 ) -> None:
-    """Order once more what failed: new actions that point at the old ones, and wait for approval."""
+    """Order once more what failed: new actions that point at the old ones, and wait for approval. Of a rolling action what it
+    did not do.
+    """
     chosen = Bulk("retry", (ActionState.FAILED, ActionState.LOST), selector, where, yes=yes)
     _order(Cli.of(context), chosen, action_ids, comment)
 
@@ -328,8 +335,16 @@ def _chosen(cli: Cli, bulk: Bulk, action_ids: Sequence[UUID] | None) -> list[UUI
     return [UUID(row["action_id"]) for row in rows]
 
 
-def _told(ordered: Action, now: datetime) -> dict[str, Any]:
+def _told(ordered: Action | Rolling, now: datetime) -> dict[str, Any]:
     """A row of what a flow gave back; its labels were not asked for."""
+    if isinstance(ordered, Rolling):
+        row = {
+            "action_id": ordered.rolling_id,
+            "cluster": ordered.cluster_id,
+            "kind": f"rolling {ordered.plan.kind}",
+            "node": None,
+        }
+        return {**row, **{name: getattr(ordered, name) for name in ("namespace", "state", "retry_of", "error")}}
     return {name: value for name, value in action_row(ordered, now, {}).items() if name != "labels"}
 
 
@@ -340,7 +355,9 @@ def _order(cli: Cli, bulk: Bulk, action_ids: Sequence[UUID] | None, comment: str
     rows, failures = [], 0
     for action_id in chosen:
         try:
-            ordered: Action = cli.run_flow(bulk.verb, action_id=action_id, comment=comment, by=cli.world.user, **more)
+            ordered: Action | Rolling = cli.run_flow(
+                bulk.verb, action_id=action_id, comment=comment, by=cli.world.user, **more
+            )
         except ReplicoreError as error:
             failures += 1
             say(f"error: {error}")

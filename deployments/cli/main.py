@@ -38,6 +38,7 @@ from deployments.cli import (
     nodes,
     objects,
     problems,
+    rolling,
     schedule,
     schema,
     sources,
@@ -129,6 +130,8 @@ app.command()(schedule.resume)
 app.command()(gates.windows)
 app.command()(gates.freeze)
 app.command()(gates.unfreeze)
+app.command()(rolling.roll)
+app.command()(rolling.rolling)
 app.command()(why.why)
 app.command()(catalogue.catalogue)
 app.command()(schema.schema)

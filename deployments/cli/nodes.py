@@ -15,7 +15,7 @@ from rich.text import Text
 from blocks.errors import Fault, InvalidInputError
 from blocks.models.cluster import ClusterState
 from blocks.models.ids import ClusterRef
-from blocks.models.node import Node, NodeStatus, Protocol
+from blocks.models.node import Node
 from blocks.models.search import NodeSearch
 from blocks.store.protocol import Store
 from deployments.cli.options import Conditions, OneCluster, Selectors, ShowLabels, Watch
@@ -27,11 +27,10 @@ from deployments.cli.select import Filter, Note, Notes, Tags, found, place
 from deployments.cli.session import Cli
 from deployments.cli.words import MIDDLING, age, coloured, last_known, milliseconds
 from deployments.cli.world import Parts
-from tasks.decide.conditions import Fields
 from tasks.decide.documents import TEXT_MAX, read_documents
 from tasks.decide.search import labels_of_cluster, labels_of_nodes, search_nodes
 from tasks.decide.select import written
-from tasks.decide.shape import node_row
+from tasks.decide.shape import NODE_FIELDS, node_row
 
 STDIN = "-"
 
@@ -69,34 +68,7 @@ THEN_COLUMNS = (
     Column("NOTE", gaps),
 )
 LABELS = Column("LABELS", lambda row: written(row["labels"]))
-FIELDS: Fields = {
-    "namespace": str,
-    "cluster": str,
-    "node": str,
-    "labels": dict,
-    "status": NodeStatus,
-    "status_text": str,
-    "status_since": datetime,
-    "status_age_s": float,
-    "store": str,
-    "version": str,
-    "agent": str,
-    "agent_version": str,
-    "protocol": Protocol,
-    "class": str,
-    "group": str,
-    "shards": int,
-    "roles": dict,
-    "lag_ms": int,
-    "lag_last_ms": int,
-    "lag_age_s": float,
-    "stale": bool,
-    "stale_since": datetime,
-    "stale_age_s": float,
-    "seen_at": datetime,
-    "age_s": float,
-    "notes": list,
-}
+FIELDS = NODE_FIELDS
 
 
 async def node_rows(

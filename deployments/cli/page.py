@@ -12,8 +12,10 @@ from rich.text import Text
 from blocks.models.action import Action, ActionState
 from blocks.models.event import Event
 from blocks.models.request import Request, WorkKind
+from blocks.models.rolling import UNFINISHED as UNFINISHED_ROLLINGS
+from blocks.models.rolling import Rolling
 from blocks.store.protocol import EventQuery, Store, Where
-from deployments.cli import actions, events
+from deployments.cli import actions, events, rolling
 from deployments.cli.output import Answer, Block, Format, Grid, clean, dump
 from deployments.cli.turns import next_turn, until
 from deployments.cli.words import age, coloured
@@ -86,6 +88,10 @@ async def put_unfinished(page: Page, store: Store, where: Where, now: datetime) 
     how = f": {going} running, {len(rows) - going} waiting" if rows else ""
     rows.sort(key=lambda row: not ActionState(row["state"]).on_agent)
     page.table(f"Unfinished actions{more}{how}", Grid(actions.COLUMNS, rows, "none"))
+    rollings = await store.find(Rolling, where.evolve(rolling_states=UNFINISHED_ROLLINGS), limit=ACTIONS_SHOWN)
+    page.value["rollings"] = [rolling.rolling_row(one, now) for one in rollings]
+    if rollings:
+        page.table("Rolling actions", Grid(rolling.COLUMNS, page.value["rollings"]))
 
 
 async def put_events(page: Page, store: Store, stream: str, subject: str | None) -> None:

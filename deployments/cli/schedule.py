@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
 from blocks.errors import InvalidInputError, NotFoundError
 from blocks.models.request import Request
+from blocks.models.rolling import Rolling
 from blocks.models.source import Source
 from blocks.store.protocol import Store
 from deployments.cli.options import Comment
@@ -33,7 +35,11 @@ COLUMNS = (
 )
 
 What = Annotated[
-    str, typer.Argument(metavar="CLUSTER|SOURCE", help="namespace/name, or the name alone where that leaves no doubt.")
+    str,
+    typer.Argument(
+        metavar="CLUSTER|SOURCE|ROLLING",
+        help="namespace/name, or the name alone where that leaves no doubt; or the id of a rolling action.",
+    ),
 ]
 KindOption = Annotated[
     str | None, typer.Option("--kind", "-k", metavar="KIND", help="cluster or source; needed where there are both.")
@@ -52,11 +58,19 @@ def pause(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why; shown beside the pause.")] = "",
     kind: KindOption = None,
 ) -> None:
-    """Have the timetable leave a cluster or source alone. Orders by name are carried out all the same."""
+    """Have the timetable leave a cluster or source alone; orders by name are carried out all the same. Or let a rolling action
+    (its id) begin nothing more until it is resumed.
+    """
     cli = Cli.of(context)
     if not reason.strip():
         message = "say why with --reason: others will want to know"
         raise typer.BadParameter(message)
+    if is_id(name):
+        if lasting is not None or end is not None:
+            message = "a rolling action is paused until somebody resumes it: without --for and --until"
+            raise typer.BadParameter(message)
+        halt(cli, "pause", name, reason)
+        return
     for_s, stop = seconds(lasting), moment(end)
     try:
         pause_end(stop, for_s, now=cli.world.clock())
@@ -72,8 +86,11 @@ def pause(
 
 
 def resume(context: typer.Context, name: What, reason: Comment = "", kind: KindOption = None) -> None:
-    """Go on with a cluster or source that was paused: its next turn comes within one interval."""
+    """Go on with a cluster or source that was paused: its next turn comes within one interval. Or with a rolling action."""
     cli = Cli.of(context)
+    if is_id(name):
+        halt(cli, "resume", name, reason)
+        return
     which, full = _known(cli, name, kind)
 
     async def paused(parts: Parts) -> bool:
@@ -85,6 +102,24 @@ def resume(context: typer.Context, name: What, reason: Comment = "", kind: KindO
     cli.need_prefect()
     item: Request = cli.run_flow("resume", kind=which, name=full, reason=reason, by=cli.world.user)
     _show(cli, which, full, item)
+
+
+def halt(cli: Cli, verb: str, rolling_id: str, reason: str) -> None:
+    """Pause or resume a rolling action."""
+    cli.need_prefect()
+    found: Rolling = cli.run_flow(verb, kind="rolling", name=rolling_id, reason=reason, by=cli.world.user)
+    row = {"rolling_id": found.rolling_id, "cluster": str(found.cluster), "kind": found.plan.kind, "state": found.state}
+    columns = [Column(name.upper(), lambda row, name=name: row[name]) for name in row]  # type: ignore[misc]
+    show(Answer(row, (Grid(columns, [row]),)), cli.form)
+
+
+def is_id(text: str) -> bool:
+    """Whether this is an id, and no name."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _show(cli: Cli, kind: Pausable, name: str, item: Request) -> None:

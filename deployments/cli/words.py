@@ -37,6 +37,8 @@ STYLES: Mapping[str, str] = {
     "FAILED": BAD,
     "LOST": BAD,
     "CANCELLED": FAINT,
+    "PAUSED": MIDDLING,
+    "LAPSED": MIDDLING,
     "primary": "bold",
     "recovering": MIDDLING,
     "dead": BAD,

@@ -54,7 +54,8 @@ class Service:
     stop_within: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
     restart_after: float = 0.0
-    """Seconds that a process stays down at least, before the backoff: long enough for people to see what that does."""
+    """Seconds that a process that died stays down at least, before the backoff: long enough for people to see what that
+    does. One that ended cleanly, as when its agent restarts it, is started at once."""
 
     @property
     def digest(self) -> str:

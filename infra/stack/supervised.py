@@ -35,6 +35,11 @@ def backoff(attempts: int) -> float:
     return float(delay * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
 
 
+def stays_down(service: Service, last_exit: int | None) -> float:
+    """Return the seconds that a service stays down on purpose; `last_exit` is None where nobody could see how it ended."""
+    return 0.0 if last_exit == 0 else service.restart_after
+
+
 class Supervised:
     """Keeps one service alive until its task is cancelled; the process itself then lives on.
 
@@ -91,7 +96,8 @@ class Supervised:
                 self._rest(str(error))
             else:
                 await self._live(process)
-            await asyncio.sleep(self.service.restart_after + backoff(self._unsettled - 1))
+            away = stays_down(self.service, self.status.last_exit)
+            await asyncio.sleep(away + backoff(self._unsettled - 1))
             self._set(State.STARTING, restarts=self.status.restarts + 1)
 
     async def _adopt(self) -> Process | None:

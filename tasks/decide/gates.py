@@ -13,6 +13,7 @@ from blocks.models.action import Action
 from blocks.models.gate import Block, Gate, GateKind
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node, NodeStatus, ShardRole
+from blocks.models.rolling import RollingState
 from blocks.models.view import ClusterView
 
 MAJORITY_FROM = 3
@@ -48,7 +49,7 @@ def blocks(view: ClusterView, action: Action, disturbed: Collection[str], now: d
         disturbed: the nodes of the cluster that are acted on already.
         now: the present.
     """
-    found = [*_namespace(view.namespace), *closed(view.gates, now)]
+    found = [*_namespace(view.namespace), *closed(view.gates, now), *_rolling(view, action)]
     if action.node_id is not None and action.forced is None:
         found += [*_budget(view, action, disturbed), *_health(view, action, disturbed)]
     return tuple(found)
@@ -67,6 +68,16 @@ def disturbs(action: Action, namespace: Namespace) -> bool:
 def _namespace(namespace: Namespace) -> Iterator[Block]:
     if not namespace.may_act:
         yield Block(rule="NAMESPACE", reason=f"namespace {namespace.name} is {namespace.status}")
+
+
+def _rolling(view: ClusterView, action: Action) -> Iterator[Block]:
+    """An action that a rolling action made begins only while that runs."""
+    if action.rolling_id is None:
+        return
+    rolling = view.rollings.get(action.rolling_id)
+    if rolling is None or rolling.state is not RollingState.RUNNING:
+        state = rolling.state if rolling is not None else "gone"
+        yield Block(rule="ROLLING", reason=f"its rolling action {action.rolling_id} is {state}")
 
 
 def _budget(view: ClusterView, action: Action, disturbed: Collection[str]) -> Iterator[Block]:

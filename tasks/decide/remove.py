@@ -19,10 +19,13 @@ from blocks.models.ids import ClusterRef
 from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
 from blocks.models.report import Report
+from blocks.models.rolling import Rolling, RollingState
 from blocks.models.source import Source, SourceReport
 from tasks.decide.diff import draft
 from tasks.decide.lifecycle import moved
 from tasks.decide.manifest_kinds import kind_of
+from tasks.decide.rolling import moved as rolling_moved
+from tasks.decide.rolling import tell_rolling
 from tasks.decide.sync import tell
 
 CHUNK_MAX = 500
@@ -107,13 +110,15 @@ class Remains:
     nodes: Sequence[Node] = ()
     actions: Sequence[Action] = ()
     """Unfinished ones."""
+    rollings: Sequence[Rolling] = ()
+    """Unfinished ones."""
     source: Source | None = None
     """The source that owns it, if that still exists."""
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left."""
-        return not (self.spec or self.discovery or self.state or self.nodes or self.actions)
+        return not (self.spec or self.discovery or self.state or self.nodes or self.actions or self.rollings)
 
     @property
     def told_by(self) -> Source | None:
@@ -189,6 +194,9 @@ def _cancelled(remains: Remains, order: Order, now: datetime) -> Iterator[Change
     for action in remains.actions:
         after = moved(action, ActionState.CANCELLED, now=now, who=order.by, why=why)
         yield Change(swaps=(after,), drafts=tuple(tell(action, after)))
+    for rolling in remains.rollings:
+        gone = rolling_moved(rolling, RollingState.CANCELLED, now=now, who=order.by, why=why)
+        yield Change(swaps=(gone,), drafts=(tell_rolling(rolling, gone),))
 
 
 def _forgotten(remains: Remains) -> Iterator[Change]:

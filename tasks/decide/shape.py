@@ -9,13 +9,44 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from blocks.models.cluster import Health
-from blocks.models.node import Node, Shard
+from blocks.models.node import Node, NodeStatus, Protocol, Shard
 from blocks.models.problem import Problem
+from tasks.decide.conditions import Fields
 from tasks.decide.past import Records, Running
 from tasks.decide.search import labels_of_cluster, labels_of_nodes
 from tasks.decide.words import seconds_since
 
 Row = dict[str, Any]
+
+NODE_FIELDS: Fields = {
+    "namespace": str,
+    "cluster": str,
+    "node": str,
+    "labels": dict,
+    "status": NodeStatus,
+    "status_text": str,
+    "status_since": datetime,
+    "status_age_s": float,
+    "store": str,
+    "version": str,
+    "agent": str,
+    "agent_version": str,
+    "protocol": Protocol,
+    "class": str,
+    "group": str,
+    "shards": int,
+    "roles": dict,
+    "lag_ms": int,
+    "lag_last_ms": int,
+    "lag_age_s": float,
+    "stale": bool,
+    "stale_since": datetime,
+    "stale_age_s": float,
+    "seen_at": datetime,
+    "age_s": float,
+    "notes": list,
+}
+"""What `node_row` has, for conditions."""
 
 
 def shape_of(records: Records, now: datetime) -> Row:

@@ -125,13 +125,14 @@ def _lines(event: Event) -> Iterator[Line]:
         case EventType.CLUSTER_DELETED:
             yield replace(base, what="cluster", before="known")
         case EventType.CLUSTER_REPORT:
-            if _outcome(event) != CycleOutcome.SUCCESS:
-                yield replace(base, what="cycle", after=_outcome(event), why=_trouble(event))
+            yield from _bad_cycle(base, event)
         case EventType.ACTION_CREATED | EventType.ACTION_CHANGED | EventType.ACTION_FINISHED:
             before, after = (_or_absent(data.get(name)) for name in ("state_before", "state"))
             yield replace(base, what=_action(data), before=before, after=after, why=_all(data, "why", "error"))
         case EventType.ACTION_REFUSED:
             yield replace(base, what=_action(data), before=data.get("state"), after=data.get("state"))
+        case EventType.ROLLING_CHANGED:
+            yield _rolling(base, data)
         case EventType.PROBLEM_RAISED:
             why = ": ".join(filter(None, (_all(data, "description"), _all(data, "evidence"))))
             yield replace(base, what=_named_problem(data), after=data.get("severity"), why=why or None)
@@ -146,6 +147,19 @@ def _lines(event: Event) -> Iterator[Line]:
 def _of_move(base: Line, move: Move) -> Iterator[Line]:
     for what, before, after in _parts(named(move.key), move.before, move.after):
         yield replace(base, what=what, before=before, after=after)
+
+
+def _bad_cycle(base: Line, event: Event) -> Iterator[Line]:
+    if _outcome(event) != CycleOutcome.SUCCESS:
+        yield replace(base, what="cycle", after=_outcome(event), why=_trouble(event))
+
+
+def _rolling(base: Line, data: Mapping[str, Any]) -> Line:
+    before, after = (_or_absent(data.get(name)) for name in ("state_before", "state"))
+    batches = f"{data.get('batch')} of {data.get('batches')} batches done"
+    why = batches if before == after else _all(data, "why", "error")
+    what = f"rolling {data.get('kind')} ({data.get('rolling_id')})"
+    return replace(base, what=what, before=before, after=after, why=why)
 
 
 def _action(data: Mapping[str, Any]) -> str:

@@ -9,9 +9,11 @@ from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace
 from blocks.models.node import NodeStatus
 from blocks.models.request import Request, WorkKind
+from blocks.models.rolling import RollingState
 from blocks.models.source import Source
 from blocks.models.view import ClusterView
 from tasks.decide.problems import pending_ends
+from tasks.decide.rolling_turn import waits_until
 
 FOLLOW_UP_MIN_S = 0.5
 FOLLOW_UP_SHARE = 0.25
@@ -43,8 +45,8 @@ def _cluster_item(spec: ClusterSpec, namespace: Namespace) -> Request:
 def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
     """When to look at a cluster again before its turn; None when nothing is under way on it.
 
-    Something is under way when an action is with its agent (or may be), a node is joining or leaving, or something is a
-    problem only if it lasts. What has just begun is looked at often, what takes hours seldom.
+    Something is under way when an action is with its agent (or may be), a rolling action waits, a node is joining or leaving,
+    or something is a problem only if it lasts. What has just begun is looked at often, what takes hours seldom.
     """
     begun = [
         action.history[-1].at if action.history else action.created_at
@@ -52,9 +54,13 @@ def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
         if not action.state.final and (action.state.on_agent or action.intent is not None)
     ]
     transit = {NodeStatus.JOINING_CLUSTER, NodeStatus.LEAVING_CLUSTER}
+    begun += [
+        one.since for one in view.rollings.values() if one.state is RollingState.RUNNING and one.since is not None
+    ]
     begun += [node.status_since for node in view.nodes.values() if node.status in transit]
     soonest = now + timedelta(seconds=FOLLOW_UP_MIN_S)
     wanted = [ends] if (ends := pending_ends(view)) is not None else []
+    wanted += [ends] if (ends := waits_until(view)) is not None else []
     if begun:
         age_s = max(0.0, (now - max(begun)).total_seconds())
         wanted.append(now + timedelta(seconds=age_s * FOLLOW_UP_SHARE))

@@ -64,11 +64,11 @@ def why_action(view: ClusterView, action: Action, around: Circumstances) -> tupl
         case S.PENDING_APPROVE:
             found = list(_approval(view, action))
         case S.PENDING_SCHEDULE:
-            found = [*_before_it_begins(view, action, around), *_cluster(view, around)]
+            found = [*_before_it_begins(view, action, around), *keeping_cluster(view, around)]
             if not found:
-                found = [_turn(around)]
+                found = [turn_of(around)]
         case S.NEW | S.RUNNING:
-            found = [*_under_way(view, action, around), *_cluster(view, around)]
+            found = [*_under_way(view, action, around), *keeping_cluster(view, around)]
         case _:
             found = [_ended(action)]
     return tuple(found)
@@ -76,16 +76,17 @@ def why_action(view: ClusterView, action: Action, around: Circumstances) -> tupl
 
 def why_cluster(view: ClusterView, around: Circumstances) -> tuple[Reason, ...]:
     """Why nothing goes on with a cluster, and the first reason of each of its unfinished actions; never empty."""
-    gates = (_reason(block.rule, block.reason, block.until) for block in closed(view.gates, around.now))
-    found = [*_cluster(view, around), *gates]
+    gates = (reason_of(block.rule, block.reason, block.until) for block in closed(view.gates, around.now))
+    found = [*keeping_cluster(view, around), *gates]
     open_ = sorted((one for one in view.actions.values() if not one.state.final), key=lambda one: one.created_at)
     for action in open_[:ACTIONS_MAX]:
         first = why_action(view, action, around)[0]
         found.append(first.evolve(about=action.action_id, text=f"action {action.action_id}: {first.text}"))
-    return tuple(found) or (_turn(around),)
+    return tuple(found) or (turn_of(around),)
 
 
-def _reason(rule: str, text: str, until: datetime | None = None) -> Reason:
+def reason_of(rule: str, text: str, until: datetime | None = None) -> Reason:
+    """One reason."""
     return Reason(rule=rule, text=text, until=until)
 
 
@@ -93,9 +94,9 @@ def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
     settings = view.namespace.settings
     until = action.created_at + timedelta(seconds=settings.approval_within) if settings.approval_within else None
     other = f", by somebody else than {action.created_by}" if settings.approver_must_differ else ""
-    yield _reason("APPROVAL", f"it waits for an approval{other}: `replictl approve {action.action_id}`")
+    yield reason_of("APPROVAL", f"it waits for an approval{other}: `replictl approve {action.action_id}`")
     if until is not None:
-        yield _reason("LAPSES", "it is cancelled when nobody has approved it by then", until)
+        yield reason_of("LAPSES", "it is cancelled when nobody has approved it by then", until)
 
 
 def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
@@ -110,28 +111,28 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
             if waits
             else "an exclusive action on the cluster runs"
         )
-        yield _reason("EXCLUSIVE", text)
+        yield reason_of("EXCLUSIVE", text)
     if action.node_id is None:
         yield from _on_cluster(view, action, around, choice)
     others = [one for one in view.actions.values() if one.node_id is not None and one.action_id != action.action_id]
     busy = disturbed_nodes(
         view, [one for one in others if one.left_running or one.state.on_agent or in_doubt(view, one, now)]
     )
-    yield from (_reason(block.rule, block.reason, block.until) for block in blocks(view, action, busy, now))
+    yield from (reason_of(block.rule, block.reason, block.until) for block in blocks(view, action, busy, now))
     most = view.namespace.settings.disruption_max
     if action.node_id is not None and action.forced is None and most is not None and around.namespace_taken >= most:
-        yield _reason(
+        yield reason_of(
             "BUDGET",
             f"{around.namespace_taken} nodes of namespace {action.namespace} are acted on, and {most} may be at once",
         )
     if action.intent is not None and in_doubt(view, action, now):
-        yield _reason(
+        yield reason_of(
             "IN_DOUBT",
             "it may have reached its agent: it is not sent again before the agent has said that it has it not",
             action.intent.answer_by,
         )
     if action.not_before is not None and action.not_before > now:
-        yield _reason(
+        yield reason_of(
             "BACKOFF",
             f"it could not be sent {action.attempts} times, last: {action.error or 'no reason is known'}",
             action.not_before,
@@ -142,17 +143,17 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
     node = view.nodes.get(action.node_id or "")
     there = {node.node_id for node in view.discovery.nodes} if view.discovery is not None else set()
     if action.node_id not in there:
-        yield _reason(
+        yield reason_of(
             "NODE_GONE", f"its source no longer tells of node {action.node_id}: it is cancelled by the next cycle"
         )
     elif node is None:
-        yield _reason("NODE_UNKNOWN", f"node {action.node_id} was not looked at yet")
+        yield reason_of("NODE_UNKNOWN", f"node {action.node_id} was not looked at yet")
     elif node.foreign_id is not None:
-        yield _reason(
+        yield reason_of(
             "FOREIGN_NODE", f"the store of node {node.node_id} says cluster {node.foreign_id!r}: nothing is sent to it"
         )
     elif not node.takes_actions:
-        yield _reason(
+        yield reason_of(
             "NODE_UNREACHABLE",
             f"the agent of node {node.node_id} does not answer: {node.status_text or 'no reason is known'}",
         )
@@ -162,22 +163,22 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
     )
     running = next((one for one in mine if one.state.on_agent), None)
     if running is not None:
-        yield _reason("NODE_BUSY", f"action {running.action_id} ({running.kind}) is {running.state} on its node")
+        yield reason_of("NODE_BUSY", f"action {running.action_id} ({running.kind}) is {running.state} on its node")
     before = [one for one in mine if one.state is S.PENDING_SCHEDULE]
     place = next((place for place, one in enumerate(before) if one.action_id == action.action_id), 0)
     if place:
-        yield _reason("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
+        yield reason_of("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
 
 
 def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice: Choice) -> Iterator[Reason]:
     if action.kind not in around.kinds:
-        yield _reason("UNKNOWN_KIND", f"there is no kind {action.kind}: it fails when its turn comes")
+        yield reason_of("UNKNOWN_KIND", f"there is no kind {action.kind}: it fails when its turn comes")
     mode = mode_of(action, around.kinds)
     if (mode is Mode.EXCLUSIVE and choice.block_exclusive) or (mode is Mode.NODE_PARALLEL and choice.block_parallel):
         wanted = "FOUND_" if mode is Mode.EXCLUSIVE else "FOUND_ORCHESTRATOR"
         found = [reason for reason in choice.reasons if reason.startswith(wanted) and "PARALLEL_PENDING" not in reason]
         if found:
-            yield _reason("SCHEDULING", f"it waits for what is under way or goes first: {', '.join(found)}")
+            yield reason_of("SCHEDULING", f"it waits for what is under way or goes first: {', '.join(found)}")
     before = sorted(
         (
             one
@@ -187,7 +188,7 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice
         key=lambda one: (one.created_at, one.action_id),
     )
     if before and before[0].action_id != action.action_id:
-        yield _reason("QUEUED", f"older actions on the cluster go before it, the first is {before[0].action_id}")
+        yield reason_of("QUEUED", f"older actions on the cluster go before it, the first is {before[0].action_id}")
 
 
 def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
@@ -195,19 +196,21 @@ def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iter
     if action.node_id is None:
         ends = (action.scheduled_at or since) + timedelta(seconds=timeout_of(action, around.kinds))
         if action.not_before is not None and action.not_before > around.now:
-            yield _reason("BACKOFF", f"its last step failed: {action.error or 'no reason is known'}", action.not_before)
+            yield reason_of(
+                "BACKOFF", f"its last step failed: {action.error or 'no reason is known'}", action.not_before
+            )
         elif action.error:
-            yield _reason("ERROR", f"its last step said: {action.error}")
-        yield from (_reason(b.rule, b.reason, b.until) for b in closed(view.gates, around.now) if b.rule == "FREEZE")
-        yield _reason("RUNNING", "it runs, step by step with the cycles of its cluster; then it is FAILED", ends)
+            yield reason_of("ERROR", f"its last step said: {action.error}")
+        yield from (reason_of(b.rule, b.reason, b.until) for b in closed(view.gates, around.now) if b.rule == "FREEZE")
+        yield reason_of("RUNNING", "it runs, step by step with the cycles of its cluster; then it is FAILED", ends)
         return
     node = view.nodes.get(action.node_id)
     if node is None or not node.takes_actions:
-        yield _reason(
+        yield reason_of(
             "NODE_UNREACHABLE", f"the agent of node {action.node_id} does not answer: what became of it is not known"
         )
     word = "has it and has not begun" if action.state is S.NEW else "is at work on it"
-    yield _reason(action.state.value, f"its agent {word}, since {since:%Y-%m-%dT%H:%M:%SZ}")
+    yield reason_of(action.state.value, f"its agent {word}, since {since:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _ended(action: Action) -> Reason:
@@ -217,46 +220,47 @@ def _ended(action: Action) -> Reason:
         words.append(f"{last.who}: {last.why}")
     if action.error:
         words.append(action.error)
-    return _reason(action.state.value, "; ".join(words))
+    return reason_of(action.state.value, "; ".join(words))
 
 
-def _cluster(view: ClusterView, around: Circumstances) -> Iterator[Reason]:
+def keeping_cluster(view: ClusterView, around: Circumstances) -> Iterator[Reason]:
     """What keeps the cluster's cycles."""
     item, now = around.item, around.now
     if not view.spec.active:
-        yield _reason("INACTIVE", "its ClusterSpec is not active")
+        yield reason_of("INACTIVE", "its ClusterSpec is not active")
     if not view.namespace.may_look:
-        yield _reason("NAMESPACE", f"namespace {view.namespace.name} is {view.namespace.status}")
+        yield reason_of("NAMESPACE", f"namespace {view.namespace.name} is {view.namespace.status}")
     if around.lock is not None and around.lock.since < now - timedelta(seconds=LOCK_OLD_S):
         age_s = (now - around.lock.since).total_seconds()
         text = f"its lock is held by {around.lock.owner} for {age_s:.0f} s ({around.lock.purpose})"
-        yield _reason("LOCK", text)
+        yield reason_of("LOCK", text)
     if item is None:
-        yield _reason("NOT_SCHEDULED", "it has no place on the timetable yet")
+        yield reason_of("NOT_SCHEDULED", "it has no place on the timetable yet")
     elif item.state is WorkState.DEAD:
-        yield _reason(
+        yield reason_of(
             "WORK_DEAD",
             f"its work failed too often, `replictl work retry {item.key}`: {item.error or 'no reason is known'}",
         )
     elif item.state is WorkState.QUEUED and item.not_before is not None and item.not_before > now:
-        yield _reason("WORK_BACKOFF", f"its last cycle failed: {item.error or 'no reason is known'}", item.not_before)
+        yield reason_of("WORK_BACKOFF", f"its last cycle failed: {item.error or 'no reason is known'}", item.not_before)
     elif item.paused_until is not None and item.paused_until > now and not item.by_person:
         who = f" by {item.paused_by}" if item.paused_by else ""
-        yield _reason(
+        yield reason_of(
             "PAUSED", f"its turns are paused{who}: {item.paused_why or 'no reason was given'}", item.paused_until
         )
     elif around.ahead:
-        yield _reason("QUEUE", f"{around.ahead} other items go before it in the work queue")
+        yield reason_of("QUEUE", f"{around.ahead} other items go before it in the work queue")
 
 
-def _turn(around: Circumstances) -> Reason:
+def turn_of(around: Circumstances) -> Reason:
+    """That nothing keeps it, and when its turn is."""
     item = around.item
     if item is not None and item.state is WorkState.CLAIMED:
-        return _reason("TURN", f"nothing keeps it; {item.owner or 'a worker'} is at work on its cluster now")
+        return reason_of("TURN", f"nothing keeps it; {item.owner or 'a worker'} is at work on its cluster now")
     if item is not None and item.state is WorkState.QUEUED:
-        return _reason("TURN", "nothing keeps it; its cluster is queued and the next in turn")
+        return reason_of("TURN", "nothing keeps it; its cluster is queued and the next in turn")
     due = item.next_at if item is not None else None
-    return _reason("TURN", "nothing keeps it: it begins with the next cycle of its cluster", due)
+    return reason_of("TURN", "nothing keeps it: it begins with the next cycle of its cluster", due)
 
 
 LOCK_OLD_S = 10.0

@@ -13,9 +13,24 @@ from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node, NodeStatus
 from blocks.models.record import Change, Record, RecordKey, Seen
+from blocks.models.rolling import UNFINISHED, Rolling, RollingState
 from blocks.models.source import FileDiscovery, Source
 from blocks.store.protocol import EventQuery, Store, Where
-from doubles.store_samples import KEY, NOW, REF, action, draft, fence, later, node, one_of_each, source, spec, state
+from doubles.store_samples import (
+    KEY,
+    NOW,
+    REF,
+    action,
+    draft,
+    fence,
+    later,
+    node,
+    one_of_each,
+    rolling,
+    source,
+    spec,
+    state,
+)
 
 
 async def everything(store: Store) -> tuple[list[object], int]:
@@ -131,6 +146,29 @@ async def test_actions_come_newest_first(store: Store) -> None:
 
     assert [action(3, ActionState.DONE), action(2), action(1)] == await store.find(Action)
     assert [action(2)] == await store.find(Action, Where(action_states=(ActionState.NEW,)), limit=1)
+
+
+async def test_rolling_actions_come_newest_first(store: Store) -> None:
+    """Listed like actions, of one cluster or of all, narrowed by state."""
+    done, other = rolling(3, RollingState.DONE), rolling(4, cluster_id="users")
+    await store.commit(Change(puts=(rolling(1), done, rolling(2), other)), now=NOW)
+    of_cluster = Where(namespace="prod", cluster_id="orders")
+
+    assert [other, done, rolling(2), rolling(1)] == await store.find(Rolling)
+    assert [done, rolling(2)] == await store.find(Rolling, of_cluster, limit=2)
+    assert [rolling(2), rolling(1)] == await store.find(Rolling, of_cluster.evolve(rolling_states=UNFINISHED))
+
+
+async def test_a_view_has_the_rolling_actions_that_matter(store: Store) -> None:
+    """Unfinished ones, the oldest first, and a finished one while an action of it is unfinished."""
+    over, left = rolling(1, RollingState.CANCELLED), rolling(2, RollingState.FAILED)
+    made = action(1).evolve(rolling_id=left.rolling_id)
+    puts = (Namespace(name="prod"), spec(), made, over, left, rolling(4), rolling(3), rolling(5, cluster_id="users"))
+    await store.commit(Change(puts=puts), now=NOW)
+    view = (await store.views([REF]))[KEY]
+
+    assert [left, rolling(3), rolling(4)] == list(view.rollings.values())
+    assert left.rolling_id == view.actions[made.action_id].rolling_id
 
 
 async def test_view_holds_what_is_stored_of_a_cluster(store: Store) -> None:

@@ -24,6 +24,7 @@ from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.record import Change, Fence, Record, Seen
+from blocks.models.rolling import Rolling
 from blocks.models.view import ClusterView, in_front_of
 from blocks.store.protocol import EventQuery, Store, Where
 from blocks.store.timetable import to_utc_ms
@@ -93,8 +94,8 @@ class MemoryStore(MemoryWork, Store):
 
     def _find(self, type_: type[R], where: Where, limit: int) -> list[R]:
         found = [record for record in self._all(type_) if _fits(record, where)]
-        if type_ is Action:
-            found.sort(key=lambda action: action.created_at, reverse=True)  # type: ignore[union-attr]
+        if issubclass(type_, Action | Rolling):
+            found.sort(key=lambda one: one.created_at, reverse=True)  # type: ignore[union-attr]
         return found[: max(0, limit)]
 
     async def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[list[R]]:
@@ -135,9 +136,14 @@ class MemoryStore(MemoryWork, Store):
                 state=self.records.get(ClusterState, {}).get(key),
                 nodes={node.node_id: node for node in self._all(Node) if node.cluster.key == key},
                 actions={a.action_id: a for a in sorted(actions, key=lambda action: action.created_at)},
+                rollings={r.rolling_id: r for r in self._rollings(key, {a.rolling_id for a in actions})},
                 gates=in_front_of(tuple(self._all(Gate)), spec, self.records.get(Discovery, {}).get(key)),
             ),
         )
+
+    def _rollings(self, key: str, made: set[str | None]) -> list[Rolling]:
+        found = [r for r in self._all(Rolling) if r.cluster.key == key and (not r.state.final or r.rolling_id in made)]
+        return sorted(found, key=lambda rolling: rolling.created_at)
 
     async def claim(self, fences: Sequence[Fence]) -> set[str]:
         return await self._call("claim", lambda: {fence.subject for fence in fences if not self._pass(fence)})
@@ -252,4 +258,5 @@ def _fits(record: Any, where: Where) -> bool:
         and where.source in {None, getattr(record, "source", None)}
         and (not where.files or getattr(record, "file", None) is not None)
         and (where.action_states is None or getattr(record, "state", None) in where.action_states)
+        and (where.rolling_states is None or getattr(record, "state", None) in where.rolling_states)
     )

@@ -15,6 +15,7 @@ from blocks.models.node import Node, NodeStatus, Offset, Shard, ShardRole
 from blocks.models.record import Fence, Record
 from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Request, WorkKind
+from blocks.models.rolling import Pace, Rolling, RollingPlan, RollingState
 from blocks.models.source import HttpDiscovery, Source, SourceReport
 from blocks.models.submission import Applied, Difference, Effect, Submission
 from blocks.models.tls import Sensitive, Tls
@@ -97,6 +98,30 @@ def action(
     )
 
 
+def rolling(
+    number: int = 1, what: RollingState = RollingState.RUNNING, version: int = 1, cluster_id: str = "orders"
+) -> Rolling:
+    """A rolling action with arguments that are not ours; node by node, its batches."""
+    plan = RollingPlan(
+        namespace="prod",
+        cluster_id=cluster_id,
+        kind="agent.replicante.io/node.restart",
+        args={"$where": {"a.b": [1, 2**70, None]}},
+        pace=Pace(by="zone"),
+        batches=(("n2",), ("n3",), ("n1",)),
+        members=("n1", "n2", "n3"),
+    )
+    return Rolling(
+        rolling_id=str(UUID(int=1_000 + number)),
+        plan=plan,
+        state=what,
+        created_at=later(number),
+        created_by="alice",
+        ended={"n2": ActionState.DONE},
+        version=version,
+    )
+
+
 def source() -> Source:
     """A source with secrets."""
     tls = Tls(
@@ -148,6 +173,7 @@ def one_of_each() -> list[Record]:
             created_at=NOW,
             created_by="ann",
         ),
+        rolling(),
         Disruptions(namespace="prod", holders=("00000000-0000-0000-0000-000000000001",)),
         Submission(
             submission_id="00000000-0000-0000-0000-000000000009",

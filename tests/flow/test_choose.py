@@ -15,7 +15,9 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from blocks.models.action import ActionState
+from blocks.models.rolling import RollingState
 from doubles.actions import make_action
+from doubles.rollings import make_rolling
 from doubles.views import NOW
 from flows.forms import form_of
 from tasks.decide.offers import Doing, offers
@@ -40,6 +42,17 @@ def test_what_is_offered() -> None:
     assert {action.action_id for action in ACTIONS} == set(offered.values())
     assert ACTIONS[2].action_id == newest
     assert all(f"[{action_id}]" in label and len(label) < 220 for label, action_id in offered.items())
+
+
+def test_rolling_actions_are_offered_too() -> None:
+    """Beside actions, by their own ids."""
+    rolling = make_rolling(state=RollingState.PENDING_APPROVE)
+    offered = offers([*ACTIONS, rolling], NOW)
+    (label,) = (label for label, key in offered.items() if key == rolling.rolling_id)
+
+    assert "prod/orders: rolling " in label
+    assert RollingState.PENDING_APPROVE in Doing.APPROVE.rolling_states
+    assert not any(state.final for state in Doing.CANCEL.rolling_states)
 
 
 @pytest.mark.parametrize("doing", Doing)

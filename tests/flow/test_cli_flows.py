@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from blocks.models.rolling import Pace
 from deployments.cli.world import World
 from tasks.decide.pausing import Pausable
 from tasks.decide.remove import Thing
@@ -13,6 +14,10 @@ from tasks.decide.remove import Thing
 ORDER = {"action_id": UUID(int=1), "comment": "", "by": "ann", "fleet": "replicore"}
 DELETE = {"kind": "ClusterSpec", "name": "prod/orders", "force": False, "reason": "", "by": "ann", "wait_s": 1.0}
 PAUSE = {"kind": "cluster", "name": "prod/orders", "reason": "x", "for_s": 60.0, "until": None, "by": "ann"}
+ROLL = {
+    "cluster": "prod/orders", "kind": "k", "args": None, "nodes": None, "selectors": None, "where": None, "pace": Pace(),
+    "reason": "", "force": None, "digest": "ab", "by": "ann", "fleet": "replicore",
+}  # fmt: skip
 CYCLE = {"cluster": "prod/orders", "wait_s": 1.0, "fleet": "replicore"}
 
 
@@ -41,6 +46,10 @@ CYCLE = {"cluster": "prod/orders", "wait_s": 1.0, "fleet": "replicore"}
             },
         ),
         ("resume", {"kind": "cluster", "name": "prod/orders", "reason": "", "by": "ann", "fleet": "replicore"}),
+        ("approve", {**ORDER, "digest": "ab"}),
+        ("retry", ORDER),
+        ("roll", ROLL),
+        ("pause", {"kind": "rolling", "name": "x", "reason": "lunch", "by": "ann", "fleet": "replicore"}),
         ("apply", {"manifests": "", "by": "ann", "fleet": "replicore"}),
     ],
 )
@@ -58,4 +67,5 @@ def test_kinds_may_be_spelt_as_people_do() -> None:
 
     assert Thing.SOURCE is delete.validate_parameters({**DELETE, "kind": "DiscoverySettings"})["kind"]  # type: ignore[attr-defined]
     assert Pausable.SOURCE is pause.validate_parameters({**PAUSE, "kind": "platforms"})["kind"]  # type: ignore[attr-defined]
+    assert "rolling" == pause.validate_parameters({**PAUSE, "kind": "rolling"})["kind"]  # type: ignore[attr-defined]
     assert [*Thing] == delete.parameters.definitions["Thing"]["enum"]  # type: ignore[attr-defined]

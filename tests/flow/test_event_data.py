@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
@@ -15,10 +16,12 @@ from blocks.models.event import Event, EventType
 from blocks.models.ids import ClusterRef
 from blocks.models.node import NodeStatus, ShardRole
 from blocks.models.request import Request, WorkKind
+from blocks.models.rolling import RollingState
 from blocks.models.source import DiscoveredCluster
 from doubles.agents import MemoryNode
 from doubles.cli import Outside
 from doubles.event_data import faults
+from doubles.rollings import rolled
 from doubles.views import address, discovery, found, shard
 from doubles.world import SOURCE, World, seconds
 from flows.acknowledge import acknowledge_under_lock
@@ -38,6 +41,7 @@ from tasks.decide.remove import Order
 from tasks.duties import requeue_orphans
 from tasks.gating import lift, place
 from tasks.order import order
+from tasks.order_rolling import order_rolling
 from tasks.pausing import pause_turns
 
 REF = ClusterRef(namespace="prod", cluster_id="orders")
@@ -145,6 +149,13 @@ async def _acted(world: World) -> None:
         await order.fn(world.store, known, ActionState.CANCELLED, "bob", "stop", world.clock())
 
 
+async def _rolled(world: World) -> None:
+    rolling = await rolled(world, approved=False, force="disks")
+    for _ in range(2):
+        with contextlib.suppress(RefusedError):
+            await order_rolling.fn(world.store, rolling.rolling_id, RollingState.CANCELLED, "bob", "", world.clock())
+
+
 async def _gated(world: World) -> None:
     gate = freeze_of("prod/orders", "disk trouble", None, "ann", world.clock())
     await place.fn(world.store, gate, world.clock())
@@ -186,7 +197,7 @@ async def _gone(world: World) -> None:
 
 
 LIFE: tuple[Callable[[World], Awaitable[None]], ...] = (
-    _declared, _discovered, _looked_at, _seen, _acted, _gated, _paused, _broken, _gone
+    _declared, _discovered, _looked_at, _seen, _acted, _rolled, _gated, _paused, _broken, _gone
 )  # fmt: skip
 
 

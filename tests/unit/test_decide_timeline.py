@@ -89,6 +89,15 @@ def report(sequence: int, at: datetime, started_at: datetime, outcome: str = "su
             event(E.ACTION_REFUSED, action_id="a", node_id=None, state="DONE", wanted="NEW", reason="no way back"),
             [("action a", "DONE", "DONE", None, "no way back")],
         ),
+        (
+            event(E.ROLLING_CHANGED, rolling_id="r", kind="k", state_before="RUNNING", state="FAILED", batch=1, batches=3,
+                  who="core", why="no disk"),
+            [("rolling k (r)", "RUNNING", "FAILED", "core", "no disk")],
+        ),
+        (
+            event(E.ROLLING_CHANGED, rolling_id="r", kind="k", state_before="RUNNING", state="RUNNING", batch=1, batches=3),
+            [("rolling k (r)", "RUNNING", "RUNNING", None, "1 of 3 batches done")],
+        ),
         (report(2, NOW, NOW), []),
         (
             report(2, NOW, NOW, "failed", error="store", notes=["n"]),

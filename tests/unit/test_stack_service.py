@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from infra.stack.service import Plan, Probe, Service, Tls
+from infra.stack.supervised import stays_down
 
 
 def service(name: str, *after: str, **fields: object) -> Service:
@@ -54,3 +55,11 @@ def test_digest_changes_with_what_the_process_is_started_from() -> None:
 
     assert before.digest != service("a", env={"K": "v"}).digest
     assert before.digest == service("a", ready_within=1.0).digest
+
+
+@pytest.mark.parametrize(("last_exit", "expected"), [(0, 0.0), (-9, 12.0), (1, 12.0), (None, 12.0)])
+def test_only_what_died_stays_down(last_exit: int | None, expected: float) -> None:
+    """A member that ended cleanly is started again at once; one that was killed is seen to be away."""
+    member = Service("orders-1", ("mongod",), Probe("none"), restart_after=12.0)
+
+    assert expected == stays_down(member, last_exit)

@@ -1,4 +1,4 @@
-"""What the agent can do to a replica set: initialise it, add a member, make the primary step down.
+"""What the agent can do to a replica set: initialise it, add a member, make the primary step down (restart.py: restart it).
 
 Each action writes what it is about to do into its payload in one step and does it in the next, so that a repeated step
 recognises its own effect (handlers.py). What may need time is tried again, for a minute at most.
@@ -64,7 +64,7 @@ class ClusterInit:
             message = f"already initialised: a member of {config['_id']} with {len(config['members'])} members"
             raise ActionError(message)
         progress: dict[str, Json] = {"stage": "initiate", "set": await self._set_name(), "member": self._member}
-        return running(_since(progress, ctx))
+        return running(since(progress, ctx))
 
     async def _initiate(self, progress: dict[str, Json], settings: dict[str, Json], ctx: StepContext) -> Step:
         """Initialise; a set with this one member is taken for what an earlier try of this action left."""
@@ -75,18 +75,18 @@ class ClusterInit:
             if error.code != ALREADY_INITIALIZED or not await self._ours():
                 raise
         except StoreDownError as error:
-            return _again(progress, ctx, error)
-        return running(_since({**progress, "stage": "elect"}, ctx))
+            return again(progress, ctx, error)
+        return running(since({**progress, "stage": "elect"}, ctx))
 
     async def _wait(self, progress: dict[str, Json], ctx: StepContext) -> Step:
         """End when this mongod may be written to."""
         try:
             hello = await self._mongod.command("hello")
         except StoreDownError as error:
-            return _again(progress, ctx, error)
+            return again(progress, ctx, error)
         if hello.get("isWritablePrimary"):
             return done({"stage": "done", "set": progress["set"], "member": self._member})
-        return _again(progress, ctx, ActionError("initialised, but not yet the primary"))
+        return again(progress, ctx, ActionError("initialised, but not yet the primary"))
 
     async def _ours(self) -> bool:
         """Say whether the set is the one that this action makes."""
@@ -116,15 +116,15 @@ class ClusterAdd:
         host = _host(as_object(args, "args"))
         progress = as_object(payload, "payload")
         if not progress:
-            return running(_since({"host": host, "tried": False}, ctx))
+            return running(since({"host": host, "tried": False}, ctx))
         try:
             return await self._add(host, progress, ctx)
         except MongoCommandError as error:
             if error.code not in TRY_AGAIN:
                 raise
-            return _again(progress, ctx, error)
+            return again(progress, ctx, error)
         except StoreDownError as error:
-            return _again(progress, ctx, error)
+            return again(progress, ctx, error)
 
     async def _add(self, host: str, progress: dict[str, Json], ctx: StepContext) -> Step:
         """Read the configuration, append, write it back one version later."""
@@ -137,7 +137,7 @@ class ClusterAdd:
             result = "added" if progress["tried"] else "already a member"
             return done({"host": host, "set": config["_id"], "members": len(members), "result": result})
         if not (await self._mongod.command("hello")).get("isWritablePrimary"):
-            return _again(progress, ctx, ActionError("this mongod is not the primary: add members through the primary"))
+            return again(progress, ctx, ActionError("this mongod is not the primary: add members through the primary"))
         if not progress["tried"]:
             # Stored before the effect: "already a member" would be a lie about a member we added before a crash.
             return running({**progress, "tried": True})
@@ -166,10 +166,10 @@ class StepDown:
             if term != progress["term"]:
                 return done({"stage": "done", "seconds": seconds, "primary": term is not None})
             if stage == "confirm":
-                return _again(progress, ctx, ActionError("told to step down, but still the primary"))
+                return again(progress, ctx, ActionError("told to step down, but still the primary"))
             return await self._step_down(progress, ctx, seconds)
         except StoreDownError as error:
-            return _again(progress, ctx, error)
+            return again(progress, ctx, error)
 
     async def _note(self, ctx: StepContext, seconds: int) -> Step:
         """Refuse a mongod that is not the primary; remember which election it won."""
@@ -177,7 +177,7 @@ class StepDown:
         if term is None:
             message = "this mongod is not the primary: there is nothing to step down from"
             raise ActionError(message)
-        return running(_since({"stage": "stepdown", "term": term, "seconds": seconds}, ctx))
+        return running(since({"stage": "stepdown", "term": term, "seconds": seconds}, ctx))
 
     async def _step_down(self, progress: dict[str, Json], ctx: StepContext, seconds: int) -> Step:
         """Tell the primary to step down; no answer is not a failure."""
@@ -191,7 +191,7 @@ class StepDown:
                 raise
         except StoreDownError:
             pass
-        return running(_since({**progress, "stage": "confirm"}, ctx))
+        return running(since({**progress, "stage": "confirm"}, ctx))
 
     async def _primary_term(self) -> str | None:
         """Return the election this mongod leads by, or None when it does not lead."""
@@ -229,20 +229,26 @@ def _stepdown_seconds(args: dict[str, Json]) -> int:
     return seconds
 
 
-def _since(progress: dict[str, Json], ctx: StepContext) -> dict[str, Json]:
+def since(progress: dict[str, Json], ctx: StepContext) -> dict[str, Json]:
     """Start the clock of a stage."""
     return {**progress, "since": ctx.now.isoformat(), "attempts": 0, "reason": None}
 
 
-def _again(progress: dict[str, Json], ctx: StepContext, reason: Exception) -> Step:
+def waited(progress: dict[str, Json], ctx: StepContext) -> float:
+    """Return the seconds since the stage began."""
+    return (ctx.now - datetime.fromisoformat(str(progress["since"]))).total_seconds()
+
+
+def again(
+    progress: dict[str, Json], ctx: StepContext, reason: Exception, patience_seconds: float = PATIENCE_SECONDS
+) -> Step:
     """Try the same stage again at the next step, and say why.
 
     Raises:
-        ActionError: The stage has been tried for a minute.
+        ActionError: The stage has been tried for so long, a minute unless told otherwise.
     """
-    waited = (ctx.now - datetime.fromisoformat(str(progress["since"]))).total_seconds()
-    if waited > PATIENCE_SECONDS:
-        message = f"gave up after {waited:.0f} s: {describe(reason)}"
+    if waited(progress, ctx) > patience_seconds:
+        message = f"gave up after {waited(progress, ctx):.0f} s: {describe(reason)}"
         raise ActionError(message) from reason
     attempts = progress.get("attempts")
     return running(

@@ -11,6 +11,7 @@ from infra.agents.kit.models import NodeReport, Shard, StoreReport, Version
 from infra.agents.kit.options import Options
 from infra.agents.mongodb.actions import ClusterAdd, ClusterInit, StepDown
 from infra.agents.mongodb.client import Commands, Document, MongoCommandError, Mongod
+from infra.agents.mongodb.restart import Restart
 from infra.agents.mongodb.status import (
     INVALID_CONFIG,
     NOT_YET_INITIALIZED,
@@ -67,6 +68,7 @@ class MongoStore:
         return {
             "agent.replicante.io/cluster.init": ClusterInit(self._mongod, self._cluster_id, self._member),
             "agent.replicante.io/cluster.add": ClusterAdd(self._mongod),
+            "agent.replicante.io/node.restart": Restart(self._mongod),
             "agent.replicante.io/node.stepdown": StepDown(self._mongod),
         }
 
