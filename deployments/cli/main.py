@@ -22,6 +22,7 @@ from deployments.cli import (
     actions,
     admin,
     apply,
+    approvals,
     audit,
     catalogue,
     cluster_page,
@@ -118,6 +119,7 @@ for command in (
 app.command()(objects.get)
 app.command()(describe.describe)
 app.command()(cluster_page.cluster)
+app.command()(approvals.approvals)
 app.command()(audit.audit)
 app.command()(doctor.doctor)
 app.command()(history.history)
