@@ -13,7 +13,7 @@ from blocks.models.ids import ClusterRef
 from blocks.models.request import Request, WorkKind
 from blocks.store.protocol import Store, Where
 from deployments.cli.options import Conditions, Selectors, ShowLabels, Watch
-from deployments.cli.output import Answer, Column, Row, listing, say
+from deployments.cli.output import Answer, Column, Row, clean, listing, say
 from deployments.cli.past import At, Then, fleet_then, headed, moment_of, title
 from deployments.cli.past_rows import as_of, gaps, told
 from deployments.cli.select import Filter, Note, Notes, found
@@ -50,6 +50,9 @@ def _health(row: Row) -> Text:
 
 def _lag(row: Row) -> Text:
     """The largest lag when it was last seen; with its age where that is long ago."""
+    if row["lag_worst_ms"] is None and row["lag_worst"]:
+        counted = ", ".join(f"{value} {clean(unit)}" for unit, value in list(row["lag_worst"].items())[:LAG_UNITS_MAX])
+        return coloured(last_known(counted, row["age_s"]), MIDDLING) if row["unseen"] else Text(counted)
     if row["unseen"] and row["lag_worst_ms"] is not None:
         return coloured(last_known(milliseconds(row["lag_worst_ms"]), row["age_s"]), MIDDLING)
     return coloured(milliseconds(row["lag_worst_ms"]), "")
@@ -65,7 +68,8 @@ def _problems(row: Row) -> str:
     return f"{row['problems']}{more}"
 
 
-CLUSTER_NEVER_TOLD = ("lag_worst_ms", "observed_at", "primaries", "shards")
+LAG_UNITS_MAX = 2
+CLUSTER_NEVER_TOLD = ("lag_worst_ms", "lag_worst", "observed_at", "primaries", "shards")
 """What no event tells of a cluster, or only thousands of them."""
 
 
@@ -105,6 +109,7 @@ CLUSTER_FIELDS: Fields = {
     "shards": int,
     "primaries": int,
     "lag_worst_ms": int,
+    "lag_worst": dict,
     "stores": list,
     "active": bool,
     "source": str,
@@ -155,6 +160,7 @@ def cluster_row(
         "shards": state.shards if state else 0,
         "primaries": state.primaries if state else 0,
         "lag_worst_ms": state.lag_worst_ms if state else None,
+        "lag_worst": dict(state.lag_worst) if state else {},
         "stores": state.stores if state else (),
         "active": spec.active if spec else False,
         "source": told.source if told else None,

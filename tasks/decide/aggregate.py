@@ -14,6 +14,8 @@ from tasks.decide.lag import lags
 from tasks.decide.problems import find_problems
 from tasks.decide.rules.base import Scene, scene_of
 
+UNITS_MAX = 20
+"""In so many units the largest lag is kept, those of time first."""
 COUNTED_MAX = 50
 """So many different versions, classes and groups are counted, the most frequent ones."""
 
@@ -75,7 +77,8 @@ def _lag_worst(scene: Scene) -> tuple[dict[str, int], int]:
         synthesised += lag.synthesised
         if lag.value > worst.get(lag.unit, -1):
             worst[lag.unit] = lag.value
-    return dict(sorted(worst.items())), synthesised
+    kept = sorted(worst.items(), key=lambda item: (Offset(unit=item[0], value=item[1]).milliseconds is None, item[0]))
+    return dict(sorted(kept[:UNITS_MAX])), synthesised
 
 
 def _worst_ms(worst: dict[str, int]) -> int | None:

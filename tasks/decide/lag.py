@@ -72,6 +72,10 @@ def _behind(head: Offset | None, own: Offset) -> int | None:
 
 
 def worst(shards: Iterable[Shard]) -> int:
-    """The largest lag of a node, by its agent's word, in milliseconds; 0 where none is known."""
-    told = (shard.lag.milliseconds for shard in shards if shard.lag is not None and shard.stale_since is None)
+    """The largest lag of a node's secondaries, by its agent's word, in milliseconds; 0 where none is known."""
+    told = (
+        shard.lag.milliseconds
+        for shard in shards
+        if shard.lag is not None and shard.stale_since is None and shard.role is not ShardRole.PRIMARY
+    )
     return max((lag for lag in told if lag is not None), default=0)

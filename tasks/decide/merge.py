@@ -84,7 +84,10 @@ def _accepted(
 ) -> tuple[NodeStatus, str | None]:
     status, text = _info(facts, look.info, now)
     if not isinstance(look.info, Failure):
-        missing = [*_store(facts, look.store, now), *_shards(facts, look.shards, now, notes)]
+        shards = look.shards
+        if isinstance(shards, ShardsInfo) and status is NodeStatus.UNAVAILABLE and _lacks(shards, facts):
+            shards = shards.evolve(partial=True)  # of a store that is down an agent cannot know what it no longer has
+        missing = [*_store(facts, look.store, now), *_shards(facts, shards, now, notes)]
         if missing and status is NodeStatus.HEALTHY:
             status, text = NodeStatus.INCOMPLETE, "; ".join(missing)
         elif text is None and status is not NodeStatus.HEALTHY:
@@ -100,6 +103,11 @@ def _accepted(
             facts.get("clock_off"), look.details.values(), policy.sent, policy.clocks, now=now
         )
     return status, text
+
+
+def _lacks(told: ShardsInfo, facts: dict[str, Any]) -> bool:
+    """Whether shards that the node had are not told of."""
+    return bool({shard.shard_id for shard in facts.get("shards", ())} - {shard.shard_id for shard in told.shards})
 
 
 def _refused(

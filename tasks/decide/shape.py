@@ -9,14 +9,17 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from blocks.models.cluster import Health
-from blocks.models.node import Node, NodeStatus, Protocol, Shard
+from blocks.models.node import Node, NodeStatus, Offset, Protocol, Shard, ShardRole
 from blocks.models.problem import Problem
 from tasks.decide.conditions import Fields
+from tasks.decide.lag import lags
 from tasks.decide.past import Records, Running
 from tasks.decide.search import labels_of_cluster, labels_of_nodes
 from tasks.decide.words import seconds_since
 
 Row = dict[str, Any]
+
+_PRIMARY = ShardRole.PRIMARY.value
 
 NODE_FIELDS: Fields = {
     "namespace": str,
@@ -66,6 +69,7 @@ def shape_of(records: Records, now: datetime) -> Row:
         "observed_at": observed_at,
         "age_s": seconds_since(observed_at, now),
         "lag_worst_ms": state.lag_worst_ms if state else None,
+        "lag_worst": dict(state.lag_worst) if state else {},
         "stores": state.stores if state else (),
         "problems": [_problem(problem, now) for problem in problems if problem.node_id not in records.nodes],
         "actions": [_action(one, now) for one in records.running if one.node_id not in records.nodes],
@@ -181,30 +185,51 @@ def _action(one: Running, now: datetime) -> Row:
 
 
 def _shards(nodes: Iterable[Node], now: datetime, observed_at: datetime | None) -> list[Row]:
+    nodes = tuple(nodes)
+    computed = _computed(nodes)
     copies: dict[str, list[Row]] = defaultdict(list)
     for node in nodes:
         for shard in node.shards:
-            copies[shard.shard_id].append(_copy(node, shard, now, observed_at))
+            lag = computed.get((node.node_id, shard.shard_id))
+            copies[shard.shard_id].append(_copy(node, shard, lag, now, observed_at))
     return [
         {
             "shard": shard_id,
-            "nodes": sorted(found, key=lambda copy: (copy["role"] != "primary", naturally(copy["node"]))),
+            "nodes": sorted(found, key=lambda copy: (copy["role_value"] != _PRIMARY, naturally(copy["node"]))),
         }
         for shard_id, found in sorted(copies.items(), key=lambda item: naturally(item[0]))
     ]
 
 
-def _copy(node: Node, shard: Shard, now: datetime, observed_at: datetime | None) -> Row:
-    since = stale_since(node, shard)
+def _computed(nodes: Iterable[Node]) -> dict[tuple[str, str], Offset]:
+    """By node and shard, lags that their agents do not tell and that follow from the offsets."""
+    fresh = tuple(node for node in nodes if node.shards_fresh)
+    primaries = Counter(
+        shard.shard_id
+        for node in fresh
+        for shard in node.shards
+        if shard.role is ShardRole.PRIMARY and shard.stale_since is None
+    )
+    return {
+        (lag.node_id, lag.shard_id): Offset(unit=lag.unit, value=lag.value)
+        for lag in lags(fresh, primaries)
+        if lag.synthesised
+    }
+
+
+def _copy(node: Node, shard: Shard, computed: Offset | None, now: datetime, observed_at: datetime | None) -> Row:
+    since, lag = stale_since(node, shard), shard.lag or computed
     return {
         "node": node.node_id,
         "role": role_of(shard),
+        "role_value": shard.role.value,
         "stale": since is not None,
         "stale_since": since,
         "age_s": seconds_since(since or observed_at, now),
-        "lag": shard.lag.value if shard.lag else None,
-        "lag_unit": shard.lag.unit if shard.lag else None,
-        "lag_ms": shard.lag.milliseconds if shard.lag else None,
+        "lag": lag.value if lag else None,
+        "lag_unit": lag.unit if lag else None,
+        "lag_ms": lag.milliseconds if lag else None,
+        "lag_computed": shard.lag is None and lag is not None,
         "offset": shard.commit_offset.value if shard.commit_offset else None,
         "offset_unit": shard.commit_offset.unit if shard.commit_offset else None,
     }

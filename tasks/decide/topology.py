@@ -51,7 +51,7 @@ def _clean(value: object) -> str:
 def _root(shape: Row) -> Label:
     seen = "not observed yet" if shape["age_s"] is None else f"seen {age(shape['age_s'])} ago"
     health_for = f" for {age(shape['health_age_s'])}" if shape["health_age_s"] is not None else ""
-    lag = f"lag {milliseconds(shape['lag_worst_ms'])}" if shape["lag_worst_ms"] is not None else ""
+    lag = _worst(shape)
     parts = [
         label(Piece(_clean(f"{shape['namespace']}/{shape['cluster']}"), BOLD)),
         label(Piece(_clean(shape["health"]), WORD), health_for),
@@ -61,6 +61,14 @@ def _root(shape: Row) -> Label:
         label(Piece(_clean(written(shape["labels"])) if shape["labels"] else "", DIM)),
     ]
     return _joined(parts)
+
+
+def _worst(shape: Row) -> str:
+    """The largest lag: in time, or else in the units that the store counts in."""
+    if shape["lag_worst_ms"] is not None:
+        return f"lag {milliseconds(shape['lag_worst_ms'])}"
+    counted = [f"{value} {_clean(unit)}" for unit, value in list(shape["lag_worst"].items())[:NAMES_MAX]]
+    return f"lag {', '.join(counted)}" if counted else ""
 
 
 def _joined(parts: Iterable[Label]) -> Label:
@@ -96,7 +104,10 @@ def _action(action: Row) -> Branch:
 
 
 def _each_shard(shards: Sequence[Row]) -> list[Branch]:
-    branches = [_shard(shard) for shard in shards[:EVERY_SHARD_MAX]]
+    shown = shards
+    if len(shards) > EVERY_SHARD_MAX:  # those with trouble first
+        shown = sorted(shards, key=lambda shard: -_trouble([shard]))
+    branches = [_shard(shard) for shard in shown[:EVERY_SHARD_MAX]]
     if len(shards) > EVERY_SHARD_MAX:
         branches.append(
             Branch(label(f"and {plural(len(shards) - EVERY_SHARD_MAX, 'more shard')}: `-o json` has them all"))
@@ -107,9 +118,8 @@ def _each_shard(shards: Sequence[Row]) -> list[Branch]:
 def _shard(shard: Row) -> Branch:
     title = label("shard ", Piece(_clean(shard["shard"]), BOLD))
     if _orphan(shard):
-        title = label(title, Piece("  no primary", BAD))
-    elif _headless(shard):
-        title = label(title, Piece("  primary only as last known", WARN))
+        was = any(_is_primary(copy) for copy in shard["nodes"])
+        title = label(title, Piece("  primary only as last known", WARN) if was else Piece("  no primary", BAD))
     copies = aligned([_copy(copy) for copy in shard["nodes"]])
     if len(copies) == 1:
         return Branch(label(title, "  ", copies[0]))
@@ -118,7 +128,8 @@ def _shard(shard: Row) -> Branch:
 
 def _copy(copy: Row) -> list[Label]:
     was = "was " if copy["stale"] else ""
-    lag = f"lag {was}{_distance(copy['lag'], copy['lag_unit'])}" if copy["lag"] is not None else ""
+    about = "~" if copy["lag_computed"] else ""
+    lag = f"lag {was}{about}{_distance(copy['lag'], copy['lag_unit'])}" if copy["lag"] is not None else ""
     at = f"{was}at {_position(copy['offset'], copy['offset_unit'])}" if copy["offset"] is not None else ""
     role = label(Piece(_clean(copy["role"]), WORD))
     return [label(_clean(copy["node"])), role, label(lag), label(at), _seen(copy, "last known")]
@@ -145,17 +156,17 @@ def _position(value: int, unit: str) -> str:
     return f"{value} {_clean(unit)}"
 
 
+def _is_primary(copy: Row) -> bool:
+    return bool(copy["role_value"] == ShardRole.PRIMARY.value)
+
+
 def _orphan(shard: Row) -> bool:
-    return not any(copy["role"] == ShardRole.PRIMARY for copy in shard["nodes"])
-
-
-def _headless(shard: Row) -> bool:
-    """Whether its primary, if it is one still, cannot be asked."""
-    return all(copy["stale"] for copy in shard["nodes"] if copy["role"] == ShardRole.PRIMARY)
+    """Whether none of its copies is known to be primary now."""
+    return not any(_is_primary(copy) and not copy["stale"] for copy in shard["nodes"])
 
 
 def _behind(shard: Row) -> int:
-    return sum(copy["role"] not in _SERVING for copy in shard["nodes"])
+    return sum(copy["role_value"] not in _SERVING for copy in shard["nodes"])
 
 
 def _is_kafka(shape: Row) -> bool:

@@ -109,7 +109,7 @@ async def test_clusters_then(outside: Outside, capsys: pytest.CaptureFixture[str
     assert ("HEALTHY", 3, 3, 0) == tuple(row[name] for name in ("health", "nodes_total", "nodes_healthy", "problems"))
     assert ("2026-03-01T10:00:00.000Z", "2026-03-01T08:00:00.000Z") == (row["at"], row["as_of"])
     assert "2026-03-01T08:00:00.000Z" == row["known_since"]["health"]
-    assert ["lag_worst_ms", "observed_at", "primaries", "shards"] == row["not_known"]
+    assert ["lag_worst", "lag_worst_ms", "observed_at", "primaries", "shards"] == row["not_known"]
     assert row.keys() > now.keys()
     assert "DEGRADED" == now["health"]
 

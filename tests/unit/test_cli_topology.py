@@ -235,7 +235,7 @@ def test_a_primary_that_cannot_be_asked_is_not_shown_as_one() -> None:
     assert re.search(r"n2 +secondary +lag was 0ms +was at 1000 seconds +last known 10m ago", few)
     assert re.search(r"n3 +secondary +lag 0ms +at 1000 seconds +seen 5s ago", few)
     assert re.search(r"node n2 .* lag was 0ms 10m ago +mongo.* stale 10m ", few)
-    assert any(line.endswith("60 copies  60 last known 10m ago") for line in lines_of(shape(old)))
+    assert any(line.endswith("60 copies  60 without a primary  60 last known 10m ago") for line in lines_of(shape(old)))
 
 
 def test_a_zookeeper_ensemble() -> None:
@@ -257,8 +257,42 @@ def test_a_zookeeper_ensemble() -> None:
     ]
     lines = lines_of(shape(*nodes))
 
-    assert [f"|  |- z2  primary{' ' * 16}at 9 zxid", f"|  |- z1  secondary{' ' * 14}at 9 zxid"] == lines[2:4]
-    assert "|  `- z3  secondary  lag 1 zxid  at 9 zxid" == lines[4]
+    assert [f"|  |- z2  primary{' ' * 17}at 9 zxid", "|  |- z1  secondary  lag ~0 zxid  at 9 zxid"] == lines[2:4]
+    assert f"|  `- z3  secondary  lag 1 zxid{' ' * 3}at 9 zxid" == lines[4]
+
+
+def test_a_standalone_is_the_primary_that_it_is() -> None:
+    """Whatever its agent calls it: there is a primary."""
+    alone = Shard(shard_id="zoo", role=ShardRole.PRIMARY, role_text="standalone")
+    lines = "\n".join(lines_of(shape(views.make_node("z1", shards=(alone,)))))
+
+    assert "shard zoo  z1  standalone" in lines
+    assert "no primary" not in lines
+
+
+def test_a_lag_that_follows_from_offsets_is_shown_where_it_is() -> None:
+    """Marked as ours; where the store does not count in time, in its own unit, at the cluster, too."""
+    units = (("seconds", "lag ~100.0s"), ("messages", "lag ~100 messages"))
+    for unit, said in units:
+        copies = [
+            Shard(shard_id="s", role=role, commit_offset=Offset(unit=unit, value=value))
+            for role, value in ((ShardRole.PRIMARY, 300), (ShardRole.SECONDARY, 200))
+        ]
+        nodes = [views.make_node(f"n{number}", shards=(copy,)) for number, copy in enumerate(copies)]
+        state = views.state(lag_worst={unit: 100}, lag_worst_ms=100_000 if unit == "seconds" else None)
+        lines = lines_of(shape(*nodes, state=state))
+
+        assert [line for line in lines if "- n1 " in line and said in line], lines
+        assert said.replace("~", "") in lines[0]
+
+
+def test_shards_in_trouble_are_drawn_first() -> None:
+    """Of more than can be drawn, those without a primary are not among the rest."""
+    well = [Shard(shard_id=f"s/{number:05}", role=ShardRole.PRIMARY) for number in range(EVERY_SHARD_MAX + 100)]
+    ill = Shard(shard_id="s/99999", role=ShardRole.SECONDARY)
+    lines = lines_of(shape(views.make_node("n1", shards=(*well, ill))), every_shard=True)
+
+    assert "s/99999  no primary" in lines[1]
 
 
 def test_many_nodes_are_bounded() -> None:

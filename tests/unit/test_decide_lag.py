@@ -9,7 +9,7 @@ from blocks.models.node import Node, Offset, Shard, ShardRole
 from blocks.store.mapping import to_document
 from doubles.views import NOW, later, make_node, make_view
 from tasks.decide.aggregate import aggregate
-from tasks.decide.lag import Lag, lags
+from tasks.decide.lag import Lag, lags, worst
 from tasks.decide.rules.base import scene_of
 from tasks.decide.settle import settle
 
@@ -128,3 +128,20 @@ def test_what_does_not_fit_is_unknown() -> None:
     """The difference of two extremes, and seconds that are too many milliseconds."""
     assert [] == _lags(_copy(P, 2**63 - 1, "offset"), _copy(R, -1, "offset"))
     assert None is Offset(unit="seconds", value=2**62).milliseconds
+
+
+def test_a_primary_is_never_late() -> None:
+    """Whatever its agent says of itself."""
+    late = _copy(P, 100, lag=1_000)
+
+    assert 0 == worst([late])
+    assert 1_000_000 == worst([late, _copy(R, 1, lag=1_000)])
+
+
+def test_units_are_bounded() -> None:
+    """An agent that invents one for each shard: some are kept, those of time first."""
+    lags_ = [Offset(unit=f"u{number}", value=1) for number in range(500)]
+    copies = tuple(Shard(shard_id=lag.unit, role=R, lag=lag) for lag in [*lags_, Offset(unit="seconds", value=7)])
+    state = aggregate(make_view(make_node("n1", shards=copies)), now=NOW)
+
+    assert (20, 7_000) == (len(state.lag_worst), state.lag_worst_ms)

@@ -213,3 +213,14 @@ def test_what_is_not_told_while_the_store_is_down_is_kept() -> None:
 
     assert ({"state": "SECONDARY", "zone": "b"}, {"member": "db1:27017"}) == (down.attributes, down.addresses)
     assert ({"zone": "b"}, {}) == (up.attributes, up.addresses)
+
+
+def test_shards_do_not_vanish_with_their_store() -> None:
+    """An agent whose store is down and that lists no shards: they are kept as last known, and nothing is told of a removal."""
+    known = make_node("n1", shards=(Shard(shard_id="rs0", role=ShardRole.PRIMARY),))
+    look = good_look("n1")
+    info = look.info.evolve(status=NodeStatus.UNAVAILABLE)
+    merged = merge(known, found("n1"), discovery(["n1"]), look.evolve(info=info, shards=ShardsInfo(shards=())), now=NOW)
+    (kept,) = merged.shards
+
+    assert (known.shards[0].shard_id, NOW) == (kept.shard_id, kept.stale_since)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from blocks.models.node import ShardRole
@@ -77,23 +78,19 @@ def primary_unknown(scene: Scene) -> Iterator[Finding]:
     return of_shards(named, "unknown for")
 
 
-def _members(scene: Scene, shard_id: str) -> int:
-    """How many different members are primary for a shard: two agents of one member are a mistake in the inventory."""
-    return len(
-        {
-            node.addresses.get("member") or node.reported_node_id or node.node_id
-            for node in scene.fresh
-            if any(shard.shard_id == shard_id and shard.role is ShardRole.PRIMARY for shard in node.shards)
-        }
-    )
-
-
 def several_primaries(scene: Scene) -> Iterator[Finding]:
-    """Shards with more than one primary."""
-    several = {
-        shard: shard for shard, primaries in scene.primaries.items() if primaries > 1 and _members(scene, shard) > 1
-    }
-    return of_shards(several, "several primaries for")
+    """Shards with more than one primary; two agents of one member are a mistake in the inventory, and no second primary."""
+    suspects = {shard for shard, primaries in scene.primaries.items() if primaries > 1}
+    if not suspects:
+        return
+    members: dict[str, set[str]] = defaultdict(set)
+    for node in scene.fresh:
+        name = node.addresses.get("member") or node.reported_node_id or node.node_id
+        for shard in node.shards:
+            if shard.role is ShardRole.PRIMARY and shard.shard_id in suspects:
+                members[shard.shard_id].add(name)
+    several = {shard: shard for shard in sorted(suspects) if len(members[shard]) > 1}
+    yield from of_shards(several, "several primaries for")
 
 
 def versions(scene: Scene) -> Iterator[Finding]:
