@@ -16,6 +16,8 @@ from tasks.decide.clocks import Limits, clock_off
 from tasks.decide.damping import damped
 from tasks.decide.foreign import foreign_id
 
+NOTES_SHOWN_MAX = 3
+"""So much of what could not be read is named where a node is told of."""
 NOTES_MAX = 20
 REWINDS_KEPT = timedelta(hours=1)
 PROTOCOL_CHANGE_KEPT = timedelta(hours=1)
@@ -195,6 +197,9 @@ def _with_unread(before: tuple[Shard, ...], told: ShardsInfo, now: datetime) -> 
 
 
 def _unread(told: ShardsInfo) -> str:
+    if told.notes:
+        more = f"; and {len(told.notes) - NOTES_SHOWN_MAX} more" if len(told.notes) > NOTES_SHOWN_MAX else ""
+        return f"shards: {'; '.join(told.notes[:NOTES_SHOWN_MAX])}{more}"
     if not told.unread:
         return "shards: not all could be read"
     more = f" and {len(told.unread) - 1} more" if len(told.unread) > 1 else ""

@@ -156,7 +156,10 @@ def test_a_list_that_was_cut_removes_nothing() -> None:
     assert [("s0", later(10))] == [
         (one.shard_id, one.stale_since) for one in node.shards if one.stale_since is not None
     ]
-    assert (NodeStatus.INCOMPLETE, "shards: not all could be read") == (node.status, node.status_text)
+    assert (NodeStatus.INCOMPLETE, "shards: only the first 20000 of 20001 shards are kept") == (
+        node.status,
+        node.status_text,
+    )
 
 
 def test_a_shard_that_can_be_read_again_is_fresh() -> None:

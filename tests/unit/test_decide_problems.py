@@ -375,3 +375,15 @@ def test_a_part_is_stale_for_a_while_before_that_is_a_problem() -> None:
 
     assert [] == _found(young)
     assert ("STALE_FACTS", "n2", True) == (problem.code, problem.node_id, problem.root)
+
+
+def test_what_cannot_be_asked_says_why() -> None:
+    """Where all, or too many, cannot be asked, the reasons stand with the one problem that is shown."""
+    why = {"status": NodeStatus.UNREACHABLE, "status_text": "TLS: the certificate comes from an unknown CA"}
+    alone = _lasting(make_view(make_node("n1", **why)))
+    most = _lasting(make_view(make_node("n1", **why), make_node("n2", **why), make_node("n3")))
+
+    for problems, code in ((alone, "CLUSTER_UNKNOWN"), (most, "MAJORITY_UNKNOWN")):
+        (found,) = [problem for problem in problems if problem.code == code]
+
+        assert "n1: TLS: the certificate comes from an unknown CA" in found.evidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from blocks.models.node import ShardRole
+from blocks.models.node import NodeStatus, ShardRole
 from blocks.models.request import WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.rules.base import Finding, Scene, moment, of_shards
@@ -19,17 +19,21 @@ EXAMPLES, WORDS_MAX = 2, 120
 def not_serving(scene: Scene) -> Iterator[Finding]:
     """No node serves, for certain."""
     if scene.total and scene.serving + scene.unasked == 0:
-        ill = [node for node in scene.view.nodes.values() if node.status_text][:EXAMPLES]
-        words = "".join(f"; {node.node_id}: {node.status_text[:WORDS_MAX]}" for node in ill if node.status_text)
-        yield Finding(f"none of {scene.total} nodes serves: {scene.counts}{words}")
+        yield Finding(f"none of {scene.total} nodes serves: {scene.counts}{_words(scene)}")
+
+
+def _words(scene: Scene, *statuses: NodeStatus) -> str:
+    """What the first nodes with trouble (of these statuses; none: of any) say, or what came of asking them."""
+    ill = [node for node in scene.view.nodes.values() if node.status_text and (not statuses or node.status in statuses)]
+    said = [f"; {node.node_id}: {node.status_text[:WORDS_MAX]}" for node in ill[:EXAMPLES] if node.status_text]
+    return "".join(said)
 
 
 def unknown(scene: Scene) -> Iterator[Finding]:
     """No node is known to serve, and some may."""
     if scene.serving == 0 and scene.unasked:
-        yield Finding(
-            f"{scene.unasked} of {scene.total} nodes cannot be asked, and none is known to serve: {scene.counts}"
-        )
+        told = f"{scene.unasked} of {scene.total} nodes cannot be asked, and none is known to serve: {scene.counts}"
+        yield Finding(told + _words(scene, NodeStatus.UNREACHABLE))
 
 
 def majority_lost(scene: Scene) -> Iterator[Finding]:
@@ -44,7 +48,7 @@ def majority_unknown(scene: Scene) -> Iterator[Finding]:
     half = scene.total // 2
     if scene.total >= MAJORITY_FROM and 0 < scene.serving <= half < scene.serving + scene.unasked:
         told = f"{scene.serving} of {scene.total} nodes serve, and {scene.unasked} cannot be asked"
-        yield Finding(f"{told}: {scene.counts}")
+        yield Finding(f"{told}: {scene.counts}{_words(scene, NodeStatus.UNREACHABLE)}")
 
 
 def majority_at_risk(scene: Scene) -> Iterator[Finding]:

@@ -61,8 +61,10 @@ def lag(scene: Scene) -> Iterator[Finding]:
     for node in scene.fresh:
         over_s = limit_s * LAG_CLEARED if node.node_id in said else limit_s
         if worst(node.shards) > over_s * 1_000:
-            below = "" if over_s == limit_s else f"; the limit is {limit_s:g} s"
-            yield Finding(f"over {over_s:g} s behind its primary{below}", node.node_id)
+            still = f"over {limit_s:g} s behind its primary"
+            if worst(node.shards) <= limit_s * 1_000:
+                still = f"not yet below {over_s:g} s behind its primary again; the limit is {limit_s:g} s"
+            yield Finding(still, node.node_id)
 
 
 def lag_grace_s(view: ClusterView) -> float:
