@@ -13,6 +13,7 @@ UNASKED = (*GONE, "CLUSTER_UNKNOWN", "MAJORITY_UNKNOWN")
 HEADLESS = ("NO_PRIMARY", "PRIMARY_UNKNOWN")
 FOREIGN = "FOREIGN_NODE"
 WORK_DEAD = "WORK_DEAD"
+BEHIND = "COPIES_NOT_IN_SYNC"
 REWOUND = "OFFSET_WENT_BACK"
 """What happened, not what is: it is over as soon as somebody has seen it."""
 NODE_DOWN = (
@@ -46,7 +47,8 @@ RULES: tuple[Rule, ...] = (
     Rule("NODE_IN_TRANSIT", I, "a node is joining or leaving", "wait; it ends by itself", status(S.JOINING_CLUSTER, S.LEAVING_CLUSTER)),
     Rule("MAJORITY_AT_RISK", W, "one more loss takes the majority", "bring the lost nodes back", cluster.majority_at_risk, LOST),
     Rule("STALE_FACTS", W, "a part of a node could not be read for long", "see the node's notes; what is marked stale is the last good answer", nodes.stale, NODE_DOWN),
-    Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS), nodes.lag_grace_s),
+    Rule(BEHIND, W, "copies of shards are not in sync", "check the node's load, disk and network; until they have caught up there are fewer copies to fall back on", nodes.not_in_sync, (*GONE, *HEADLESS, *NODE_DOWN), nodes.lag_grace_s),
+    Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS, BEHIND), nodes.lag_grace_s),
     Rule("DUPLICATE_NODE_ID", W, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", nodes.duplicates),
     Rule("IDENTITY_MISMATCH", W, "a node is not who discovery says it is", "check the discovery record and the agent's settings", nodes.identity, ("DUPLICATE_NODE_ID",)),
     Rule(REWOUND, W, "a primary's log is shorter than it was", "writes may be lost: was it restored, truncated or made anew? `replictl acknowledge` clears it, or an hour", nodes.rewound),
