@@ -16,11 +16,13 @@ EXAMPLES, WORDS_MAX = 2, 120
 
 
 def not_serving(scene: Scene) -> Iterator[Finding]:
-    """No node serves, for certain."""
-    if scene.total and scene.serving + scene.unasked == 0:
+    """No node serves, for certain; where there are only newcomers, nobody has made a cluster of them."""
+    total = scene.total + scene.newcomers
+    if total and scene.serving + scene.unasked == 0:
         ill = [node for node in scene.view.nodes.values() if node.status_text][:EXAMPLES]
         words = "".join(f"; {node.node_id}: {node.status_text[:WORDS_MAX]}" for node in ill if node.status_text)
-        yield Finding(f"none of {scene.total} nodes serves: {scene.counts}{words}")
+        new = f", {scene.newcomers} no member yet" if scene.newcomers and scene.total else ""
+        yield Finding(f"none of {total} nodes serves: {scene.counts or 'none is a member'}{new}{words}")
 
 
 def unknown(scene: Scene) -> Iterator[Finding]:
