@@ -88,7 +88,7 @@ class Health(StrEnum):
 
     HEALTHY = "HEALTHY"
     UNKNOWN = "UNKNOWN"
-    """Not observed yet, or too little is known."""
+    """Not observed yet, or it is not known whether any of it serves."""
     DEGRADED = "DEGRADED"
     """It serves, with less than it should have."""
     CRITICAL = "CRITICAL"

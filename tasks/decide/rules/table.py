@@ -9,7 +9,9 @@ from tasks.decide.rules.base import Rule
 
 C, W, I = Severity.CRITICAL, Severity.WARNING, Severity.INFO  # noqa: E741 - the table is read by columns
 GONE = ("CLUSTER_NOT_SERVING", "MAJORITY_LOST")
-UNASKED = (*GONE, "CLUSTER_UNKNOWN", "MAJORITY_UNKNOWN")
+UNKNOWN = "CLUSTER_UNKNOWN"
+"""Whether it serves nobody knows: neither does its health."""
+UNASKED = (*GONE, UNKNOWN, "MAJORITY_UNKNOWN")
 HEADLESS = ("NO_PRIMARY", "PRIMARY_UNKNOWN")
 FOREIGN = "FOREIGN_NODE"
 WORK_DEAD = "WORK_DEAD"
@@ -33,7 +35,7 @@ status = nodes.with_status
 RULES: tuple[Rule, ...] = (
     Rule("CLUSTER_NOT_SERVING", C, "no node of the cluster serves", "look at its nodes, worst first", cluster.not_serving),
     Rule("MAJORITY_LOST", C, "the majority of the nodes is gone", "bring nodes back before anything else", cluster.majority_lost),
-    Rule("CLUSTER_UNKNOWN", W, "no node is known to serve, and some cannot be asked", "check the agents and the network between, then the stores", cluster.unknown, GONE),
+    Rule(UNKNOWN, W, "no node is known to serve, and some cannot be asked", "check the agents and the network between, then the stores", cluster.unknown, GONE),
     Rule("MAJORITY_UNKNOWN", W, "so many nodes cannot be asked that it is not known whether a majority serves", "check their agents and the network between, then their stores", cluster.majority_unknown),
     Rule("NO_PRIMARY", C, "a shard has no primary", "look at the nodes that hold it", cluster.no_primary, GONE, grace),
     Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, UNASKED, grace),
