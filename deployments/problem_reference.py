@@ -19,7 +19,7 @@ seen, and what to do. When it begins and when it is over are events, once each (
 [events.md](events.md)); `replicore_problems` counts them by code ([metrics.md](metrics.md)).
 
 - **Symptoms** are folded under their cause: of the codes under "symptom of", the first that is there, of the same node or of
-  the cluster; of what is about the cluster, on any node. `replictl problems` lists causes with the number of their symptoms,
+  the cluster; of what is about the cluster, on any node that it may come of. `replictl problems` lists causes with the number of their symptoms,
   `--symptoms` all of them.
 - **Health**: causes alone count. With a critical one a cluster is CRITICAL, with a warning DEGRADED; `info` changes nothing. Where no
   node is known to serve and some cannot be asked it is UNKNOWN, unless something is critical all the same.

@@ -104,6 +104,8 @@ class Finding:
     node_id: str | None = None
     shards: Mapping[str, str] = field(default_factory=dict)
     """Where it is about shards: by shard, how the evidence names it. Each of them must last by itself."""
+    nodes: frozenset[str] | None = None
+    """Where it is of the cluster: the nodes that it may come of; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +120,15 @@ class Rule:
     """At most one finding per node, and one of the cluster."""
     under: tuple[str, ...] = ()
     """Codes of which it is a symptom, the likeliest first: where one is there, of the same node or of the cluster; of what is about
-    the cluster, on any node."""
+    the cluster, on any node that it may come of."""
     grace_s: Callable[[ClusterView], float] | None = None
     """For how many seconds it must last before it is said; None says it at once."""
 
 
-def of_shards(shards: Mapping[str, str], what: str) -> Iterator[Finding]:
+def of_shards(shards: Mapping[str, str], what: str, nodes: frozenset[str] | None = None) -> Iterator[Finding]:
     """A finding about shards of the cluster, by shard how it is named; none where there are none."""
     if shards:
-        yield Finding(what, shards=shards)
+        yield Finding(what, shards=shards, nodes=nodes)
 
 
 def listed(ids: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from blocks.models.node import ShardRole
 from blocks.models.request import WorkState
@@ -76,7 +77,7 @@ def primary_unknown(scene: Scene) -> Iterator[Finding]:
     """Shards of which a node cannot be asked: it may be their primary."""
     silent = {shard: nodes for shard, nodes in _without_primary(scene).items() if nodes}
     named = {shard: f"{shard} (cannot be asked: {', '.join(nodes[:2])})" for shard, nodes in silent.items()}
-    return of_shards(named, "unknown for")
+    return of_shards(named, "unknown for", frozenset(chain.from_iterable(silent.values())))
 
 
 def _members(scene: Scene, shard_id: str) -> int:

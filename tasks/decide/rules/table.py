@@ -38,7 +38,7 @@ RULES: tuple[Rule, ...] = (
     Rule(UNKNOWN, W, "no node is known to serve, and some cannot be asked", "check the agents and the network between, then the stores", cluster.unknown, GONE),
     Rule("MAJORITY_UNKNOWN", W, "so many nodes cannot be asked that it is not known whether a majority serves", "check their agents and the network between, then their stores", cluster.majority_unknown),
     Rule("NO_PRIMARY", C, "a shard has no primary", "look at the nodes that hold it", cluster.no_primary, GONE, grace),
-    Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, UNASKED, grace),
+    Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, (*UNASKED, "NODE_UNREACHABLE"), grace),
     Rule("SEVERAL_PRIMARIES", C, "a shard has more than one primary", "suspect a partition; stop writes to the older one", cluster.several_primaries, (), grace),
     Rule(FOREIGN, W, "a node belongs to another cluster; what it tells is refused", "mend the discovery record or the node's store; set foreign_nodes to accept where ids differ by design", nodes.foreign),
     Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", nodes.unreachable, UNASKED),
