@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
 
@@ -9,6 +10,7 @@ from blocks.models.node import ShardRole
 from blocks.models.request import WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.rules.base import Finding, Scene, moment, of_shards
+from tasks.decide.stores import release
 
 MAJORITY_FROM = 3
 """Clusters smaller than this have no majority to lose."""
@@ -100,11 +102,14 @@ def several_primaries(scene: Scene) -> Iterator[Finding]:
 
 
 def versions(scene: Scene) -> Iterator[Finding]:
-    """Nodes that run different versions of the store."""
-    nodes = scene.view.nodes.values()
-    found = {f"{node.store_id} {node.store_version}" for node in nodes if node.store_version is not None}
-    if len(found) > 1:
-        yield Finding(", ".join(sorted(found)))
+    """Nodes that run different versions of one store, as far as they can be asked; agents spell its name differently."""
+    releases: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for node in scene.view.nodes.values():
+        if (told := release(node)) is not None:
+            releases[told[0]][told[1]].add(f"{node.store_id} {node.store_version}")
+    skewed = [chain.from_iterable(one.values()) for one in releases.values() if len(one) > 1]
+    if skewed:
+        yield Finding(", ".join(sorted(chain.from_iterable(skewed))))
 
 
 def missing(scene: Scene) -> Iterator[Finding]:
