@@ -19,10 +19,10 @@ seen, and what to do. When it begins and when it is over are events, once each (
 [events.md](events.md)); `replicore_problems` counts them by code ([metrics.md](metrics.md)).
 
 - **Symptoms** are folded under their cause: of the codes under "symptom of", the first that is there, of the same node or of
-  the cluster; of what is about the cluster, on any node. `replictl problems` lists causes with the number of their symptoms,
+  the cluster; of what is about the cluster, on any node that it may come of. `replictl problems` lists causes with the number of their symptoms,
   `--symptoms` all of them.
 - **Health**: causes alone count. With a critical one a cluster is CRITICAL, with a warning DEGRADED; `info` changes nothing. Where no
-  node can be asked it is UNKNOWN.
+  node is known to serve and some cannot be asked it is UNKNOWN, unless something is critical all the same.
 - **Lasting**: what has a grace is said once it has lasted so long: for each shard, or node, by itself. Any status of a node must hold
   for `status_hold` before it is said. All of these are settings ([manifests.md](manifests.md)).
 - **Acknowledge**: `replictl acknowledge CLUSTER CODE -m WHY` tells others that somebody has seen it, until it is over.

@@ -11,9 +11,12 @@ from blocks.models.base import Fact, Id, Labels, Name, Seconds, Text, Utc
 from blocks.models.declaration import Declaration
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import ForeignNodes
+from blocks.models.node import Unit
 from blocks.models.platform import PlatformRef
 from blocks.models.problem import Pending, Problem
 from blocks.models.source import DiscoveredNode
+
+LAG_LIMITS_MAX = 20
 
 
 class _OfCluster(Fact):
@@ -43,8 +46,12 @@ class ClusterSpec(_OfCluster):
     """Seconds between two cheap probes of each of its nodes; 0 switches the watch off, None means the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0)] = 30.0
     """A secondary further behind than this is a problem (units of time only)."""
+    lag_limits: Annotated[dict[Unit, Annotated[int, Field(ge=0, lt=2**63)]], Field(max_length=LAG_LIMITS_MAX)] = Field(
+        default_factory=dict
+    )
+    """By unit that is none of time (messages), the same; a unit that is not here has no limit."""
     lag_grace: Annotated[float, Field(ge=0, le=3_600)] = 30.0
-    """For how many seconds it must be further behind before that is said."""
+    """For how many seconds it must be further behind, or a copy not in sync, before that is said."""
     primary_grace: Annotated[float, Field(ge=0, le=3_600)] | None = None
     """For how many seconds a shard may have no primary, or several; None means the namespace's default."""
     foreign_nodes: ForeignNodes | None = None
@@ -81,7 +88,7 @@ class Health(StrEnum):
 
     HEALTHY = "HEALTHY"
     UNKNOWN = "UNKNOWN"
-    """Not observed yet, or too little is known."""
+    """Not observed yet, or it is not known whether any of it serves."""
     DEGRADED = "DEGRADED"
     """It serves, with less than it should have."""
     CRITICAL = "CRITICAL"

@@ -15,6 +15,8 @@ SHARDS_MAX = 20_000
 REWINDS_MAX = 20
 
 Attribute = bool | int | float | str | None
+Unit = Annotated[str, Field(max_length=64)]
+"""What an offset or a lag counts, in the agent's words."""
 
 
 class NodeStatus(StrEnum):
@@ -57,7 +59,7 @@ VALUE_MIN, VALUE_MAX = -(2**63), 2**63 - 1
 class Offset(Fact):
     """A position or a distance in a store's log; comparable only within one unit."""
 
-    unit: Annotated[str, Field(max_length=64)]
+    unit: Unit
     value: Annotated[int, Field(ge=VALUE_MIN, le=VALUE_MAX)]
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 
 from blocks.models.cluster import ClusterState, Health
@@ -13,6 +13,7 @@ from blocks.models.view import ClusterView
 from tasks.decide.lag import lags
 from tasks.decide.problems import find_problems
 from tasks.decide.rules.base import Scene, scene_of
+from tasks.decide.rules.table import UNKNOWN
 
 UNITS_MAX = 20
 """In so many units the largest lag is kept, those of time first."""
@@ -57,14 +58,14 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
     )
 
 
-def _health(scene: Scene, problems: Iterable[Problem]) -> Health:
-    """That of the worst problem that is no symptom of another; unknown where no node can be asked."""
+def _health(scene: Scene, problems: Sequence[Problem]) -> Health:
+    """That of the worst problem that is no symptom of another; unknown where no node is known to serve and some may."""
     if not scene.view.nodes:
         return Health.UNKNOWN
     severities = {problem.severity for problem in problems if problem.root}
     if Severity.CRITICAL in severities:
         return Health.CRITICAL
-    if scene.unasked == scene.total:
+    if any(problem.code == UNKNOWN for problem in problems) or not (scene.total or scene.newcomers):
         return Health.UNKNOWN
     return Health.DEGRADED if Severity.WARNING in severities else Health.HEALTHY
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from blocks.models.problem import Problem
@@ -14,15 +15,20 @@ T = TypeVar("T")
 UNDER = {rule.code: rule.under for rule in RULES if rule.under}
 
 
-def folded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def folded(problems: Iterable[Problem], nodes: Mapping[str, AbstractSet[str]] | None = None) -> tuple[Problem, ...]:
     """The same problems in the same order; each symptom with its cause, each cause with the number of its symptoms.
 
     A cause stands for itself: what is a symptom of a symptom is folded under the first of them all.
+
+    Args:
+        problems: all of a cluster.
+        nodes: by code of a problem of the cluster, the nodes that it may come of; one that is not here may come of any.
     """
+    nodes = nodes or {}
     by_place = {(problem.code, problem.node_id): problem for problem in problems}
     if len(by_place) <= 1:
         return tuple(problem.model_copy(update={"cause": None, "symptoms": 0}) for problem in by_place.values())
-    causes = {place: _root(place, by_place) for place in by_place}
+    causes = {place: _root(place, by_place, nodes) for place in by_place}
     symptoms = Counter(cause for place, cause in causes.items() if cause != place)
     return tuple(
         problem.model_copy(
@@ -62,10 +68,11 @@ def families(
 Place = tuple[str, str | None]
 
 
-def _root(place: Place, there: dict[Place, Problem]) -> Place:
+def _root(place: Place, there: dict[Place, Problem], nodes: Mapping[str, AbstractSet[str]]) -> Place:
     for _ in RULES:  # the table has no circles, and no way through it is longer than it
         code, node_id = place
-        wider = (candidate for cause in UNDER.get(code, ()) for candidate in _places(cause, node_id, there))
+        may_be = nodes.get(code) if node_id is None else None
+        wider = (candidate for cause in UNDER.get(code, ()) for candidate in _places(cause, node_id, there, may_be))
         above = next((candidate for candidate in wider if candidate in there and candidate != place), None)
         if above is None:
             return place
@@ -73,8 +80,11 @@ def _root(place: Place, there: dict[Place, Problem]) -> Place:
     return place
 
 
-def _places(code: str, node_id: str | None, there: dict[Place, Problem]) -> tuple[Place, ...]:
-    """Where a cause may be: on the same node or of the cluster; what is about the cluster may come of any node."""
+def _places(
+    code: str, node_id: str | None, there: dict[Place, Problem], nodes: AbstractSet[str] | None
+) -> tuple[Place, ...]:
+    """Where a cause may be: on the same node or of the cluster; what is about the cluster may come of any of its nodes."""
     if node_id is not None:
         return ((code, node_id), (code, None))
-    return ((code, None), *(place for place in there if place[0] == code))
+    on_nodes = (place for place in there if place[0] == code and place[1] is not None)
+    return ((code, None), *(place for place in on_nodes if nodes is None or place[1] in nodes))

@@ -79,3 +79,15 @@ def worst(shards: Iterable[Shard]) -> int:
         if shard.lag is not None and shard.stale_since is None and shard.role is not ShardRole.PRIMARY
     )
     return max((lag for lag in told if lag is not None), default=0)
+
+
+def worst_in(shards: Iterable[Shard], unit: str) -> int:
+    """The largest lag of a node's copies, by its agent's word, in a unit; 0 where none is known."""
+    return max(
+        (
+            shard.lag.value
+            for shard in shards
+            if shard.lag is not None and shard.lag.unit == unit and shard.role in BEHIND and shard.stale_since is None
+        ),
+        default=0,
+    )

@@ -24,11 +24,14 @@ def find_problems(scene: Scene) -> tuple[tuple[Problem, ...], tuple[Pending, ...
     known = {problem.identity: problem for problem in (state.problems if state is not None else ())}
     seen = {(one.code, one.node_id): one for one in (state.pending if state is not None else ())}
     problems: dict[tuple[str, str, str], Problem] = {}
+    nodes: dict[str, frozenset[str]] = {}
     pending = []
     for rule in RULES:
         grace_s = rule.grace_s(scene.view) if rule.grace_s is not None else None
         for finding in rule.match(scene):
             identity = (rule.code, finding.node_id or "", "")
+            if finding.nodes is not None:
+                nodes[rule.code] = finding.nodes
             there = known.get(identity)
             since = there.since if there is not None else None
             if grace_s is None:
@@ -41,7 +44,7 @@ def find_problems(scene: Scene) -> tuple[tuple[Problem, ...], tuple[Pending, ...
             if told.pending is not None:
                 pending.append(told.pending)
     worst_first = sorted(problems.values(), key=lambda problem: (ORDER[problem.severity], *problem.identity))
-    return folded(worst_first), tuple(pending)
+    return folded(worst_first, nodes), tuple(pending)
 
 
 def _problem(rule: Rule, finding: Finding, since: datetime, before: Problem | None) -> Problem:

@@ -147,6 +147,7 @@ cluster_specs = st.builds(
     interval=st.none() | seconds,
     probe_interval=st.none() | st.floats(0, 3_600),
     lag_limit_s=st.floats(0, 1e9, exclude_min=True),
+    lag_limits=st.dictionaries(st.sampled_from(["messages", "zxid", "bytes"]), st.integers(0, 2**63 - 1)),
     lag_grace=st.floats(0, 3_600),
     not_counted=st.lists(ids, max_size=3).map(tuple),
     labels=labels,

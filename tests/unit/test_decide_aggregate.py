@@ -36,13 +36,14 @@ def test_every_node_is_counted_once(statuses: list[NodeStatus]) -> None:
         ([NodeStatus.HEALTHY] + [NodeStatus.UNAVAILABLE] * 2, Health.CRITICAL),
         ([NodeStatus.UNREACHABLE] * 3, Health.UNKNOWN),
         ([NodeStatus.UNREACHABLE], Health.UNKNOWN),
-        ([NodeStatus.UNREACHABLE] * 2 + [NodeStatus.UNAVAILABLE], Health.DEGRADED),
+        ([NodeStatus.UNREACHABLE] * 2 + [NodeStatus.UNAVAILABLE], Health.UNKNOWN),
+        ([NodeStatus.UNREACHABLE, NodeStatus.UNAVAILABLE], Health.UNKNOWN),
         ([NodeStatus.UNREACHABLE] + [NodeStatus.UNAVAILABLE] * 2, Health.CRITICAL),
         ([NodeStatus.NOT_IN_CLUSTER] * 3, Health.CRITICAL),
     ],
 )
 def test_health_is_that_of_the_worst_problem(statuses: list[NodeStatus], health: Health) -> None:
-    """Critical problems make it CRITICAL, warnings DEGRADED, information does not matter; UNKNOWN where no node can be asked."""
+    """Critical problems make it CRITICAL, warnings DEGRADED, information does not matter; UNKNOWN where none is known to serve."""
     nodes = (make_node(f"n{number}", status=status) for number, status in enumerate(statuses, start=1))
 
     assert health is aggregate(make_view(*nodes), now=NOW).health

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from blocks.models.cluster import Health
 from blocks.models.event import EventType
 from blocks.models.node import NodeStatus
 from blocks.models.problem import Problem, Severity
-from doubles.views import NODES, NOW, failed_look, good_look, good_looks, later, make_node, make_view
+from doubles.views import NODES, NOW, failed_look, good_look, good_looks, later, make_node, make_view, shard
 from tasks.decide.aggregate import aggregate
 from tasks.decide.folding import UNDER, folded
 from tasks.decide.problems import ORDER
@@ -109,6 +110,21 @@ def test_events_name_the_cause_and_each_problem_is_told_once() -> None:
     assert two.view.state is not None
     assert {"MAJORITY_UNKNOWN"} == {problem.cause for problem in two.view.state.problems if not problem.root}
     assert again.change.empty
+
+
+@pytest.mark.parametrize(("silent", "cause"), [("n1", "NODE_UNREACHABLE"), ("n2", None)])
+def test_an_unknown_primary_comes_of_the_node_that_may_be_it(silent: str, cause: str | None) -> None:
+    """Its agent is away: one incident. That of a node without the shard is another one."""
+    nodes = [make_node(one, shards=() if one == "n2" else (shard(),)) for one in (*NODES, "n4", "n5")]
+    down = {"status": NodeStatus.UNREACHABLE, "info_stale_since": NOW}
+    view = make_view(*(node.evolve(**down) if node.node_id == silent else node for node in nodes))
+    if silent == "n2":  # one whose shards could not be read may be the primary, and is reachable
+        view.nodes["n3"] = view.nodes["n3"].evolve(shards_stale_since=NOW)
+    state = aggregate(replace(view, state=aggregate(view, now=NOW)), now=later(60))
+    (unknown,) = (one for one in state.problems if one.code == "PRIMARY_UNKNOWN")
+
+    assert (cause, silent if cause else None) == (unknown.cause, unknown.cause_node_id)
+    assert Health.DEGRADED is state.health
 
 
 def test_a_changed_cause_is_saved() -> None:

@@ -201,6 +201,16 @@ def test_kinds_by_what_people_type(text: str, name: str) -> None:
     assert name == kind_of(text).name
 
 
+def test_a_limit_of_time_has_one_place() -> None:
+    """`lag_limits` is for other units; a second limit of time is refused, with what to say instead."""
+    document = manifest(
+        "ClusterSpec", {"namespace": "prod", "cluster": "orders"}, {"lag_limits": {"seconds": 5, "bytes": 5}}
+    )
+    ((place, why),) = _faults(document)
+
+    assert ("document 1: spec.lag_limits.seconds", True) == (place, "lag_limit_s" in why)
+
+
 def test_an_unknown_kind_names_the_known() -> None:
     """All of them, with their other names."""
     with pytest.raises(InvalidInputError, match=r"unknown kind 'pod'; known kinds are Namespace, .*\(OAction\)"):

@@ -34,12 +34,17 @@ STATE = state(
     node_groups={"": 1},
 )
 SPEC = ClusterSpec(
-    namespace="prod", cluster_id="orders", primary_grace=3, foreign_nodes=ForeignNodes.ACCEPT, not_counted=("n3",)
+    namespace="prod",
+    cluster_id="orders",
+    primary_grace=3,
+    foreign_nodes=ForeignNodes.ACCEPT,
+    not_counted=("n3",),
+    lag_limits={"a.b": 1, "$": 2**62},
 )
 NEW = {
     "pending_status", "pending_text", "pending_since", "protocol_before", "protocol_changed_at", "foreign_id", "clock_off",
     "lag_worst", "lags_synthesised", "versions", "agents", "node_classes", "node_groups", "primary_grace", "foreign_nodes",
-    "lag_grace", "not_counted",
+    "lag_grace", "not_counted", "lag_limits",
 }  # fmt: skip
 """Fields that records of before do not have."""
 

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from blocks.errors import InvalidInputError
 from blocks.models.base import Id, Json, Labels, Name, Seconds
-from blocks.models.cluster import ClusterSpec
+from blocks.models.cluster import LAG_LIMITS_MAX, ClusterSpec
 from blocks.models.declaration import Declaration
 from blocks.models.namespace import ForeignNodes
+from blocks.models.node import Offset, Unit
 from blocks.models.platform import PlatformRef
 from tasks.decide.kinds.base import (
     LABELLED,
@@ -30,6 +31,7 @@ from tasks.decide.kinds.base import (
 from tasks.decide.kinds.told import part
 from tasks.decide.manifest_size import bounded
 
+LAG_LIMITS = ("spec", "lag_limits")
 DECLARATION = ("spec", "declaration")
 DEFINITION = (*DECLARATION, "definition")
 SCALE_UP = (*DECLARATION, "graces", "scale_up")
@@ -68,8 +70,12 @@ class ClusterSpecSpec(Strict):
     """Seconds between two cheap probes of each node; 0 switches the watch off; without it, the namespace's default."""
     lag_limit_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
     """A secondary further behind than this is a problem."""
+    lag_limits: Annotated[dict[Unit, Annotated[int, Field(ge=0, lt=2**63)]], Field(max_length=LAG_LIMITS_MAX)] = Field(
+        default_factory=dict
+    )
+    """By unit that is none of time, such as `messages`, the same; a unit that is not here has no limit."""
     lag_grace: Annotated[float, Field(ge=0, le=3_600)] = 30.0
-    """Seconds that it must be further behind before that is said."""
+    """Seconds that it must be further behind, or a copy not in sync, before that is said."""
     disruption_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """So many of its nodes may be acted on at once; none: the namespace's."""
     primary_grace: Annotated[float, Field(ge=0, le=3_600)] | None = None
@@ -102,6 +108,13 @@ def _definition_fits(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield ("spec", "platform"), "a definition needs a platform, where its nodes are made"
 
 
+def _limits_fit(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    limits = peek(document, LAG_LIMITS)
+    for unit in limits if isinstance(limits, Mapping) else ():
+        if isinstance(unit, str) and Offset.model_construct(unit=unit, value=0).milliseconds is not None:
+            yield (*LAG_LIMITS, unit), "it is a unit of time; the limit of these is lag_limit_s"
+
+
 def _free_values_fit(document: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     groups = peek(document, GROUPS)
     names = [name for name in groups if isinstance(name, str)] if isinstance(groups, Mapping) else []
@@ -122,6 +135,7 @@ def _record(manifest: ClusterSpecManifest, _: Asked, __: int) -> ClusterSpec:
         interval=spec.interval,
         probe_interval=spec.probe_interval,
         lag_limit_s=spec.lag_limit_s,
+        lag_limits=spec.lag_limits,
         lag_grace=spec.lag_grace,
         disruption_max=spec.disruption_max,
         primary_grace=spec.primary_grace,
@@ -140,6 +154,7 @@ def _parts(record: ClusterSpec) -> tuple[Part, Part]:
         interval=record.interval,
         probe_interval=record.probe_interval,
         lag_limit_s=record.lag_limit_s if record.lag_limit_s != usual.lag_limit_s else None,
+        lag_limits=record.lag_limits or None,
         lag_grace=record.lag_grace if record.lag_grace != usual.lag_grace else None,
         disruption_max=record.disruption_max,
         primary_grace=record.primary_grace,
@@ -183,5 +198,5 @@ CLUSTER_SPEC = Kind(
         Spelling(EXPAND_MODE, EXPAND_MODE, _modes("auto", "add", "join")),
         Spelling(INITIALISE_MODE, INITIALISE_MODE, _modes("auto", "single-node", "single_node")),
     ),
-    checks=(_definition_fits, _free_values_fit),
+    checks=(_definition_fits, _limits_fit, _free_values_fit),
 )

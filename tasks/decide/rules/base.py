@@ -13,6 +13,7 @@ from blocks.models.problem import Severity
 from blocks.models.view import ClusterView
 
 EXAMPLES_MAX = 5
+NEW = frozenset({NodeStatus.NOT_IN_CLUSTER, NodeStatus.JOINING_CLUSTER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,13 @@ class Scene:
     statuses: Counter[str]
     """How many nodes have which status."""
     counted: Counter[str]
-    """The same without those that the cluster's spec does not count."""
+    """The same without those that the cluster's spec does not count, and without newcomers."""
+    newcomers: int
+    """How many nodes are no member yet: while a cluster grows they are no loss."""
 
     @property
     def total(self) -> int:
-        """How many nodes count."""
+        """How many nodes count: its members."""
         return self.counted.total()
 
     @property
@@ -57,6 +60,7 @@ def scene_of(view: ClusterView, *, now: datetime) -> Scene:
     """Look at a cluster."""
     nodes, uncounted = view.nodes.values(), set(view.spec.not_counted)
     primaries, silent = _primaries(nodes, uncounted)
+    members = [node for node in nodes if node.node_id not in uncounted and not is_newcomer(node)]
     return Scene(
         view=view,
         now=now,
@@ -64,8 +68,14 @@ def scene_of(view: ClusterView, *, now: datetime) -> Scene:
         primaries=primaries,
         silent=silent,
         statuses=Counter(node.status.value for node in nodes),
-        counted=Counter(node.status.value for node in nodes if node.node_id not in uncounted),
+        counted=Counter(node.status.value for node in members),
+        newcomers=len(nodes) - len(uncounted & view.nodes.keys()) - len(members),
     )
+
+
+def is_newcomer(node: Node) -> bool:
+    """Whether a node says that it is no member, or not yet, and has nothing of the cluster."""
+    return node.status in NEW and node.seen_status in NEW and not node.shards
 
 
 def _primaries(nodes: Iterable[Node], uncounted: set[str]) -> tuple[dict[str, int], dict[str, list[str]]]:
@@ -94,6 +104,8 @@ class Finding:
     node_id: str | None = None
     shards: Mapping[str, str] = field(default_factory=dict)
     """Where it is about shards: by shard, how the evidence names it. Each of them must last by itself."""
+    nodes: frozenset[str] | None = None
+    """Where it is of the cluster: the nodes that it may come of; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +120,15 @@ class Rule:
     """At most one finding per node, and one of the cluster."""
     under: tuple[str, ...] = ()
     """Codes of which it is a symptom, the likeliest first: where one is there, of the same node or of the cluster; of what is about
-    the cluster, on any node."""
+    the cluster, on any node that it may come of."""
     grace_s: Callable[[ClusterView], float] | None = None
     """For how many seconds it must last before it is said; None says it at once."""
 
 
-def of_shards(shards: Mapping[str, str], what: str) -> Iterator[Finding]:
+def of_shards(shards: Mapping[str, str], what: str, nodes: frozenset[str] | None = None) -> Iterator[Finding]:
     """A finding about shards of the cluster, by shard how it is named; none where there are none."""
     if shards:
-        yield Finding(what, shards=shards)
+        yield Finding(what, shards=shards, nodes=nodes)
 
 
 def listed(ids: Sequence[str]) -> str:

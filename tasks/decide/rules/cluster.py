@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 
 from blocks.models.node import NodeStatus, ShardRole
 from blocks.models.request import WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.rules.base import Finding, Scene, moment, of_shards
+from tasks.decide.stores import release
 
 MAJORITY_FROM = 3
 """Clusters smaller than this have no majority to lose."""
@@ -17,9 +19,12 @@ EXAMPLES, WORDS_MAX = 2, 120
 
 
 def not_serving(scene: Scene) -> Iterator[Finding]:
-    """No node serves, for certain."""
-    if scene.total and scene.serving + scene.unasked == 0:
-        yield Finding(f"none of {scene.total} nodes serves: {scene.counts}{_words(scene)}")
+    """No node serves, for certain; where there are only newcomers, nobody has made a cluster of them."""
+    total = scene.total + scene.newcomers
+    if total and scene.serving + scene.unasked == 0:
+        new = f", {scene.newcomers} no member yet" if scene.newcomers and scene.total else ""
+        told = f"none of {total} nodes serves: {scene.counts or 'none is a member'}{new}"
+        yield Finding(told + _words(scene))
 
 
 def _words(scene: Scene, *statuses: NodeStatus) -> str:
@@ -79,7 +84,7 @@ def primary_unknown(scene: Scene) -> Iterator[Finding]:
     """Shards of which a node cannot be asked: it may be their primary."""
     silent = {shard: nodes for shard, nodes in _without_primary(scene).items() if nodes}
     named = {shard: f"{shard} (cannot be asked: {', '.join(nodes[:2])})" for shard, nodes in silent.items()}
-    return of_shards(named, "unknown for")
+    return of_shards(named, "unknown for", frozenset(chain.from_iterable(silent.values())))
 
 
 def several_primaries(scene: Scene) -> Iterator[Finding]:
@@ -98,11 +103,14 @@ def several_primaries(scene: Scene) -> Iterator[Finding]:
 
 
 def versions(scene: Scene) -> Iterator[Finding]:
-    """Nodes that run different versions of the store."""
-    nodes = scene.view.nodes.values()
-    found = {f"{node.store_id} {node.store_version}" for node in nodes if node.store_version is not None}
-    if len(found) > 1:
-        yield Finding(", ".join(sorted(found)))
+    """Nodes that run different versions of one store, as far as they can be asked; agents spell its name differently."""
+    releases: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for node in scene.view.nodes.values():
+        if (told := release(node)) is not None:
+            releases[told[0]][told[1]].add(f"{node.store_id} {node.store_version}")
+    skewed = [chain.from_iterable(one.values()) for one in releases.values() if len(one) > 1]
+    if skewed:
+        yield Finding(", ".join(sorted(chain.from_iterable(skewed))))
 
 
 def missing(scene: Scene) -> Iterator[Finding]:

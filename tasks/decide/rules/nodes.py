@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 from blocks.models.action import Action, ActionState
 from blocks.models.namespace import ForeignNodes
-from blocks.models.node import NodeStatus
+from blocks.models.node import NodeStatus, ShardRole
 from blocks.models.view import ClusterView
 from tasks.decide.foreign import policy_of
-from tasks.decide.lag import worst
+from tasks.decide.lag import worst, worst_in
 from tasks.decide.lifecycle import ready_at
-from tasks.decide.rules.base import Finding, Scene, moment, without_secrets
+from tasks.decide.rules.base import Finding, Scene, listed, moment, without_secrets
 
 PARTS = (
     ("info_stale_since", "the node"),
@@ -56,19 +56,40 @@ def unreachable(scene: Scene) -> Iterator[Finding]:
 
 def lag(scene: Scene) -> Iterator[Finding]:
     """Copies that are, by their agent's word, further behind than the cluster allows, or are not yet well below that."""
-    state, limit_s = scene.view.state, scene.view.spec.lag_limit_s
+    state, spec = scene.view.state, scene.view.spec
     said = {problem.node_id for problem in (state.problems if state is not None else ()) if problem.code == LAG}
     for node in scene.fresh:
-        over_s = limit_s * LAG_CLEARED if node.node_id in said else limit_s
-        if worst(node.shards) > over_s * 1_000:
-            still = f"over {limit_s:g} s behind its primary"
-            if worst(node.shards) <= limit_s * 1_000:
-                still = f"not yet below {over_s:g} s behind its primary again; the limit is {limit_s:g} s"
-            yield Finding(still, node.node_id)
+        share = LAG_CLEARED if node.node_id in said else 1.0
+        lags = ((limit, unit, worst_in(node.shards, unit)) for unit, limit in sorted(spec.lag_limits.items()))
+        told = [
+            _behind(limit, share, unit, behind)
+            for limit, unit, behind in ((spec.lag_limit_s, "s", worst(node.shards) / 1_000), *lags)
+            if behind > limit * share
+        ]
+        if told:
+            yield Finding("; ".join(told), node.node_id)
+
+
+def _behind(limit: float, share: float, unit: str, behind: float) -> str:
+    if behind > limit:
+        return f"over {limit:g} {unit} behind its primary"
+    return f"not yet below {limit * share:g} {unit} behind its primary again; the limit is {limit:g} {unit}"
+
+
+def not_in_sync(scene: Scene) -> Iterator[Finding]:
+    """Nodes with copies that have not caught up: nothing can fall back on these. One that is joining has others by nature."""
+    uncounted = scene.view.spec.not_counted
+    for node in scene.fresh:
+        if node.node_id in uncounted or node.seen_status is NodeStatus.JOINING_CLUSTER:
+            continue
+        fresh = [shard for shard in node.shards if shard.stale_since is None]
+        behind = [shard.shard_id for shard in fresh if shard.role is ShardRole.RECOVERING]
+        if behind:
+            yield Finding(f"{len(behind)} of its {len(fresh)} copies: {listed(behind)}", node.node_id)
 
 
 def lag_grace_s(view: ClusterView) -> float:
-    """For how many seconds a lag may be above the limit."""
+    """For how many seconds a lag may be above the limit, or a copy not in sync."""
     return view.spec.lag_grace
 
 

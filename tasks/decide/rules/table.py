@@ -9,10 +9,13 @@ from tasks.decide.rules.base import Rule
 
 C, W, I = Severity.CRITICAL, Severity.WARNING, Severity.INFO  # noqa: E741 - the table is read by columns
 GONE = ("CLUSTER_NOT_SERVING", "MAJORITY_LOST")
-UNASKED = (*GONE, "CLUSTER_UNKNOWN", "MAJORITY_UNKNOWN")
+UNKNOWN = "CLUSTER_UNKNOWN"
+"""Whether it serves nobody knows: neither does its health."""
+UNASKED = (*GONE, UNKNOWN, "MAJORITY_UNKNOWN")
 HEADLESS = ("NO_PRIMARY", "PRIMARY_UNKNOWN")
 FOREIGN = "FOREIGN_NODE"
 WORK_DEAD = "WORK_DEAD"
+BEHIND = "COPIES_NOT_IN_SYNC"
 REWOUND = "OFFSET_WENT_BACK"
 """What happened, not what is: it is over as soon as somebody has seen it."""
 NODE_DOWN = (
@@ -32,10 +35,10 @@ status = nodes.with_status
 RULES: tuple[Rule, ...] = (
     Rule("CLUSTER_NOT_SERVING", C, "no node of the cluster serves", "look at its nodes, worst first", cluster.not_serving),
     Rule("MAJORITY_LOST", C, "the majority of the nodes is gone", "bring nodes back before anything else", cluster.majority_lost),
-    Rule("CLUSTER_UNKNOWN", W, "no node is known to serve, and some cannot be asked", "check the agents and the network between, then the stores", cluster.unknown, GONE),
+    Rule(UNKNOWN, W, "no node is known to serve, and some cannot be asked", "check the agents and the network between, then the stores", cluster.unknown, GONE),
     Rule("MAJORITY_UNKNOWN", W, "so many nodes cannot be asked that it is not known whether a majority serves", "check their agents and the network between, then their stores", cluster.majority_unknown),
     Rule("NO_PRIMARY", C, "a shard has no primary", "look at the nodes that hold it", cluster.no_primary, GONE, grace),
-    Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, UNASKED, grace),
+    Rule("PRIMARY_UNKNOWN", W, "a shard has no known primary, and a node that has it cannot be asked", "check that node: the shard may be served by it, or by none", cluster.primary_unknown, (*UNASKED, "NODE_UNREACHABLE"), grace),
     Rule("SEVERAL_PRIMARIES", C, "a shard has more than one primary", "suspect a partition; stop writes to the older one", cluster.several_primaries, (), grace),
     Rule(FOREIGN, W, "a node belongs to another cluster; what it tells is refused", "mend the discovery record or the node's store; set foreign_nodes to accept where ids differ by design", nodes.foreign),
     Rule("NODE_UNREACHABLE", W, "the agent of a node does not answer", "check the machine, the agent and the network between", nodes.unreachable, UNASKED),
@@ -46,7 +49,8 @@ RULES: tuple[Rule, ...] = (
     Rule("NODE_IN_TRANSIT", I, "a node is joining or leaving", "wait; it ends by itself", status(S.JOINING_CLUSTER, S.LEAVING_CLUSTER)),
     Rule("MAJORITY_AT_RISK", W, "one more loss takes the majority", "bring the lost nodes back", cluster.majority_at_risk, LOST),
     Rule("STALE_FACTS", W, "a part of a node could not be read for long", "see the node's notes; what is marked stale is the last good answer", nodes.stale, NODE_DOWN),
-    Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS), nodes.lag_grace_s),
+    Rule(BEHIND, W, "copies of shards are not in sync", "check the node's load, disk and network; until they have caught up there are fewer copies to fall back on", nodes.not_in_sync, (*GONE, *HEADLESS, *NODE_DOWN), nodes.lag_grace_s),
+    Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS, BEHIND), nodes.lag_grace_s),
     Rule("DUPLICATE_NODE_ID", W, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", nodes.duplicates),
     Rule("IDENTITY_MISMATCH", W, "a node is not who discovery says it is", "check the discovery record and the agent's settings", nodes.identity, ("DUPLICATE_NODE_ID",)),
     Rule(REWOUND, W, "a primary's log is shorter than it was", "writes may be lost: was it restored, truncated or made anew? `replictl acknowledge` clears it, or an hour", nodes.rewound),
