@@ -23,6 +23,9 @@ seen, and what to do. When it begins and when it is over are events, once each (
   `--symptoms` all of them.
 - **Health**: causes alone count. With a critical one a cluster is CRITICAL, with a warning DEGRADED; `info` changes nothing. Where no
   node is known to serve and some cannot be asked it is UNKNOWN, unless something is critical all the same.
+- **Majorities** are those of the members that share a shard: two replica sets in one cluster have one each. Where no two such sets are
+  known it is one of all members. Brokers of a Kafka do not vote: what they lost shows as shards without a primary and copies not in
+  sync. Nodes that are no members yet are no loss.
 - **Lasting**: what has a grace is said once it has lasted so long: for each shard, or node, by itself. Any status of a node must hold
   for `status_hold` before it is said. All of these are settings ([manifests.md](manifests.md)).
 - **Acknowledge**: `replictl acknowledge CLUSTER CODE -m WHY` tells others that somebody has seen it, until it is over.

@@ -122,7 +122,7 @@ class Rejected(Fact):
     node_id: Id | None = None
     """The node it is, where that can be told."""
     partial: bool = False
-    """The record itself was used: only a part of it, such as a label, was not."""
+    """The record itself was used: only a part of it, such as a label, was not, or there is something odd about it."""
 
 
 class SourceReport(Fact):

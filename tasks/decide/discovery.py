@@ -8,7 +8,7 @@ could not be used is no absence: what it may be about stays as it was. One of wh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,8 +20,11 @@ from blocks.models.ids import ClusterRef
 from blocks.models.record import Change
 from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected, Source
 from tasks.decide.diff import draft
+from tasks.decide.rules.base import without_secrets
 
 NAMED_MAX = 10
+SHARED_TOLD_MAX = 50
+"""So many agents that are in several clusters are told of one by one."""
 NODES_TOLD_MAX = 1_000
 """So many nodes of a cluster are in an event."""
 LABELS_TOLD_MAX = 2_000
@@ -41,7 +44,8 @@ class Outcome:
     absent: int = 0
     """How many of the source's clusters are missing now."""
     rejected: tuple[Rejected, ...] = ()
-    """Those that belong to other sources, that are not believed, or about which nothing could be concluded."""
+    """Those that belong to other sources, that are not believed, or about which nothing could be concluded; and, as partial
+    ones, agents that the answer has in several clusters."""
     owners: dict[str, str] = field(default_factory=dict)
     """By the id of each of these clusters, the source that it belongs to."""
     suspicious: str | None = None
@@ -109,6 +113,7 @@ def discovered(
     if gone and nameless:
         rejected.append(_withheld(nameless, gone))
         gone = []
+    rejected += _shared_agents(clusters)
     absent = sum(record.missing_since is not None and key not in changes for key, record in mine.items())
     changes |= {record.key: _missing(record, now) for record in gone}
     return Outcome(
@@ -145,6 +150,25 @@ def _withheld(nameless: Sequence[Rejected], gone: Sequence[Discovery]) -> Reject
         f"it does not say of which cluster it is; as long as it is there these are not marked missing: {names}{more}"
     )
     return Rejected(what=nameless[0].what, reason=reason)
+
+
+def _shared_agents(clusters: Iterable[DiscoveredCluster]) -> Iterator[Rejected]:
+    """Agents that an answer has in more than one cluster. They are looked at in each of them; most likely one is a mistake."""
+    first: dict[str, str] = {}
+    shared: dict[str, dict[str, None]] = {}
+    for cluster in clusters:
+        for node in cluster.nodes:
+            known = first.setdefault(node.agent_address, cluster.cluster_id)
+            if known != cluster.cluster_id:
+                shared.setdefault(node.agent_address, {known: None})[cluster.cluster_id] = None
+    for address in sorted(shared)[:SHARED_TOLD_MAX]:
+        among = list(shared[address])
+        more = f" and {len(among) - NAMED_MAX} more" if len(among) > NAMED_MAX else ""
+        reason = f"it is told of in several clusters and looked at in each: {', '.join(among[:NAMED_MAX])}{more}"
+        yield Rejected(what=f"agent {without_secrets(address)}", reason=reason, partial=True)
+    if len(shared) > SHARED_TOLD_MAX:
+        what, reason = f"{len(shared) - SHARED_TOLD_MAX} more agents", "they are told of in several clusters"
+        yield Rejected(what=what, reason=reason, partial=True)
 
 
 def _ref(source: Source, cluster_id: str) -> ClusterRef:

@@ -15,8 +15,8 @@ from blocks.models.namespace import Namespace
 from blocks.models.node import Node, NodeStatus, ShardRole
 from blocks.models.rolling import RollingState
 from blocks.models.view import ClusterView
+from tasks.decide.stores import MAJORITY_FROM, Electorate, electorates
 
-MAJORITY_FROM = 3
 SERVING = frozenset({NodeStatus.HEALTHY, NodeStatus.INCOMPLETE})
 COPIES = frozenset({ShardRole.PRIMARY, ShardRole.SECONDARY})
 
@@ -96,11 +96,14 @@ def _health(view: ClusterView, action: Action, disturbed: Collection[str]) -> It
     if node is None or not _serves(node) or not disturbs(action, view.namespace):
         return
     left = [one for one in view.nodes.values() if _serves(one) and one.node_id not in {node.node_id, *disturbed}]
-    counted = view.nodes.keys() - set(view.spec.not_counted)
-    total, voices = len(counted), sum(one.node_id in counted for one in left)
-    if node.node_id in counted and total >= MAJORITY_FROM and voices <= total // 2:
-        reason = f"only {voices} of {total} nodes would be left that serve and are not acted on: no majority"
-        yield Block(rule="MAJORITY", reason=reason)
+    serve = {one.node_id for one in left}
+    for one in _voting_with(view, node):
+        total, voices = len(one.nodes), len(one.nodes & serve)
+        if total >= MAJORITY_FROM and voices <= total // 2:
+            of = f" of {one.shard_id}" if one.shard_id is not None else ""
+            reason = f"only {voices} of {total} nodes{of} would be left that serve and are not acted on: no majority"
+            yield Block(rule="MAJORITY", reason=reason)
+            break
     fresh = (shard for one in left if one.shards_fresh for shard in one.shards if shard.stale_since is None)
     copies = {shard.shard_id for shard in fresh if shard.role in COPIES}
     last = sorted({shard.shard_id for shard in node.shards if shard.role in COPIES} - copies)
@@ -108,6 +111,14 @@ def _health(view: ClusterView, action: Action, disturbed: Collection[str]) -> It
         more = f" and {len(last) - 1} more" if len(last) > 1 else ""
         reason = f"{node.node_id} has the last healthy copy of {last[0]}{more}"
         yield Block(rule="LAST_COPY", reason=reason)
+
+
+def _voting_with(view: ClusterView, node: Node) -> list[Electorate]:
+    """Among whom a node has a vote. Where that is not known, or none votes, it is careful: all nodes that count are one set."""
+    counted = frozenset(view.nodes.keys() - set(view.spec.not_counted))
+    if node.node_id not in counted:
+        return []
+    return [one for one in electorates(view) if node.node_id in one.nodes] or [Electorate(counted)]
 
 
 def _serves(node: Node) -> bool:

@@ -213,7 +213,7 @@ def outcome(source: Source, answer: Found, *known: Discovery) -> Outcome:
 
 
 async def test_row_17_a_node_told_of_twice(server: ScriptedAgent) -> None:
-    """Within a cluster one word counts, whatever the order, and the other is said; in two clusters a node is two nodes."""
+    """Within a cluster one word counts, whatever the order, and the other is said; in two clusters it is two nodes, and that is said."""
     clusters = [
         {"cluster_id": "orders", "nodes": [NODE, NODE, {**NODE, "node_class": "b"}]},
         {"cluster_id": "billing", "nodes": [NODE]},
@@ -227,6 +227,9 @@ async def test_row_17_a_node_told_of_twice(server: ScriptedAgent) -> None:
         bad.reason for bad in answer.rejected
     ]
     assert ["orders", "billing"] == [ref.cluster_id for ref in outcome(source, answer).new]
+    assert ["it is told of in several clusters and looked at in each: orders, billing"] == [
+        bad.reason for bad in outcome(source, answer).rejected if bad.partial
+    ]
 
 
 async def test_row_19_an_empty_answer_after_a_full_one_removes_nothing(server: ScriptedAgent) -> None:

@@ -250,10 +250,10 @@ async def test_a_report_names_what_it_counts(told: World) -> None:
     """New, changed and missing clusters and refused records by name, the first hundred of each; all are counted."""
     await told.save(Source(namespace="prod", name="other", http=SOURCE.http))
     await told.save(*(discovery(["n1"], cluster_id=f"other{number:03}", source="prod/other") for number in range(120)))
-    many = {f"c{number:03}": ["n1"] for number in range(120)}
-    told.tell(**many, **{f"other{number:03}": ["n1"] for number in range(120)})
+    many = {f"c{number:03}": [f"n{number}"] for number in range(120)}
+    told.tell(**many, **{f"other{number:03}": [f"o{number}"] for number in range(120)})
     first = await _discover(told)
-    told.tell(**{name: ["n2"] for name in many if name < "c050"})
+    told.tell(**{name: ["another"] for name in many if name < "c050"})
     second = await _discover(told)
 
     assert (120, tuple(many)[:100]) == (first.new, first.new_clusters)
@@ -335,7 +335,7 @@ async def test_a_cluster_that_cannot_be_stored_is_refused_alone(told: World) -> 
 
     world = World(store=Small())
     await world.save(Namespace(name="prod", version=1), SOURCE)
-    world.tell(small=["n1"], large=[f"n{number}" for number in range(11)])
+    world.tell(small=["n0"], large=[f"n{number}" for number in range(1, 12)])
     report = await _discover(world)
 
     assert ("small",) == report.new_clusters

@@ -71,7 +71,7 @@ def test_row_16_an_address_is_no_name_to_differ_from() -> None:
 
 
 def test_row_17_a_node_told_of_twice() -> None:
-    """Within a cluster one word counts, whatever the order, and the other is said; in two clusters a node is two nodes."""
+    """Within a cluster one word counts, whatever the order, and the other is said; in two clusters it is two nodes, and that is said."""
     node = {"agent_address": "http://n1.test:8000", "node_id": "n1", "node_class": "a", "node_group": None}
     other = {**node, "node_class": "b"}
     clusters = [
@@ -90,6 +90,9 @@ def test_row_17_a_node_told_of_twice() -> None:
         bad.reason for bad in answer.rejected
     ]
     assert ["orders", "billing"] == [ref.cluster_id for ref in outcome.new]
+    assert [
+        ("agent http://n1.test:8000", "it is told of in several clusters and looked at in each: orders, billing")
+    ] == [(bad.what, bad.reason) for bad in outcome.rejected if bad.partial]
 
 
 def test_row_18_another_id_is_another_node() -> None:

@@ -11,33 +11,24 @@ from urllib.parse import urlsplit
 from blocks.models.node import Node, NodeStatus, ShardRole
 from blocks.models.problem import Severity
 from blocks.models.view import ClusterView
+from tasks.decide.stores import MAJORITY_FROM, electorates, is_newcomer
 
 EXAMPLES_MAX = 5
-NEW = frozenset({NodeStatus.NOT_IN_CLUSTER, NodeStatus.JOINING_CLUSTER})
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """A cluster as the rules see it: what several of them ask for is counted once."""
+class Voters:
+    """Nodes that need a majority among themselves, by how they are."""
 
-    view: ClusterView
-    now: datetime
-    fresh: tuple[Node, ...]
-    """The nodes whose shards were read in the last cycle."""
-    primaries: dict[str, int]
-    """By shard that some node of the cluster has, now or when it last told, how many of these are primary for it."""
-    silent: dict[str, list[str]]
-    """By shard, the nodes that have it and cannot be asked of it: each may be its primary. Its last primaries come first."""
-    statuses: Counter[str]
-    """How many nodes have which status."""
+    nodes: frozenset[str]
+    name: str
+    """Which they are, before what is said of them; nothing where they are all of the cluster."""
     counted: Counter[str]
-    """The same without those that the cluster's spec does not count, and without newcomers."""
-    newcomers: int
-    """How many nodes are no member yet: while a cluster grows they are no loss."""
+    """How many of them have which status."""
 
     @property
     def total(self) -> int:
-        """How many nodes count: its members."""
+        """How many there are."""
         return self.counted.total()
 
     @property
@@ -56,6 +47,43 @@ class Scene:
         return ", ".join(f"{count} {status}" for status, count in sorted(self.counted.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A cluster as the rules see it: what several of them ask for is counted once."""
+
+    view: ClusterView
+    now: datetime
+    fresh: tuple[Node, ...]
+    """The nodes whose shards were read in the last cycle."""
+    primaries: dict[str, int]
+    """By shard that some node of the cluster has, now or when it last told, how many of these are primary for it."""
+    silent: dict[str, list[str]]
+    """By shard, the nodes that have it and cannot be asked of it: each may be its primary. Its last primaries come first."""
+    statuses: Counter[str]
+    """How many nodes have which status."""
+    members: Voters
+    """The nodes without those that the cluster's spec does not count, and without newcomers."""
+    voters: tuple[Voters, ...]
+    """Those that need a majority, set by set."""
+    newcomers: int
+    """How many nodes are no member yet: while a cluster grows they are no loss."""
+
+    @property
+    def total(self) -> int:
+        """How many nodes count: its members."""
+        return self.members.total
+
+    @property
+    def serving(self) -> int:
+        """How many of them serve."""
+        return self.members.serving
+
+    @property
+    def unasked(self) -> int:
+        """Of how many of them nobody knows whether they serve, because their agent does not answer."""
+        return self.members.unasked
+
+
 def scene_of(view: ClusterView, *, now: datetime) -> Scene:
     """Look at a cluster."""
     nodes, uncounted = view.nodes.values(), set(view.spec.not_counted)
@@ -68,14 +96,18 @@ def scene_of(view: ClusterView, *, now: datetime) -> Scene:
         primaries=primaries,
         silent=silent,
         statuses=Counter(node.status.value for node in nodes),
-        counted=Counter(node.status.value for node in members),
+        members=_voters(view, frozenset(node.node_id for node in members), ""),
+        voters=tuple(
+            _voters(view, one.nodes, f"of {one.shard_id}: " if one.shard_id is not None else "")
+            for one in electorates(view)
+            if len(one.nodes) >= MAJORITY_FROM
+        ),
         newcomers=len(nodes) - len(uncounted & view.nodes.keys()) - len(members),
     )
 
 
-def is_newcomer(node: Node) -> bool:
-    """Whether a node says that it is no member, or not yet, and has nothing of the cluster."""
-    return node.status in NEW and node.seen_status in NEW and not node.shards
+def _voters(view: ClusterView, nodes: frozenset[str], name: str) -> Voters:
+    return Voters(nodes, name, Counter(view.nodes[node_id].status.value for node_id in nodes))
 
 
 def _primaries(nodes: Iterable[Node], uncounted: set[str]) -> tuple[dict[str, int], dict[str, list[str]]]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from blocks.models.node import NodeStatus, ShardRole
 from blocks.models.request import WorkState
 from blocks.models.view import ClusterView
-from tasks.decide.rules.base import Finding, Scene, moment, of_shards
+from tasks.decide.rules.base import Finding, Scene, Voters, moment, of_shards
 from tasks.decide.stores import release
 
-MAJORITY_FROM = 3
-"""Clusters smaller than this have no majority to lose."""
 EXAMPLES, WORDS_MAX = 2, 120
-"""So many nodes are quoted, with so much of their words."""
+"""So many nodes are quoted, or sets of them, with so much of their words."""
 
 
 def not_serving(scene: Scene) -> Iterator[Finding]:
@@ -23,7 +22,7 @@ def not_serving(scene: Scene) -> Iterator[Finding]:
     total = scene.total + scene.newcomers
     if total and scene.serving + scene.unasked == 0:
         new = f", {scene.newcomers} no member yet" if scene.newcomers and scene.total else ""
-        told = f"none of {total} nodes serves: {scene.counts or 'none is a member'}{new}"
+        told = f"none of {total} nodes serves: {scene.members.counts or 'none is a member'}{new}"
         yield Finding(told + _words(scene))
 
 
@@ -37,29 +36,40 @@ def _words(scene: Scene, *statuses: NodeStatus) -> str:
 def unknown(scene: Scene) -> Iterator[Finding]:
     """No node is known to serve, and some may."""
     if scene.serving == 0 and scene.unasked:
-        told = f"{scene.unasked} of {scene.total} nodes cannot be asked, and none is known to serve: {scene.counts}"
+        told = f"{scene.unasked} of {scene.total} nodes cannot be asked, and none is known to serve: {scene.members.counts}"
         yield Finding(told + _words(scene, NodeStatus.UNREACHABLE))
 
 
 def majority_lost(scene: Scene) -> Iterator[Finding]:
-    """Some serve, or may, and they are no majority even if all that may do."""
-    if scene.total >= MAJORITY_FROM and 0 < scene.serving + scene.unasked <= scene.total // 2:
-        may = f", and {scene.unasked} more may" if scene.unasked else ""
-        yield Finding(f"{scene.serving} of {scene.total} nodes serve{may}: {scene.counts}")
+    """Some serve, or may, and of a set that votes they are no majority even if all that may do."""
+    if scene.serving + scene.unasked:
+        yield from _of_sets(
+            [one for one in scene.voters if one.serving + one.unasked <= one.total // 2],
+            lambda one: f"nodes serve{f', and {one.unasked} more may' if one.unasked else ''}: {one.counts}",
+        )
 
 
 def majority_unknown(scene: Scene) -> Iterator[Finding]:
     """Some serve, and whether they are a majority depends on nodes that cannot be asked."""
-    half = scene.total // 2
-    if scene.total >= MAJORITY_FROM and 0 < scene.serving <= half < scene.serving + scene.unasked:
-        told = f"{scene.serving} of {scene.total} nodes serve, and {scene.unasked} cannot be asked"
-        yield Finding(f"{told}: {scene.counts}{_words(scene, NodeStatus.UNREACHABLE)}")
+    if scene.serving:
+        for found in _of_sets(
+            [one for one in scene.voters if one.serving <= one.total // 2 < one.serving + one.unasked],
+            lambda one: f"nodes serve, and {one.unasked} cannot be asked: {one.counts}",
+        ):
+            yield replace(found, evidence=found.evidence + _words(scene, NodeStatus.UNREACHABLE))
 
 
 def majority_at_risk(scene: Scene) -> Iterator[Finding]:
     """Just a majority serves."""
-    if scene.total >= MAJORITY_FROM and scene.serving == scene.total // 2 + 1:
-        yield Finding(f"{scene.serving} of {scene.total} nodes serve")
+    return _of_sets([one for one in scene.voters if one.serving == one.total // 2 + 1], lambda _: "nodes serve")
+
+
+def _of_sets(found: Sequence[Voters], how: Callable[[Voters], str]) -> Iterator[Finding]:
+    """A finding about sets of nodes that vote; the first few are told of."""
+    if found:
+        told = [f"{one.name}{one.serving} of {one.total} {how(one)}" for one in found[:EXAMPLES]]
+        more = f" and {len(found) - EXAMPLES} more" if len(found) > EXAMPLES else ""
+        yield Finding("; ".join(told) + more, nodes=frozenset().union(*(one.nodes for one in found)))
 
 
 def primary_grace_s(view: ClusterView) -> float:
