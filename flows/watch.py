@@ -196,7 +196,7 @@ class Watch:
     def _take(self, everything: dict[str, Watchable], workers: set[str]) -> None:
         """Make this worker's share what it should be; what stays keeps its turn and its memory."""
         mine = {key: node for key, node in everything.items() if owner(key, workers) == self.coordinator.worker}
-        now = time.monotonic()
+        now, wall_s = time.monotonic(), self.clock().timestamp()
         if any(key not in self._memory for key in mine):
             turns = _first_parts(everything)
             self._memory |= {key: Watched(probes=turns[key]) for key in mine if key not in self._memory}
@@ -206,7 +206,8 @@ class Watch:
                 self._forget(key)
                 self._memory[key] = Watched()
             if known is None or known.interval_s != node.interval_s:
-                self._turns.plan(key, now + spread(key) * node.interval_s, silent=False)
+                # The same moments whoever watches: a node that is handed over is asked when its turn would have been.
+                self._turns.plan(key, now + (spread(key) * node.interval_s - wall_s) % node.interval_s, silent=False)
         for key in self._nodes.keys() - mine.keys():
             self._forget(key)
             self._turns.drop(key)
