@@ -82,10 +82,10 @@ async def _bare(places: list[Place], sweeps: int, times: int) -> dict[str, list[
                     raise BenchError(message)
 
         for number in range(sweeps + 1):
-            for way in found:
+            for way, sweeps_of in found.items():
                 sweep = await _sweep(places * times, way, number, get)
                 if number:
-                    found[way].append(sweep)
+                    sweeps_of.append(sweep)
     return found
 
 

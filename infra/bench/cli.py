@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +49,7 @@ def _report(parsed: argparse.Namespace, say: Any, console: Console) -> None:
     for nodes in sorted(sizes):
         measured.append(size(nodes, effort, say))
         _write(parsed.out / "sizes.json", measured)  # what was measured is kept, whatever comes
-    compared = {} if parsed.quick else workers.compared(effort, say, most=2)
+    compared = {} if parsed.quick or parsed.sizes else workers.compared(effort, say, most=2)
     made = report(measured, compared, load)
     _write(parsed.out / "report.json", made)
     show(made, console)
