@@ -31,7 +31,7 @@ PROBES_PER_S = 1_000.0
 PROBE_MIN_S = 0.5
 DEAD_WITHIN_S = 40.0
 ACTIONS_WITHIN_S = 60.0
-FIRST_WITHIN_S = 180.0
+FIRST_WITHIN_S = 600.0
 CALM = 0.12
 """A worker that uses less of a core than this is not busy any more."""
 ACTION = """\
