@@ -5,8 +5,9 @@ It is the client library that the product uses, as the product sets it up, and a
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 import uvloop
@@ -26,7 +27,15 @@ AT_ONCE = 100
 KEEPALIVE_S = 4.0
 OK = 200
 
-Get = Callable[[str], Awaitable[None]]
+_CLOSE = {"Connection": "close"}
+
+
+class Get(Protocol):
+    """Asks for one URL; `last` lets the agent close the connection."""
+
+    def __call__(self, url: str, *, last: bool) -> Awaitable[None]:
+        """Ask."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,9 @@ class Sweep:
 
 
 def bare(places: Sequence[Place], sweeps: int, at_least: int = 600) -> dict[str, list[Sweep]]:
-    """Sweep over all nodes, the ways in turn: `probe` (one request each) and `look` (five).
+    """Sweep over all nodes, the ways in turn: `probe` (one request each) and `look` (five), each on kept connections and, as
+    `probe_new` and `look_new`, with a new connection for each node: what a client has to do that comes again only after
+    agents have closed idle ones.
 
     Args:
         places: the nodes.
@@ -71,11 +82,11 @@ def bare(places: Sequence[Place], sweeps: int, at_least: int = 600) -> dict[str,
 
 async def _bare(places: list[Place], sweeps: int, times: int) -> dict[str, list[Sweep]]:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
-    found: dict[str, list[Sweep]] = {"probe": [], "look": []}
+    found: dict[str, list[Sweep]] = {way: [] for way in ("probe", "look", "probe_new", "look_new")}
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
 
-        async def get(url: str) -> None:
-            async with session.get(url) as response:
+        async def get(url: str, *, last: bool) -> None:
+            async with session.get(url, headers=_CLOSE if last else None) as response:
                 await response.read()
                 if response.status != OK:
                     message = f"{url} answered {response.status}"
@@ -94,9 +105,10 @@ async def _sweep(places: Sequence[Place], way: str, turn: int, get: Get) -> Swee
 
     async def worker() -> None:
         for place in waiting:
-            paths = LOOK[place.protocol] if way == "look" else PROBE[place.protocol][turn % 2 : turn % 2 + 1]
+            look = way.startswith("look")
+            paths = LOOK[place.protocol] if look else PROBE[place.protocol][turn % 2 : turn % 2 + 1]
             for path in paths:
-                await get(place.url + ROOT + path)
+                await get(place.url + ROOT + path, last=way.endswith("_new") and path is paths[-1])
 
     began, cpu = time.monotonic(), time.process_time()
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))

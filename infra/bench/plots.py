@@ -6,6 +6,7 @@ from typing import Any
 
 import pygal
 
+from infra.bench.report import limits
 from infra.bench.split import PARTS_ALL
 
 
@@ -15,9 +16,9 @@ def draw(made: Mapping[str, Any], folder: Path) -> list[Path]:
     names = [f"{one['nodes']} nodes" for one in sizes]
     cost = pygal.Bar(title="CPU per node, microseconds", **_LOOKS)
     cost.x_labels = names
-    cost.add("bare probe", [one["bare"]["probe"]["cpu_us"]["median"] for one in sizes])
+    cost.add("bare probe", [limits(one)[0]["median"] for one in sizes])
     cost.add("probe", [one["probe"]["cpu_us"]["median"] for one in sizes])
-    cost.add("bare cycle", [one["bare"]["look"]["cpu_us"]["median"] for one in sizes])
+    cost.add("bare cycle", [limits(one)[1]["median"] for one in sizes])
     cost.add("full cycle", [one["cycle"]["cpu_us"]["median"] for one in sizes])
     split = pygal.StackedBar(title="Full cycle: the worker's CPU by part, microseconds per node", **_LOOKS)
     split.x_labels = names

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.bench.figures import freshness, latencies, percentile, ratio, spread
-from infra.bench.report import GOALS, headlines
+from infra.bench.report import GOALS, headlines, limits
 from infra.bench.split import part_of, split_of
 
 MAIN = "thread (7): MainThread"
@@ -91,9 +91,17 @@ def _measured(nodes: int, cores: float) -> dict[str, Any]:
     split = {"Prefect": 0.02, "ZooKeeper": 0.01}
     return {
         "nodes": nodes,
-        "bare": {"probe": {"cpu_us": one}, "look": {"cpu_us": {**one, "median": 300.0}}},
-        "probe": {"cpu_us": {**one, "median": 200.0}},
-        "cycle": {"cpu_us": {**one, "median": 400.0}, "cores": shares, "split": split},
+        "bare": {
+            way: {"cpu_us": {**one, "median": cost}}
+            for way, cost in (("probe", 90.0), ("look", 280.0), ("probe_new", 100.0), ("look_new", 300.0))
+        },
+        "probe": {"cpu_us": {**one, "median": 200.0}, "interval_s": nodes / 1_000},
+        "cycle": {
+            "cpu_us": {**one, "median": 400.0},
+            "nodes_per_s": {"median": 1_000.0},
+            "cores": shares,
+            "split": split,
+        },
         "steady": {
             "cpu_per_node_us_s": {"median": cores / nodes * 1e6},
             "split": split,
@@ -103,6 +111,14 @@ def _measured(nodes: int, cores: float) -> dict[str, Any]:
         "events": {"change_to_consumer": {"p99_s": 8.0}},
         "start": {"first_work_s": 3.0},
     }
+
+
+def test_the_limit_has_as_few_connections_as_the_product() -> None:
+    """A fleet so large that no connection is kept between two visits is held against a client that keeps none."""
+    small, large = (limits(_measured(nodes, 0.1)) for nodes in (1_000, 10_000))
+
+    assert [("probe", 90.0), ("look", 280.0)] == [(one["way"], one["median"]) for one in small]
+    assert [("probe_new", 100.0), ("look_new", 300.0)] == [(one["way"], one["median"]) for one in large]
 
 
 def test_headline_figures() -> None:
