@@ -145,7 +145,10 @@ def cycles(running: Rig, worker: int, effort: Effort) -> dict[str, Json]:
     nodes = len(places(running))
     running.fleet.begin_gaps()
     first_s = wait(lambda: _cycled(running) >= nodes, "every node was cycled once", FIRST_WITHIN_S, 0.25)
-    time.sleep(effort.settle_s)
+    running.timetable(cycle_s=NEVER_S, probe_s=0)
+    _until_calm(running, worker)  # the events of so much news are sent
+    running.timetable(cycle_s=BUSY_S, probe_s=0)
+    time.sleep(effort.settle_s + BUSY_S)
     windows = [_window(running, worker, effort.window_s, _cycled) for _ in range(effort.repeat)]
     split = sampled(worker, effort.split_s)
     return {
