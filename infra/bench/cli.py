@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from infra.stack.layout import PROJECT
 FOLDER = PROJECT / ".bench"
 SIZES = (100, 1_000, 10_000)
 SMOKE = (30,)
+TERMINATED = 128 + signal.SIGTERM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(sentence: str) -> None:
         console.print(f"[{time.monotonic() - began:6.1f} s] {sentence}", highlight=False, markup=False)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # what was started ends with the blocks that started it
     try:
         if parsed.what == "report":
             _report(parsed, say, console)

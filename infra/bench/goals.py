@@ -27,6 +27,7 @@ EVENT_P99_MAX_S = 10.0
 DEAD_SHARE, FLAPPING_SHARE = 0.10, 0.05
 PAUSES_S = (2.0, 4.0, 8.0)
 AFTER_S = 20.0
+FRESH_S = 5.0
 HOG = "while True: pass"
 
 
@@ -43,10 +44,8 @@ def promised(nodes: int, say: Say, *, shift_s: float = 600.0) -> Iterator[tuple[
         running.wait_workers(1)
         many = len(places(running))
 
-        def cycled() -> int:
-            return sum(map(int, running.fleet.gaps()["cycled"]["counts"].values()))
-
-        wait(lambda: cycled() >= many, "every node was cycled once", SETTLED_WITHIN_S, 1.0)
+        running.wait_all_cycled(SETTLED_WITHIN_S)
+        wait(lambda: _outbox_is_empty(bus), "the events of so much news are sent", SETTLED_WITHIN_S, 1.0)
         say(f"{many} nodes are known after {time.monotonic() - began:.0f} s")
         time.sleep(2 * PROBE_S)
         yield running, bus
@@ -170,6 +169,14 @@ def _held(running: Rig, seconds: float, say: Say) -> dict[str, Json]:
     }
     say(f"latest probe {asked['late_max_intervals']} intervals late, p99 of staleness {asked['stale_p99_s']} s")
     return found
+
+
+def _outbox_is_empty(bus: Follower) -> bool:
+    """Whether what arrives now is new: while a backlog is sent it is old."""
+    before = len(bus.received)
+    time.sleep(1.0)
+    ages = [one.age_s for one in bus.received[before:]]
+    return not ages or max(ages) < FRESH_S
 
 
 def _no_deaths(nodes: int, say: Say, hurt: Callable[[Rig, float], None], how: str) -> dict[str, Json]:

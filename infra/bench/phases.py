@@ -142,14 +142,13 @@ def start(running: Rig) -> tuple[dict[str, Json], int]:
 
 def cycles(running: Rig, worker: int, effort: Effort) -> dict[str, Json]:
     """All clusters are always due: how fast they are cycled, and at what cost. The first cycle of all goes before."""
-    nodes = len(places(running))
     running.fleet.begin_gaps()
-    first_s = wait(lambda: _cycled(running) >= nodes, "every node was cycled once", FIRST_WITHIN_S, 0.25)
+    first_s = running.wait_all_cycled(FIRST_WITHIN_S)
     running.timetable(cycle_s=NEVER_S, probe_s=0)
     _until_calm(running, worker)  # the events of so much news are sent
     running.timetable(cycle_s=BUSY_S, probe_s=0)
     time.sleep(effort.settle_s + BUSY_S)
-    windows = [_window(running, worker, effort.window_s, _cycled) for _ in range(effort.repeat)]
+    windows = [_window(running, worker, effort.window_s, Rig.cycled) for _ in range(effort.repeat)]
     split = sampled(worker, effort.split_s)
     return {
         "first_s": round(first_s, 2),
@@ -191,9 +190,9 @@ def probes(running: Rig, worker: int, effort: Effort) -> dict[str, Json]:
     quiet = _usage(running, worker, effort.window_s)
     running.timetable(cycle_s=NEVER_S, probe_s=interval_s)
     running.fleet.begin_gaps()
-    wait(lambda: _asked(running) > 0, "nodes are probed", FIRST_WITHIN_S)
+    wait(lambda: running.asked() > 0, "nodes are probed", FIRST_WITHIN_S)
     time.sleep(effort.settle_s + interval_s)
-    windows = [_window(running, worker, effort.window_s, _asked) for _ in range(effort.repeat)]
+    windows = [_window(running, worker, effort.window_s, Rig.asked) for _ in range(effort.repeat)]
     base = quiet.share("worker")
     return {
         "interval_s": interval_s,
@@ -290,14 +289,6 @@ def _usage(running: Rig, worker: int, seconds: float) -> Usage:
 
 def _requests(running: Rig) -> int:
     return int(str(running.fleet.status()["requests"]))
-
-
-def _cycled(running: Rig) -> int:
-    return sum(map(int, running.fleet.gaps()["cycled"]["counts"].values()))
-
-
-def _asked(running: Rig) -> int:
-    return sum(map(int, running.fleet.gaps()["asked"]["counts"].values()))
 
 
 def _until_calm(running: Rig, worker: int) -> None:

@@ -37,10 +37,10 @@ class Fleet:
 
     nodes: int
     """At least so many, in clusters of three."""
-    kinds: str = "mongodb,mongodb,zookeeper,kafka"
+    kinds: str = ",".join((*5 * ("mongodb", "mongodb", "zookeeper"), "kafka"))
     protocols: str = "B,B,A"
-    partitions: str = "100,100,100,100,100,100,100,100,100,1000"
-    """Of the Kafka clusters, in turn: every tenth has a thousand."""
+    partitions: str = "100,100,100,1000"
+    """Of the Kafka clusters, in turn, each with three replicas."""
     refusable: int = 0
     """So many can refuse connections as a dead process does."""
     execute_interval_s: float = 0.2
@@ -118,6 +118,18 @@ class Rig:
         """Wait until so many workers run; their pids."""
         wait(lambda: len(self.workers()) >= number, f"{number} workers run", within_s)
         return [process.pid for process in self.workers()[:number]]
+
+    def cycled(self) -> int:
+        """How many full cycles of nodes there were since gaps are counted."""
+        return sum(map(int, self.fleet.gaps()["cycled"]["counts"].values()))
+
+    def asked(self) -> int:
+        """How often agents were probed (or cycled) since gaps are counted."""
+        return sum(map(int, self.fleet.gaps()["asked"]["counts"].values()))
+
+    def wait_all_cycled(self, within_s: float) -> float:
+        """Wait until every node was cycled since gaps are counted; seconds that it took."""
+        return wait(lambda: not self.fleet.gaps()["cycled"]["never"], "every node was cycled once", within_s, 0.25)
 
     def meter(self, workers: Sequence[int]) -> Meter:
         """Begin to count the CPU of everything that runs."""

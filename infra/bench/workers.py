@@ -36,7 +36,7 @@ def compared(effort: Effort, say: Say, *, nodes: int = NODES, most: int = 2) -> 
             workers = running.wait_workers(number)
             running.fleet.begin_gaps()
             wait(
-                lambda: _cycled(running) >= 2 * len(places(running)),
+                lambda: running.cycled() >= 2 * len(places(running)),
                 "all nodes were cycled twice",
                 SEEN_WITHIN_S,
                 0.25,
@@ -52,13 +52,9 @@ def compared(effort: Effort, say: Say, *, nodes: int = NODES, most: int = 2) -> 
 def _measured(running: Rig, workers: list[int], effort: Effort) -> dict[str, Json]:
     rates, costs = [], []
     for _ in range(effort.repeat):
-        meter, before = running.meter(workers), _cycled(running)
+        meter, before = running.meter(workers), running.cycled()
         time.sleep(effort.window_s)
-        usage, number = meter.read(), _cycled(running) - before
+        usage, number = meter.read(), running.cycled() - before
         rates.append(number / usage.wall_s)
         costs.append(cost(usage, "worker", number))
     return {"nodes_per_s": spread(rates, 1), "cpu_us": spread(costs, 1)}
-
-
-def _cycled(running: Rig) -> int:
-    return sum(map(int, running.fleet.gaps()["cycled"]["counts"].values()))

@@ -62,16 +62,23 @@ class Gaps:
             node.cycled_at = now
 
     def told(self, nodes: Iterable[Node], now: float) -> dict[str, object]:
-        """What was counted, and the longest gap that is not over yet, of nodes that nothing is wrong with."""
+        """What was counted; and of nodes that nothing is wrong with the longest gap that is not over yet, and how many were never
+        asked.
+        """
         well = [node for node in nodes if node.fault is None and node.agent_up]
         return {
             "seconds": 0.0 if self._began is None else now - self._began,
             "step_s": STEP_S,
-            "asked": _told(self._asked, max((now - node.asked_at for node in well), default=0.0)),
-            "cycled": _told(self._cycled, max((now - node.cycled_at for node in well), default=0.0)),
+            "asked": _told(self._asked, [node.asked_at for node in well], self._began, now),
+            "cycled": _told(self._cycled, [node.cycled_at for node in well], self._began, now),
         }
 
 
-def _told(sort: Sort, open_s: float) -> dict[str, object]:
-    counts = {str(step): number for step, number in sorted(sort.counts.items())}
-    return {"counts": counts, "longest_s": sort.longest_s, "node": sort.node, "open_s": open_s}
+def _told(sort: Sort, last: list[float], began: float | None, now: float) -> dict[str, object]:
+    return {
+        "counts": {str(step): number for step, number in sorted(sort.counts.items())},
+        "longest_s": sort.longest_s,
+        "node": sort.node,
+        "open_s": max((now - at for at in last), default=0.0),
+        "never": sum(at == began for at in last),
+    }

@@ -149,6 +149,7 @@ class TestControl:
         assert [{}, {}] == [began[sort]["counts"] for sort in ("asked", "cycled")]
         assert [2, 1] == [sum(told[sort]["counts"].values()) for sort in ("asked", "cycled")]
         assert node.name == told["asked"]["node"]
+        assert [7, 7] == [told[sort]["never"] for sort in ("asked", "cycled")]
         assert 0 < told["asked"]["open_s"] <= told["seconds"]
 
     async def test_nodes_and_clusters(self, fleet: Simulation) -> None:
