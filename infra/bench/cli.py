@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(sentence: str) -> None:
         console.print(f"[{time.monotonic() - began:6.1f} s] {sentence}", highlight=False, markup=False)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # what was started ends with the blocks that started it
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(TERMINATED)
+    )  # what was started ends with the blocks that started it
     try:
         if parsed.what == "report":
             _report(parsed, say, console)

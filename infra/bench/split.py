@@ -121,10 +121,18 @@ def split_of(stacks: str, used: Mapping[int, float], names: Mapping[int, str], w
     for tid, seconds in used.items():
         name = said.get(tid, names.get(tid, "gone"))
         threads[name] += seconds
-        found = samples.get(tid) or Counter({_by_name(name): 1})
+        found = _on_cpu(samples.get(tid, Counter()), seconds) or Counter({_by_name(name): 1})
         for part, times in found.items():
             cpu_s[part] += seconds * times / found.total()
     return Split(wall_s, cpu_s, threads, top.most_common(25))
+
+
+def _on_cpu(samples: Counter[str], seconds: float) -> Counter[str]:
+    """The samples of a thread without those in which it only waited: there are more than its CPU explains, and a loop that
+    waits looks like one that works.
+    """
+    waited = max(0, samples.total() - round(seconds * RATE))
+    return +Counter({**samples, "loop": max(0, samples["loop"] - waited)})
 
 
 def part_of(frames: Sequence[str]) -> str:

@@ -84,6 +84,16 @@ def test_split_by_thread() -> None:
     assert 3.0 / 7 == split.shares()["HTTP"]
 
 
+def test_a_loop_that_waits_is_no_work() -> None:
+    """More samples than the thread's CPU explains are taken from the event loop, and from nothing else."""
+    stacks = f"{MAIN};run (asyncio/runners.py:118) 90\n{MAIN};f (aiohttp/a.py:1) 20\n"
+    waits = split_of(stacks, {7: 0.2}, {}, 10.0)
+    works = split_of(stacks, {7: 1.1}, {}, 10.0)
+
+    assert {"HTTP": 0.2} == dict(waits.cpu_s)
+    assert pytest.approx({"loop": 0.9, "HTTP": 0.2}) == dict(works.cpu_s)
+
+
 def _measured(nodes: int, cores: float) -> dict[str, Any]:
     """A size as `phases.size` measures it, with round numbers."""
     one = {"median": 100.0, "min": 100.0, "max": 100.0, "values": [100.0]}
