@@ -14,9 +14,11 @@ from infra.bench.split import PARTS_ALL
 from infra.stack.keeper import clean_environment
 from infra.stack.layout import PROJECT
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
-WITHIN_S = 170
+WITHIN_S = 280
+NOISE = {"two_workers_vs_one", "cpu_per_node_10000_vs_100", "simulator_vs_product"}
+"""Not measured at this size, or lost in what a process uses anyway."""
 FILES = ["cost.svg", "latency.svg", "report.json", "sizes.json", "split.svg", "steady.svg"]
 
 
@@ -30,7 +32,7 @@ def test_the_smallest_report(tmp_path: Path) -> None:
     assert 0 == done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     made = orjson.loads((tmp_path / "report.json").read_bytes())
     assert set(GOALS) == set(made["goals"]) & set(made)
-    assert all(made[name] is not None for name in set(GOALS) - {"two_workers_vs_one"})
+    assert all(made[name] is not None for name in set(GOALS) - NOISE)
     assert all("raw" in goal for goal in made["goals"].values())
     [size] = made["sizes"]
     assert 30 == size["nodes"]
