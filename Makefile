@@ -1,6 +1,7 @@
 # make up     a running demo: environment, servers, fleet, product, main job
 # make down   stops all of it, and nothing else
 # make test   all tests, on servers and ports of their own
+# make bench  what it costs and how far it gets: about 10 minutes, report in .bench
 # make lock   new lock files
 # make check  style, types, layers and the lock file
 #
@@ -18,7 +19,7 @@ unexport PYTHONHOME
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down test lock check clean
+.PHONY: help env up down test bench lock check clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +46,9 @@ down: ## stop what `make up` started; the data in .stack is kept
 
 test: env ## all tests, those of the whole product beside the others
 	@$(BIN)/python -m pytest --numprocesses 2
+
+bench: env ## cost, speed and freshness beside this machine's limit; about 10 minutes, on servers of its own
+	@$(BIN)/python -m infra.bench
 
 lock: env ## renew the lock files, within what pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

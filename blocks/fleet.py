@@ -62,6 +62,12 @@ class Workers(Settings):
     drain_s: float = Field(
         default=15.0, ge=0, le=600, description="How long running batches may take to end at the end of a shift"
     )
+    collect_after: int = Field(
+        default=20_000,
+        ge=0,
+        le=10_000_000,
+        description="New objects after which Python looks for garbage; 0 leaves it as Python has it (700, twice the CPU)",
+    )
     attempts_max: int = Field(
         default=8, ge=1, le=1_000, description="Failures in a row after which a work item is dead"
     )

@@ -49,6 +49,8 @@ RECEIVE_S = 1.0
 AGAIN_S = 0.5
 SLOW_S = 1.0
 """A batch that takes longer waits for slow nodes."""
+LATE_S = 0.2
+"""A timer that comes so late means that this process is busy, or starved."""
 SLOW_MAX = 16
 """So many slow batches more may run."""
 SILENCE_S = 5.0
@@ -122,11 +124,15 @@ class Consumer:
 
     async def _until_due(self, batch: asyncio.Task[None]) -> None:
         """Until a batch is done, or slow: then it gives up its place, so that nodes that hang keep no others waiting. Where
-        there are many slow ones already, it keeps it.
+        there are many slow ones already, it keeps it; and where it is our own loop that is late: there, more batches at once
+        would only make all of them later, and each holds its clusters in memory.
         """
-        await asyncio.wait({batch}, timeout=SLOW_S)
-        while not batch.done() and len(self._running) > self.settings.batches_parallel + SLOW_MAX:
+        while not batch.done():
+            begun = time.monotonic()
             await asyncio.wait({batch}, timeout=SLOW_S)
+            late = time.monotonic() - begun > SLOW_S + LATE_S
+            if not late and len(self._running) <= self.settings.batches_parallel + SLOW_MAX:
+                return
 
     async def _next(self, receiver: WorkReceiver, over: asyncio.Event) -> list[Request]:
         if not self.coordinator.connected:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import uvloop
+from prefect.context import AsyncClientContext
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
@@ -19,6 +21,8 @@ from flows.audit import audited
 from tasks.decide.audit import Command
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("replicore.entry")
 
 FLEET = DEFAULT_FLEET
 """Name of the `Fleet` block that flows use unless told otherwise."""
@@ -53,7 +57,7 @@ def run(
     """
 
     async def main() -> T:
-        async with connect(fleet, flow_run_id=flow_run.id) as connections:
+        async with _one_client(), connect(fleet, flow_run_id=flow_run.id) as connections:
             if command is None:
                 return await sentence(connections)
             async with audited(await connections.store(), command, utc_now):
@@ -64,6 +68,20 @@ def run(
     except RuntimeError:
         return _run(main, on_sigterm)
     return _in_thread(main)
+
+
+@contextlib.asynccontextmanager
+async def _one_client() -> AsyncIterator[None]:
+    """One client of Prefect for all task runs of this run: each would make its own otherwise, which holds up the event loop
+    for 20 ms (the certificates are read anew). Without Prefect nothing is shared, and nothing fails for it.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if flow_run.id is not None:
+            try:
+                await stack.enter_async_context(AsyncClientContext.get_or_create())
+            except Exception as error:  # noqa: BLE001 - whatever it is, task runs can do without
+                _logger.warning("Prefect does not answer, task runs ask it one by one: %s", type(error).__name__)
+        yield
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, T]], on_sigterm: Callable[[], None] | None) -> T:

@@ -13,6 +13,7 @@ from prefect import flow
 
 from blocks.fleet import Connections
 from flows.entry import FLEET, run, utc_now
+from flows.garbage import seldom_collected
 from flows.shift import Shift, ShiftReport
 
 
@@ -47,6 +48,7 @@ def operate(shift_s: float | None = None, patience_s: float = 0.0, fleet: str = 
             patience_s=patience_s,
             metrics=await connections.metrics(),
         )
-        return await shift.work()
+        with seldom_collected(settings.collect_after):
+            return await shift.work()
 
     return run(sentence, fleet, on_sigterm=stop.set)

@@ -31,7 +31,7 @@ from flows.waits import pause
 from tasks.decide.share import owner, spread
 from tasks.decide.watch import Part, Verdict, Watched, answered, differs, missed
 from tasks.request import request_work
-from tasks.targets import Watchable, load_targets
+from tasks.targets import Known, Watchable, load_targets
 
 TICK_S = 0.05
 UNASKABLE_AGAIN_S = 60.0
@@ -76,6 +76,10 @@ class Watch:
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _found: dict[str, str] = field(default_factory=dict)
     """By cluster key, why it must be looked at: not yet asked for."""
+    _known: Known = field(default_factory=Known)
+    _owners: dict[str, str | None] = field(default_factory=dict)
+    """By node key, who owns it among `_workers`."""
+    _workers: frozenset[str] = frozenset()
     _stalled_at: float = float("-inf")
     _targets_at: float = 0.0
 
@@ -186,7 +190,7 @@ class Watch:
         while not over.is_set():
             try:
                 if time.monotonic() >= self._targets_at:
-                    everything = await load_targets.fn(self.store, self.clock())
+                    everything = await load_targets.fn(self.store, self.clock(), self._known)
                     self._targets_at = time.monotonic() + TARGETS_EVERY_S
                 if self.coordinator.connected:
                     workers = {holder.owner for holder in await self.coordinator.holders(ClaimKind.WORKER)}
@@ -197,8 +201,11 @@ class Watch:
 
     def _take(self, everything: dict[str, Watchable], workers: set[str]) -> None:
         """Make this worker's share what it should be; what stays keeps its turn and its memory."""
-        mine = {key: node for key, node in everything.items() if owner(key, workers) == self.coordinator.worker}
-        now = time.monotonic()
+        owners = self._owners if workers == self._workers else {}
+        self._workers = frozenset(workers)
+        self._owners = {key: owners[key] if key in owners else owner(key, workers) for key in everything}
+        mine = {key: node for key, node in everything.items() if self._owners[key] == self.coordinator.worker}
+        now, wall_s = time.monotonic(), self.clock().timestamp()
         if any(key not in self._memory for key in mine):
             turns = _first_parts(everything)
             self._memory |= {key: Watched(probes=turns[key]) for key in mine if key not in self._memory}
@@ -208,7 +215,8 @@ class Watch:
                 self._forget(key)
                 self._memory[key] = Watched()
             if known is None or known.interval_s != node.interval_s:
-                self._turns.plan(key, now + spread(key) * node.interval_s, silent=False)
+                # The same moments whoever watches: a node that is handed over is asked when its turn would have been.
+                self._turns.plan(key, now + (spread(key) * node.interval_s - wall_s) % node.interval_s, silent=False)
         for key in self._nodes.keys() - mine.keys():
             self._forget(key)
             self._turns.drop(key)

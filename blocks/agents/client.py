@@ -16,11 +16,13 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from weakref import WeakValueDictionary
 
 from blocks.agents.answers import Answer
 from blocks.agents.detection import NOT_HERE, Detected, detect
 from blocks.agents.dialect import Ask, Dialect
+from blocks.agents.glimpses import Glimpses
 from blocks.agents.places import Place, PlaceError, Places
 from blocks.agents.protocol import Proof, Target
 from blocks.agents.protocol_a import ProtocolA
@@ -61,6 +63,7 @@ class HttpAgents(Connected):
         self._own_contexts = TlsContexts() if contexts is None else None
         self._transport = Transport(settings, contexts or self._own_contexts or TlsContexts())
         self._looks = Places(settings.concurrency, settings.silent_max, PATIENCE_S)
+        self._glimpses = Glimpses(settings.remembered_max)
         self._sends = asyncio.Semaphore(settings.concurrency)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By address, for agents that are being sent an action."""
@@ -114,7 +117,9 @@ class HttpAgents(Connected):
             if answer is None or detected.protocol is not known:
                 known, ask = detected.protocol, detected.replayed(ask)
                 answer = await ask(DIALECTS[known].glimpse_path(shards=shards))
-        return answer if isinstance(answer, Failure) else DIALECTS[known].glimpse(answer, shards=shards)
+        if isinstance(answer, Failure):
+            return answer
+        return self._glimpses.of(known, answer, shards=shards, read=partial(DIALECTS[known].glimpse, shards=shards))
 
     async def action(self, target: Target, action_id: str) -> AgentAction | Failure | None:
         """The agent's word on an action; None when the agent answers and does not know it."""

@@ -41,6 +41,9 @@ class AgentsSettings(Settings):
     """How long a resolved name is believed, in seconds."""
     body_bytes_max: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 16 * 1024 * 1024
     """The largest answer that is read, in bytes after decompression."""
+    remembered_max: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000
+    """Of how many answers to probes it is remembered what they meant, by their digest; about 0.7 KB each. An answer that is
+    what it was costs 1 us per 10 KB then, instead of 6 us per shard. Two per watched node are enough."""
     details_max: Annotated[int, Field(ge=1, le=1_000)] = 100
     """How many actions are read by id in one look; those asked for come first."""
     tls: Annotated[Tls | None, BeforeValidator(_tls_from_text)] = None

@@ -110,6 +110,12 @@ class Records(Events, Fences):
                 found |= {document["_id"] async for document in documents}
         return found
 
+    async def versions(self, type_: type[R], *, limit: int = 10_000) -> dict[str, int]:
+        """See `Store.versions`."""
+        with self.call():
+            documents = self.collection(COLLECTIONS[type_]).find({}, {"version": 1}).limit(limit)
+            return {document["_id"]: document.get("version", 0) for document in await documents.to_list()}
+
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         """See `Store.views`."""
         keys = list({ref.key: ref for ref in clusters})

@@ -134,6 +134,9 @@ class Store(Protocol):
     async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
         """Which of `keys` have a record; reads no record."""
 
+    async def versions(self, type_: type[R], *, limit: int = 10_000) -> dict[str, int]:
+        """By key, the version of every record, at most `limit`; reads no record. Only for types that are changed by `swaps`."""
+
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         """By cluster key, the views of those clusters that have a spec and a namespace; one query per collection."""
 

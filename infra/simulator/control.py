@@ -1,7 +1,8 @@
 """The two services beside the agents: discovery, which the product asks, and control, which people and tests ask.
 
 Control: ``POST /do`` takes one command or a list; ``GET /status``, ``/clusters``, ``/nodes?cluster=&limit=`` and
-``/received?node=&what=&since=&limit=`` tell. Discovery: GET or POST ``/discover`` as Platforms answer (nodes are
+``/received?node=&what=&since=&limit=`` tell; ``POST /gaps`` begins to count how long nodes are left alone, ``GET /gaps`` tells
+(`gaps`). Discovery: GET or POST ``/discover`` as Platforms answer (nodes are
 objects), ``/legacy/discover`` as of old (nodes are URLs); both in pages with a cursor, as `infra.agents.discovery`.
 """
 
@@ -88,7 +89,7 @@ class Control:
             return json_response({"error": str(error)}, 400)
         return response(404) if value is None else json_response(value)
 
-    def _answer(self, request: Request, query: dict[str, str]) -> object:
+    def _answer(self, request: Request, query: dict[str, str]) -> object:  # noqa: PLR0911 - a table of paths
         """Return what was asked for, or None."""
         limit = int(query.get("limit", LIMIT))
         match request.method, request.path:
@@ -96,6 +97,8 @@ class Control:
                 return self._do(orjson.loads(request.body))
             case "GET", "/status":
                 return self._status()
+            case "GET" | "POST", "/gaps":
+                return self._gaps(begin=request.method == "POST")
             case "GET", "/clusters":
                 return [_cluster_line(cluster.name, self._fleet) for cluster in self._fleet.clusters.values()]
             case "GET", "/nodes":
@@ -115,6 +118,13 @@ class Control:
             raise CommandError(message)
         commands = [parse_command(item) for item in items]
         return [{"do": command.do, "names": list(self._conductor.apply(command))} for command in commands]
+
+    def _gaps(self, *, begin: bool) -> dict[str, object]:
+        """Return how long nodes were left alone; or begin to count that."""
+        gaps, nodes = self._fleet.record.gaps, self._fleet.nodes.values()
+        if begin:
+            gaps.begin(nodes, time.monotonic())
+        return gaps.told(nodes, time.monotonic())
 
     def _status(self) -> dict[str, object]:
         """Return figures."""

@@ -78,6 +78,10 @@ class Node:
     book: Book = field(default_factory=Book)
     turn: asyncio.TimerHandle | None = None
     """When its next action moves."""
+    asked_at: float = 0.0
+    """When it last answered a question that a probe asks; see `gaps`."""
+    cycled_at: float = 0.0
+    """When it last answered the last question of a cycle."""
 
     @property
     def url(self) -> str:

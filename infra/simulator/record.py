@@ -23,6 +23,7 @@ from typing import BinaryIO, TypeAlias
 import orjson
 
 from infra.simulator.errors import SimulatorError
+from infra.simulator.gaps import Gaps
 from infra.simulator.model import Node
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ READS_MAX = 100_000
 HISTORY_MAX = 100_000
 PENDING_MAX = 10_000
 REFUSED = -1
+ANSWERED = 200
 
 
 class Record:
@@ -47,6 +49,7 @@ class Record:
         self.failed: str | None = None
         """Why the file is not complete."""
         self.counts: Counter[str] = Counter()
+        self.gaps = Gaps()
         self._began: Line = {"at": time.monotonic(), "what": "began", "utc": began.isoformat()}
 
     def open(self, path: Path) -> None:
@@ -64,8 +67,11 @@ class Record:
 
     def read(self, node: Node, target: bytes, status: int) -> None:
         """Note a GET."""
-        entry = (time.monotonic(), node, target, status)
+        now = time.monotonic()
+        entry = (now, node, target, status)
         self._reads.append(entry)
+        if status == ANSWERED:
+            self.gaps.note(node, target, now)
         if self._file is not None:
             self._write(entry)
 

@@ -98,6 +98,15 @@ class RunningFleet:
         status: dict[str, Json] = self._told("GET", "/status")
         return status
 
+    def begin_gaps(self) -> None:
+        """Count from now on how long nodes are left alone."""
+        self._told("POST", "/gaps")
+
+    def gaps(self) -> dict[str, Any]:
+        """Return what was counted since (`gaps.py`)."""
+        told: dict[str, Any] = self._told("GET", "/gaps")
+        return told
+
     def _told(self, method: str, target: str, body: bytes = b"") -> Any:
         """Ask, and read the answer."""
         status, answer = self._ask(method, target, body)

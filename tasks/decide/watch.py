@@ -23,6 +23,8 @@ from blocks.models.node import Node, NodeStatus
 
 MISSES_MAX = 2
 """So many misses in a row are told."""
+CONFIRM_S = 1.0
+"""So soon after the first miss a node is asked again, in seconds: the second of two misses need not wait for its turn."""
 SILENT_EVERY_S = 30.0
 """A node that is told as silent is probed ever more seldom, up to this."""
 QUIET_AFTER = 4
@@ -100,7 +102,11 @@ class Watched:
         return self.misses > 0 or (part is Part.SHARDS and self.shards_silence.misses > 0)
 
     def every_s(self, interval_s: float) -> float:
-        """Seconds from one probe to the next: of a silent node ever more, about as long as it has been silent."""
+        """Seconds from one probe to the next: few after the first miss; of a silent node ever more, about as long as it has been
+        silent.
+        """
+        if 0 < self.misses < MISSES_MAX:
+            return min(interval_s, CONFIRM_S)
         if self.misses < MISSES_MAX or interval_s >= SILENT_EVERY_S:
             return interval_s
         return min(SILENT_EVERY_S, interval_s * 2.0 ** min(self.misses - MISSES_MAX, 30))

@@ -139,6 +139,19 @@ async def test_many_are_got_by_key(store: Store) -> None:
     assert ({}, set()) == (await store.get_many(ClusterSpec, []), await store.existing(ClusterSpec, []))
 
 
+async def test_versions_of_all_records(store: Store) -> None:
+    """By key, also after a change; at most as many as asked for."""
+    await store.commit(Change(puts=(spec(cluster_id="c1"), spec(cluster_id="c2"))), now=NOW)
+    before = await store.versions(ClusterSpec)
+    [stored] = (await store.get_many(ClusterSpec, ["prod/c1"])).values()
+    await store.commit(Change(swaps=(stored.evolve(version=stored.version + 1),)), now=NOW)
+
+    assert {"prod/c1": stored.version, "prod/c2": stored.version} == before
+    assert {**before, "prod/c1": stored.version + 1} == await store.versions(ClusterSpec)
+    assert 1 == len(await store.versions(ClusterSpec, limit=1))
+    assert {} == await store.versions(Discovery)
+
+
 async def test_actions_come_newest_first(store: Store) -> None:
     """Actions are listed newest first, narrowed by state."""
     puts = (action(1), action(3, ActionState.DONE), action(2))

@@ -117,6 +117,11 @@ class MemoryStore(MemoryWork, Store):
     def _existing(self, type_: type[R], keys: set[str]) -> set[str]:
         return self.records.get(type_, {}).keys() & keys
 
+    async def versions(self, type_: type[R], *, limit: int = 10_000) -> dict[str, int]:
+        records = self.records.get(type_, {})
+        versions = {key: getattr(record, "version", 0) for key, record in sorted(records.items())[:limit]}
+        return await self._call("versions", lambda: versions)
+
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         return await self._call("views", lambda: {k: v for ref in clusters for k, v in self._view(ref.key)})
 

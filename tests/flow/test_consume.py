@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -24,7 +25,7 @@ from doubles.eventually import until
 from doubles.views import address
 from doubles.world import SOURCE, World, seconds
 from flows.apply import submit
-from flows.consume import SOURCES_MAX, Consumer, discover_batch
+from flows.consume import LATE_S, SLOW_S, SOURCES_MAX, Consumer, discover_batch
 from tasks.duties import enqueue_due
 from tasks.request import pointer_to, request_work
 
@@ -280,6 +281,21 @@ async def test_urgent_work_of_a_batch_does_not_wait_for_routine(world: World) ->
         gate.open.set()
 
     assert [routine.key] == held
+
+
+async def test_a_slow_batch_of_a_busy_worker_keeps_its_place(world: World) -> None:
+    """It gives it up when it waits for others, not when our own loop is late: there, more batches at once help nobody."""
+    consumer = await world.consumer()
+    batch = asyncio.create_task(asyncio.Event().wait())
+    place = asyncio.create_task(consumer._until_due(batch))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    time.sleep(SLOW_S + 2 * LATE_S)  # noqa: ASYNC251 - this is the busy loop
+    await asyncio.sleep(0.05)
+    kept = not place.done()
+    await until(place.done)
+    batch.cancel()
+
+    assert kept
 
 
 async def test_a_batch_is_one_task_run(world: World) -> None:

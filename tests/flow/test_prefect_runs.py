@@ -12,15 +12,20 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, TaskRunFilter, TaskRunFilterFlowRunId
 from prefect.runtime import flow_run
 
+from blocks.coordinator.settings import ZooKeeper
 from blocks.errors import InvalidInputError
+from blocks.fleet import Connections
+from blocks.kafka.settings import Kafka
 from blocks.models.namespace import Namespace
 from blocks.models.report import CycleOutcome, Report
+from blocks.store.settings import MongoDb
 from doubles.world import SOURCE, World
 from flows.apply import apply
 from flows.approve import approve
 from flows.artifacts import artifact_key, show_cluster, show_source
 from flows.cycle import Mode, cycle_one
 from flows.discover import discover_source
+from flows.entry import FLEET, run
 from flows.orchestrate import orchestrate
 from flows.steps import Steps
 
@@ -65,6 +70,22 @@ async def test_a_watched_cycle_is_task_runs_that_people_can_see(world: World) ->
             names = await _task_names(ids[0])
 
     assert (CycleOutcome.SUCCESS, wanted) == (report.outcome, names)
+
+
+def test_a_run_has_one_client_for_all_its_task_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would make its own otherwise, and read all certificates for it."""
+
+    async def sentence(_: Connections) -> bool:
+        return get_client() is get_client()
+
+    @flow(name="shared")
+    def shared() -> bool:
+        return run(sentence, FLEET)
+
+    for part in (ZooKeeper.variable("hosts"), MongoDb.variable("uri"), Kafka.variable("bootstrap")):
+        monkeypatch.setenv(part, "none:1")  # named, and not connected to
+
+    assert shared()
 
 
 async def test_a_report_is_shown_as_artifacts(world: World) -> None:

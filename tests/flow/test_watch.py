@@ -180,7 +180,7 @@ async def test_switched_off(world: World) -> None:
         await world.save(ClusterSpec(namespace="prod", cluster_id="orders", probe_interval=FAST_S, version=3))
         watch.refresh()
         await until(lambda: watch.probes > 0)
-        await world.save(discovery(["n3"]))
+        await world.save(discovery(["n3"]).evolve(version=2))
         watch.refresh()
         await until(lambda: set(watch._nodes) == {"prod/orders/n3"})
 

@@ -135,6 +135,23 @@ class TestControl:
         expected = {"clusters": 3, "nodes": 9, "requests": 1, "faults": {"fail": 1}, "record_failed": None}
         assert expected == {key: status[key] for key in expected}
 
+    async def test_gaps(self, fleet: Simulation) -> None:
+        """How long healthy nodes were left alone, from the moment that somebody begins to count."""
+        node, ill = fleet.node(), fleet.node(1)
+        await fleet.get(node, "/info/node")
+        began = (await ask(fleet, "control", "POST", "/gaps")).json()
+        for path in ("/info/node", "/info/shards", "/info/store", "/actions/finished"):
+            await fleet.get(node, path)
+        fleet.do("fail", nodes=[ill.name])
+        await fleet.get(ill, "/info/node")
+        told = (await ask(fleet, "control", "GET", "/gaps")).json()
+
+        assert [{}, {}] == [began[sort]["counts"] for sort in ("asked", "cycled")]
+        assert [2, 1] == [sum(told[sort]["counts"].values()) for sort in ("asked", "cycled")]
+        assert node.name == told["asked"]["node"]
+        assert [7, 7] == [told[sort]["never"] for sort in ("asked", "cycled")]
+        assert 0 < told["asked"]["open_s"] <= told["seconds"]
+
     async def test_nodes_and_clusters(self, fleet: Simulation) -> None:
         """Each with what it is and where."""
         nodes = (await ask(fleet, "control", "GET", "/nodes?cluster=kafka-00002&limit=2")).json()
