@@ -149,7 +149,8 @@ class Rig:
             async with connect(settings) as connections:
                 store, queue = await connections.store(), await connections.work_queue()
                 handed_in = await hand_in(store, manifests, "bench", utc_now())
-                return (await apply_submission(store, queue, handed_in.key, utc_now)).error
+                secrets = await connections.secrets()
+                return (await apply_submission(store, queue, secrets, handed_in.key, utc_now)).error
 
         error = asyncio.run(applied())
         if error is not None:
