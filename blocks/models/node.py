@@ -85,6 +85,10 @@ class Shard(Fact):
     lag: Offset | None = None
     stale_since: Utc | None = None
     """Since when it could not be read although others of its node could; None while it is as fresh as these."""
+    led: Offset | None = None
+    """How far it was when it was last seen as primary; None where it never was, or is further now."""
+    behind_since: Utc | None = None
+    """Since when it is primary and has not been seen as far as the primaries before it; None when it has."""
 
 
 class Rewind(Fact):

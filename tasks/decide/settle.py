@@ -20,7 +20,9 @@ from tasks.decide.approval import lapsed
 from tasks.decide.clocks import Limits
 from tasks.decide.diff import diff
 from tasks.decide.foreign import refuses
+from tasks.decide.heads import with_heads
 from tasks.decide.merge import Policy, merge
+from tasks.decide.rules.cluster import primary_grace_s
 from tasks.decide.sync import Synced, cancelled_with_node, sync
 
 OFFSETS_EVERY_S = 15.0
@@ -53,7 +55,7 @@ def settle(
         now: when the looks began.
         stored: actions that agents tell of and that the store has although the view has not.
     """
-    nodes = _nodes(view, looks, now)
+    nodes = with_heads(view.nodes, _nodes(view, looks, now), grace_s=primary_grace_s(view), now=now)
     foreign = {node.node_id for node in nodes.values() if node.foreign_id is not None}
     gone = sorted(view.nodes.keys() - nodes.keys())
     synced = _actions(view, {key: look for key, look in looks.items() if key not in foreign}, now, stored)
@@ -136,7 +138,10 @@ def _differs(before: Node | None, after: Node) -> bool:
 
 def _stable(node: Node) -> object:
     """A node without what moves all the time."""
-    shards = tuple((shard.shard_id, shard.role, shard.role_text, shard.stale_since) for shard in node.shards)
+    shards = tuple(
+        (shard.shard_id, shard.role, shard.role_text, shard.stale_since, shard.led, shard.behind_since)
+        for shard in node.shards
+    )
     return {**dict(node), "shards": shards, "version": 0}
 
 

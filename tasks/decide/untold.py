@@ -39,7 +39,13 @@ UNTOLD: Mapping[type[Fact], Mapping[str, str]] = MappingProxyType(
             "notes": WORDS,
             "version": OURS,
         },
-        Shard: {"commit_offset": MOVING, "lag": MOVING, "stale_since": STALE},
+        Shard: {
+            "commit_offset": MOVING,
+            "lag": MOVING,
+            "stale_since": STALE,
+            "led": "the problem `OFFSET_WENT_BACK`",
+            "behind_since": PENDING,
+        },
         Problem: {
             "severity": RULE,
             "description": RULE,

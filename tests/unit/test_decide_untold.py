@@ -49,7 +49,7 @@ OTHER: dict[type[Any], dict[str, Any]] = {
     },
     Shard: {
         "role": ShardRole.OTHER, "role_text": "x", "commit_offset": Offset(unit="x", value=1),
-        "lag": Offset(unit="x", value=1), "stale_since": AT,
+        "lag": Offset(unit="x", value=1), "stale_since": AT, "led": Offset(unit="x", value=1), "behind_since": AT,
     },
     Problem: {
         "since": AT, "severity": Severity.CRITICAL, "description": "x", "remedy": "x", "evidence": "x", "cause": "X",

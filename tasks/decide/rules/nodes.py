@@ -176,7 +176,7 @@ def stale(scene: Scene) -> Iterator[Finding]:
 
 
 def rewound(scene: Scene) -> Iterator[Finding]:
-    """Nodes that were and are primary, and whose log is shorter than it was."""
+    """Nodes that are primary, and whose log is shorter than it was, or than that of the primary before them."""
     for node in scene.view.nodes.values():
         if node.rewinds:
             last = node.rewinds[-1]

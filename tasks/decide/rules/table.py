@@ -53,7 +53,7 @@ RULES: tuple[Rule, ...] = (
     Rule(nodes.LAG, W, "a secondary is far behind", "check its load, disk and network", nodes.lag, (*GONE, *HEADLESS, BEHIND), nodes.lag_grace_s),
     Rule("DUPLICATE_NODE_ID", W, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", nodes.duplicates),
     Rule("IDENTITY_MISMATCH", W, "a node is not who discovery says it is", "check the discovery record and the agent's settings", nodes.identity, ("DUPLICATE_NODE_ID",)),
-    Rule(REWOUND, W, "a primary's log is shorter than it was", "writes may be lost: was it restored, truncated or made anew? `replictl acknowledge` clears it, or an hour", nodes.rewound),
+    Rule(REWOUND, W, "a primary's log is shorter than it was, or than that of the primary before it", "writes may be lost: was it restored, truncated or made anew, or elected without the last writes? `replictl acknowledge` clears it, or an hour", nodes.rewound),
     Rule("CLUSTER_MISSING", W, "the source no longer tells of the cluster", "delete it if it is gone, or mend the source", cluster.missing),
     Rule("CLOCK_SKEW", W, "an agent's clock does not agree with ours", "synchronise the clocks; nothing is ordered or expires by agents' times", nodes.clock),
     Rule("ACTION_STUCK", W, "an action takes very long", "see `replictl action ID`; cancel it when it will not end", nodes.stuck, ("NODE_UNREACHABLE", FOREIGN)),
