@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from prefect import task
@@ -101,6 +101,12 @@ async def save_discovery(store: Store, asked: Asked, claim: Claim, clock: Callab
     found = asked.found
     outcome = await _compared(store, asked.source, found, now) if found is not None else Outcome()
     refused = await _save(store, asked.namespace, outcome.changes, fence, now)
+    if (
+        found is not None and refused
+    ):  # another source may have told of them at the same moment: once more, as it is now
+        again = await _compared(store, asked.source, found, now)
+        refused = await _save(store, asked.namespace, again.changes, fence, now)
+        outcome = _both(outcome, again)
     before = await store.get(SourceReport, asked.source.key)
     report = _report(asked, outcome, refused, before, now)
     drafts = () if asked.closed else (*_told(before, report), *_told_conflicts(before, report, outcome))
@@ -141,6 +147,22 @@ async def _save(
         saved = {key: change for key, change in batch.items() if key not in refused}
         at_once -= await _schedule(store, namespace, saved, at_once, now)
     return refused
+
+
+def _both(first: Outcome, again: Outcome) -> Outcome:
+    """What two comparisons of one answer found: the second saw what the first had saved."""
+
+    def union(one: tuple[ClusterRef, ...], other: tuple[ClusterRef, ...]) -> tuple[ClusterRef, ...]:
+        there = {bad.cluster_id for bad in again.rejected}
+        kept = (ref for ref in one if ref.cluster_id not in there)
+        return tuple({ref.key: ref for ref in (*kept, *other)}.values())
+
+    return replace(
+        again,
+        new=union(first.new, again.new),
+        changed=union(first.changed, again.changed),
+        missing=union(first.missing, again.missing),
+    )
 
 
 def _batches(changes: Mapping[str, Change]) -> Iterator[dict[str, Change]]:

@@ -33,6 +33,8 @@ class _Cluster:
     display_name: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
     nodes: dict[str, DiscoveredNode] = field(default_factory=dict)
+    twice: bool = False
+    """Whether it was told of more than once."""
     bytes: int = 0
     """How much it is; one that is too large is kept without its nodes and labels."""
 
@@ -142,6 +144,9 @@ class Collector:
         if not isinstance(nodes, list):
             self._reject(f"cluster {cluster_id}", "nodes: it is not a list", cluster_id)
             return
+        if str(cluster_id) in self._clusters and not self._clusters[str(cluster_id)].twice:
+            self._clusters[str(cluster_id)].twice = True
+            self._leave_out(f"cluster {cluster_id}", "told of twice: its nodes and labels are put together", cluster_id)
         cluster = self._clusters.setdefault(str(cluster_id), _Cluster())
         if display_name and cluster.display_name not in {None, display_name}:
             self._leave_out(f"cluster {cluster_id}", f"display_name: {_TWICE}", cluster_id)

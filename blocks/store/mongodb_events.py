@@ -197,6 +197,9 @@ def _filter(query: EventQuery) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if query.stream is not None:
         found["stream"] = query.stream
+    if query.namespace is not None:
+        below = {"$gte": f"{query.namespace}/", "$lt": f"{query.namespace}0"}  # "0" is what follows "/"
+        found["$or"] = [{"stream": query.namespace}, {"stream": below}]
     if query.types is not None:
         found["type"] = {"$in": list(query.types)}
     return found | ({"time": time} if time else {})

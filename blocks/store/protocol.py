@@ -52,6 +52,8 @@ class EventQuery(Fact):
     """Which events to list, oldest first."""
 
     stream: str | None = None
+    namespace: str | None = None
+    """Only streams of it: its own, and those of its clusters."""
     since: datetime | None = None
     """Not before this moment."""
     until: datetime | None = None

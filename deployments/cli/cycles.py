@@ -145,6 +145,11 @@ def _source_row(report: SourceReport) -> dict[str, Any]:
 
 
 def _source_page(report: SourceReport) -> Text:
+    if report.error is not None:
+        last = "it has never given a good answer"
+        if report.good_at is not None:
+            last = f"its last good answer told of {plural(report.clusters, 'cluster')}, {plural(report.nodes, 'node')}"
+        return Text.assemble((clean(report.key), "bold"), f"  nothing was concluded; {last}")
     found = f"{plural(report.clusters, 'cluster')}, {plural(report.nodes, 'node')}"
     news = f"{report.new} new, {report.changed} changed, {report.missing} missing"
     lines = [

@@ -169,11 +169,14 @@ async def following(
     limit: int,
     now: datetime,
     picked: Picked,
+    namespace: str | None = None,
 ) -> AsyncGenerator[Event, None]:
     """The last wanted events, then those that come, each once, until closed."""
     store = await parts.store()
-    recent = await store.events(EventQuery(stream=stream, since=now - OVERLAP, newest=REMEMBERED_MAX))
-    query = EventQuery(stream=stream, since=since, types=types, newest=limit)
+    recent = await store.events(
+        EventQuery(stream=stream, namespace=namespace, since=now - OVERLAP, newest=REMEMBERED_MAX)
+    )
+    query = EventQuery(stream=stream, namespace=namespace, since=since, types=types, newest=limit)
     shown = await history(store, query, picked, _unsaid if since is None else say)
     known = dict.fromkeys(event.event_id for event in (*recent, *shown))
     for event in shown:
@@ -183,7 +186,13 @@ async def following(
             if event.event_id in known:
                 continue
             await picked.learn(store, event)
-            if stream in {None, event.stream} and (types is None or event.type in types) and picked.keeps(event):
+            of_place = namespace in {None, event.stream.partition("/")[0]}
+            if (
+                of_place
+                and stream in {None, event.stream}
+                and (types is None or event.type in types)
+                and picked.keeps(event)
+            ):
                 known[event.event_id] = None
                 if len(known) > REMEMBERED_MAX:
                     del known[next(iter(known))]
@@ -276,14 +285,16 @@ def events(
     async def read(parts: Parts) -> Answer:
         store, stream = await parts.store(), await stream_of(parts)
         picked = await Picked.load(store, sift, note, labels=labels)
-        query = EventQuery(stream=stream, since=moment, types=wanted, newest=most)
+        query = EventQuery(stream=stream, namespace=cli.namespace, since=moment, types=wanted, newest=most)
         found = await history(store, query, picked, note)
         rows = [cloud_event(event, picked.labels(event)) for event in found]
         return listing(rows, COLUMNS, sift.empty("no events", "event"))
 
     async def watch(parts: Parts) -> None:
         picked = await Picked.load(await parts.store(), sift, note, labels=labels)
-        async with aclosing(following(parts, await stream_of(parts), wanted, moment, most, now, picked)) as coming:
+        async with aclosing(
+            following(parts, await stream_of(parts), wanted, moment, most, now, picked, cli.namespace)
+        ) as coming:
             async for event in coming:
                 _print(event, cli.form, picked.labels(event))
 

@@ -98,10 +98,16 @@ def locks(
         tags = (
             await _tags_of_locks(parts, wanted, note) if wanted.needs_labels or cli.form is not Format.TABLE else Tags()
         )
-        rows = wanted.kept(await lock_rows(await parts.coordinator(), kinds, tags, cli.world.clock()))
+        held = await lock_rows(await parts.coordinator(), kinds, tags, cli.world.clock())
+        rows = wanted.kept([row for row in held if _in(row["name"], cli.namespace)])
         return listing(rows, LOCK_COLUMNS, wanted.empty("nothing is held" if every else "no locks are held", "lock"))
 
     cli.answer(read, watch)
+
+
+def _in(name: str, namespace: str | None) -> bool:
+    """Whether a lock is of a cluster or source of a namespace; seats, duties and workers are of none."""
+    return namespace is None or name.removeprefix("source:").startswith(f"{namespace}/")
 
 
 async def _tags_of_locks(parts: Parts, wanted: Filter, note: Note) -> Tags:

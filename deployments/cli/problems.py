@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from blocks.models.cluster import ClusterState
+from blocks.models.cluster import ClusterState, Discovery
 from blocks.models.ids import ClusterRef
 from blocks.models.problem import Problem, Severity
 from blocks.store.protocol import Store
@@ -25,7 +25,11 @@ from deployments.cli.words import age, coloured, seconds_since
 from deployments.cli.world import Parts
 from tasks.decide.conditions import Fields
 from tasks.decide.folding import families
+from tasks.decide.rules.base import moment
+from tasks.decide.rules.table import RULES
 from tasks.decide.search import labels_of_cluster, labels_of_nodes
+
+MISSING = "CLUSTER_MISSING"
 
 
 def _code(row: Row) -> str:
@@ -108,12 +112,32 @@ async def problem_rows(
     """One row per problem, in the order of `grouped`; with the labels of its node, or else of its cluster."""
     where = place(ref, namespace)
     tags = await Tags.load(store, where, note) if labels else Tags()
+    states = {state.key: state for state in await found(store, ClusterState, where, note)}
     rows = [
         problem_row(state, problem, tags.of_node(state.key, problem.node_id), now)
-        for state in await found(store, ClusterState, where, note)
+        for state in states.values()
         for problem in state.problems
     ]
+    said = {
+        ClusterRef(namespace=row["namespace"], cluster_id=row["cluster"]).key for row in rows if row["code"] == MISSING
+    }
+    for record in await found(store, Discovery, where, note):
+        if record.missing_since is not None and record.key not in said:  # its own cycle has not said so yet
+            state = states.get(record.key) or ClusterState(namespace=record.namespace, cluster_id=record.cluster_id)
+            rows.append(problem_row(state, _missing(record, record.missing_since), tags.of_node(record.key, None), now))
     return grouped(rows)
+
+
+def _missing(record: Discovery, since: datetime) -> Problem:
+    rule = next(rule for rule in RULES if rule.code == MISSING)
+    return Problem(
+        code=rule.code,
+        severity=rule.severity,
+        description=rule.description,
+        evidence=f"{record.source} has not told of it since {moment(since)}",
+        remedy=rule.remedy,
+        since=since,
+    )
 
 
 def problem_row(state: ClusterState, problem: Problem, labels: Mapping[str, str], now: datetime) -> dict[str, Any]:

@@ -79,15 +79,11 @@ WORK = ("idle", "queued", "claimed", "retrying", "dead", "late_worst_s")
 def _page(value: Mapping[str, Any]) -> list[Block]:
     names = value["degraded"]
     failing = value["sources"]["failing"]
-    but = (
-        f", but {plural(failing, 'source')} of {value['sources']['total']} in trouble: `replictl sources`"
-        if failing
-        else ""
-    )
+    well = "all is well"
+    if failing:
+        well = f"{plural(failing, 'source')} of {value['sources']['total']} in trouble: `replictl sources`; else all is well"
     blocks: list[Block] = [
-        Text(f"all is well{but}", style=BAD if failing else GOOD)
-        if not names
-        else Text(f"degraded: {', '.join(names)}", style=BAD),
+        Text(well, style=BAD if failing else GOOD) if not names else Text(f"degraded: {', '.join(names)}", style=BAD),
         Text(""),
         Grid(COMPONENT_COLUMNS, [{"name": name, **row} for name, row in value["components"].items()]),
     ]

@@ -61,14 +61,20 @@ async def work_rows(
     wanted: Filter,
     now: datetime,
     *,
+    namespace: str | None = None,
     labels: bool = True,
     limit: int = 1_000,
     note: Note = say,
 ) -> list[dict[str, Any]]:
-    """One row per wanted work item, the most overdue first, at most `limit`; a filter looks through `READ_MAX` items."""
-    most = READ_MAX if wanted.narrows else limit
+    """One row per wanted work item, the most overdue first, at most `limit`; a filter, or a namespace, looks through
+    `READ_MAX` items.
+    """
+    narrows = wanted.narrows or namespace is not None
+    most = READ_MAX if narrows else limit
     items = await store.list_work(states, limit=most + 1)
-    if wanted.narrows:
+    if namespace is not None:
+        items = [item for item in items if item.subject.startswith(f"{namespace}/")]
+    if narrows:
         items = cut(items, most, note, f"only the most overdue {most} items were looked through")
     tags = await Tags.load(store, None, note, sources=True) if labels else Tags()
     rows = wanted.kept([_work_row(item, tags.of_work(item.kind, item.subject), now) for item in items])
@@ -125,7 +131,9 @@ def work(
 
     async def read(parts: Parts) -> Answer:
         store, now = await parts.store(), cli.world.clock()
-        rows = await work_rows(store, state, wanted, now, labels=labels, limit=limit, note=note)
+        rows = await work_rows(
+            store, state, wanted, now, namespace=cli.namespace, labels=labels, limit=limit, note=note
+        )
         return listing(rows, WORK_COLUMNS, wanted.empty("no work", "work"))
 
     cli.answer(read, watch)

@@ -221,6 +221,7 @@ class MemoryStore(MemoryWork, Store):
             event
             for event in sorted(self.log, key=lambda event: (event.time, event.stream, event.sequence))
             if query.stream in {None, event.stream}
+            and (query.namespace is None or event.stream.partition("/")[0] == query.namespace)
             and (query.since is None or event.time >= query.since)
             and (query.until is None or event.time < query.until)
             and (query.types is None or event.type in query.types)

@@ -229,6 +229,7 @@ class TestLabels:
         [cluster] = found.clusters
         assert ("1", "1", 64) == (cluster.labels["a"], cluster.labels["b"], len(cluster.labels))
         assert [
+            ("cluster c", "told of twice: its nodes and labels are put together"),
             ("cluster c", "labels: 1 left out: there are more than 64"),
             ("cluster c", "labels: b: told of twice and not the same; the one that sorts first counts"),
         ] == reasons(found)
