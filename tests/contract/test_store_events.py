@@ -90,6 +90,8 @@ async def test_history_is_narrowed(store: Store) -> None:
     assert [9] == await numbers(EventQuery(types=(EventType.PROBLEM_RAISED.value,)))
     assert [2, 3, 3, 9] == (await numbers(EventQuery(newest=4)))
     assert [] == await numbers(EventQuery(newest=0))
+    await store.commit(Change(drafts=(draft(10, "prod"), draft(11, "prod2/orders"))), now=later(5))
+    assert [3, 9, 10] == await numbers(EventQuery(namespace="prod", newest=3))
 
 
 async def test_outbox_is_in_order_of_each_stream(store: Store) -> None:
