@@ -155,7 +155,10 @@ def source_rows(report: SourceReport) -> list[dict[str, Any]]:
         *failed,
         *found,
         *({"what": what, "name": name, "why": ""} for what, _, names in _by_name(report) for name in names),
-        *({"what": "refused", "name": one.what, "why": one.reason} for one in report.rejected),
+        *(
+            {"what": "taken in part" if one.partial else "refused", "name": one.what, "why": one.reason}
+            for one in report.rejected
+        ),
     ]
 
 
@@ -178,7 +181,9 @@ def source_page(report: SourceReport) -> Iterator[str]:
             yield from (f"- {_escaped(name)}" for name in names)
             yield from _left_out(total, len(names))
     if report.rejected_total:
-        yield from ("", f"## Refused: {report.rejected_total}", "")
+        whole = report.rejected_total - report.left_out_total
+        part = f"; taken in part: {report.left_out_total}" if report.left_out_total else ""
+        yield from ("", f"## Refused: {whole}{part}", "")
         for one in report.rejected:
             what, reason = clean_text(one.what, WHY_CHARS_MAX), clean_text(one.reason, WHY_CHARS_MAX)
             yield f"- {_escaped(what)}: {_escaped(reason)}{' (only that part)' if one.partial else ''}"

@@ -219,7 +219,7 @@ def _report(
 ) -> SourceReport:
     found = asked.found or Found()
     rejected = _some_of_each(outcome.rejected, tuple(refused.values()), found.rejected)
-    rejected_total = len(found.rejected) + len(refused) + len(outcome.rejected)
+    everything = (*outcome.rejected, *refused.values(), *found.rejected)
     error = asked.error or outcome.suspicious
     conflicts = _stamp_of(outcome.owners)
     good_at: datetime | None = now
@@ -252,7 +252,8 @@ def _report(
         changed_clusters=tuple(changed[:NAMES_MAX]),
         missing_clusters=tuple(missing[:NAMES_MAX]),
         rejected=rejected,
-        rejected_total=rejected_total,
+        rejected_total=len(everything),
+        left_out_total=sum(one.partial for one in everything),
         conflicts=conflicts,
         stamp=asked.stamp,
     )

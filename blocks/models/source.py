@@ -154,6 +154,8 @@ class SourceReport(Fact):
     rejected: tuple[Rejected, ...] = ()
     """The first hundred records that could not be used, those of clusters of other sources first."""
     rejected_total: int = 0
+    left_out_total: int = 0
+    """How many of these are records that were used, but for a part of them."""
     conflicts: str | None = None
     """A short text that changes with which clusters of other sources it tells of; None: of none."""
     stamp: str | None = None

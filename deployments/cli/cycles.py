@@ -154,6 +154,12 @@ def _source_page(report: SourceReport) -> Text:
     news = f"{report.new} new, {report.changed} changed, {report.missing} missing"
     lines = [
         Text.assemble((clean(report.key), "bold"), f"  {found}; {news}; {milliseconds(report.duration_s * 1_000)}"),
-        *(Text(f"  refused {clean(one.what)}: {clean(one.reason)}", style="yellow") for one in report.rejected),
+        *(
+            Text(
+                f"  {'taken in part' if one.partial else 'refused'}: {clean(one.what)}: {clean(one.reason)}",
+                style="yellow",
+            )
+            for one in report.rejected
+        ),
     ]
     return Text("\n").join(lines)

@@ -32,7 +32,11 @@ from deployments.cli.world import Parts
 from tasks.decide.manifest_kinds import kind_for, kind_of
 from tasks.decide.select import written
 
-REFUSED_COLUMNS = (Column("REFUSED", lambda row: row["what"]), Column("WHY", lambda row: row["reason"]))
+REFUSED_COLUMNS = (
+    Column("RECORD", lambda row: row["what"]),
+    Column("IS", lambda row: "taken in part" if row["partial"] else "refused"),
+    Column("WHY", lambda row: row["reason"]),
+)
 
 
 def describe(context: typer.Context, kind: KindName, name: ObjectName, watch: Watch = None) -> None:
@@ -83,7 +87,9 @@ async def _source(store: Store, source: Source, now: datetime, note: Note) -> An
     page.value["rejected"] = rejected
     if report is not None and rejected:
         total = max(report.rejected_total, len(rejected))
-        page.table(f"Refused records ({len(rejected)} of {total})", Grid(REFUSED_COLUMNS, rejected))
+        page.table(
+            f"Refused records, and parts of records ({len(rejected)} of {total})", Grid(REFUSED_COLUMNS, rejected)
+        )
     await put_events(page, store, source.namespace, source.key)
     return page.answer()
 

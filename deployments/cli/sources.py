@@ -65,6 +65,7 @@ FIELDS: Fields = {
     "missing": int,
     "absent": int,
     "rejected": int,
+    "left_out": int,
 }
 
 
@@ -106,7 +107,8 @@ def source_row(
             name: getattr(report, name) if report else None
             for name in ("duration_s", "error", "clusters", "nodes", "new", "changed", "missing", "absent")
         },
-        "rejected": max(report.rejected_total, len(report.rejected)) if report else None,
+        "rejected": max(report.rejected_total, len(report.rejected)) - report.left_out_total if report else None,
+        "left_out": report.left_out_total if report else None,
     }
 
 

@@ -7,7 +7,8 @@ spelling of the document.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,16 @@ def _one(document: object, asked: Asked, number: int, scope: Scope) -> Wanted:
         message = f"a manifest is a mapping with apiVersion, kind, metadata and spec, not {what}"
         raise InvalidInputError(message)
     check_size(document)
+    impossible = list(_impossible(document, ()))
+    if impossible:
+        try:
+            _one(_without(document, [loc for loc, _ in impossible]), asked, number, scope)
+        except _FaultyError as error:
+            places = {loc for loc, _ in impossible}
+            raise _FaultyError([*impossible, *(one for one in error.faults if one[0] not in places)]) from error
+        except InvalidInputError as error:
+            raise _FaultyError([*impossible, ((), error.message)]) from error
+        raise _FaultyError(impossible)
     document = {name: value for name, value in document.items() if name != "status"}  # what `get` shows beside it
     try:
         manifest = Manifest.model_validate(document)
@@ -126,6 +137,33 @@ def _one(document: object, asked: Asked, number: int, scope: Scope) -> Wanted:
         message = f"unknown kind {manifest.kind!r}; known kinds are {KNOWN}"
         raise InvalidInputError(message)
     return _read(document, kind, asked, number, scope)
+
+
+def _impossible(value: object, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """The places of what JSON has no form for."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _impossible(inner, (*loc, str(name)))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _impossible(inner, (*loc, place))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield loc, "JSON has no form for NaN, or for an infinite number"
+
+
+def _without(value: Any, locs: Sequence[Loc]) -> Any:
+    """A copy without these places."""
+    gone = {loc[0] for loc in locs if len(loc) == 1}
+    deeper: dict[object, list[Loc]] = {}
+    for loc in locs:
+        if len(loc) > 1:
+            deeper.setdefault(loc[0], []).append(loc[1:])
+    if isinstance(value, Mapping):
+        kept = ((name, inner) for name, inner in value.items() if str(name) not in gone)
+        return {name: _without(inner, deeper.get(str(name), [])) for name, inner in kept}
+    if isinstance(value, list):
+        return [_without(inner, deeper.get(place, [])) for place, inner in enumerate(value) if place not in gone]
+    return value
 
 
 def _read(document: Mapping[str, Json], kind: Kind, asked: Asked, number: int, scope: Scope) -> Wanted:

@@ -208,10 +208,10 @@ def test_arguments_too_big_for_an_agent_are_refused(args: object) -> None:
 @pytest.mark.parametrize("field", ["args", "body"])
 def test_what_cannot_travel_is_refused(field: str, value: object) -> None:
     """What JSON has no form for becomes no record, wherever it stands."""
-    ((place, reason),) = _faults(_manifest("NodeAction", TARGET, {"action": "x.y/z", field: {"a": value}}))
+    faults = _faults(_manifest("NodeAction", TARGET, {"action": "x.y/z", field: {"a": value}}))
+    (place,) = [place for place, reason in faults if "JSON has no form for" in reason]
 
-    assert "document 1" == place
-    assert "JSON has no form for" in reason
+    assert place in {"document 1", f"document 1: spec.{field}.a"}
 
 
 def _nested(depth: int) -> object:
@@ -267,3 +267,17 @@ def test_what_is_not_yaml_is_said_to_be_none(text: str) -> None:
 def test_documents_are_yaml_or_json_and_empty_ones_are_left_out() -> None:
     """Many in one text, separated by `---`."""
     assert [{"a": 1}, {"b": 2}] == read_documents('---\na: 1\n---\n---\n{"b": 2}\n')
+
+
+def test_what_json_has_no_form_for_hides_no_other_fault() -> None:
+    """It is named with its place, beside everything else that is wrong."""
+    spec = {"settings": {"agent_timeout": -1, "probe_interval": float("inf")}, "status": "Frozen"}
+    with pytest.raises(InvalidInputError) as caught:
+        parse([{"apiVersion": API_VERSION, "kind": "Namespace", "metadata": {"name": "a"}, "spec": spec}], ASKED)
+    places = {fault.where for fault in caught.value.faults}
+
+    assert {
+        "document 1: spec.settings.probe_interval",
+        "document 1: spec.settings.agent_timeout",
+        "document 1: spec.status",
+    } == places
