@@ -61,7 +61,8 @@ class HttpAgents(Connected):
         self._settings = settings
         self._jitter = jitter or random.Random()  # noqa: S311 - spreads retries, hides nothing
         self._own_contexts = TlsContexts() if contexts is None else None
-        self._transport = Transport(settings, contexts or self._own_contexts or TlsContexts())
+        self._contexts = contexts or self._own_contexts or TlsContexts()
+        self._transport = Transport(settings, self._contexts)
         self._looks = Places(settings.concurrency, settings.silent_max, PATIENCE_S)
         self._glimpses = Glimpses(settings.remembered_max)
         self._sends = asyncio.Semaphore(settings.concurrency)
@@ -80,6 +81,11 @@ class HttpAgents(Connected):
 
     async def look(self, target: Target, action_ids: Sequence[str] = ()) -> Look:
         """See `Agents.look`."""
+        look = await self._looked(target, action_ids)
+        trouble = self._contexts.trouble(target.tls) if target.tls is not None else None
+        return look if trouble is None else look.evolve(tls_trouble=trouble)
+
+    async def _looked(self, target: Target, action_ids: Sequence[str]) -> Look:
         called, wait_s = time.monotonic(), None
         if target.silent:
             wait_s = target.timeout_s if target.knock_s is None else target.knock_s

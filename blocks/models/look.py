@@ -124,5 +124,7 @@ class Look(Fact):
     actions: ActionsInfo | Failure | None = None
     details: dict[str, AgentAction | Failure | None] = Field(default_factory=dict)
     """By action id: the agent's word on it; None when the agent does not know it (any more)."""
+    tls_trouble: Text | None = None
+    """Why the TLS material that it is asked with cannot be used any more; the last good one still is."""
     asked: bool = True
     """False: the node was not really asked, `info` says why, and nothing must be concluded from it."""

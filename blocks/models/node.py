@@ -150,6 +150,8 @@ class Node(Fact):
     reported_cluster_id: Text | None = None
     foreign_id: Text | None = None
     """The id of another cluster that its store says: what it tells is refused; None while nothing is refused."""
+    tls_trouble: Text | None = None
+    """Why the TLS material that it is asked with cannot be used any more, while the last good one still is."""
     addresses: dict[str, Text] = Field(default_factory=dict, max_length=50)
     attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)
     store_attributes: dict[str, Attribute] = Field(default_factory=dict, max_length=ATTRIBUTES_MAX)

@@ -85,6 +85,11 @@ class TlsContexts:
             raise TlsError(entry.reason)
         return entry.context
 
+    def trouble(self, tls: Tls | None) -> str | None:
+        """Why the material of `tls` cannot be used any more, while the last good one still is; None: it can."""
+        entry = self._entries.get(_SYSTEM if tls is None else tls)
+        return entry.reason if entry is not None and entry.context is not None and entry.reason else None
+
     async def close(self) -> None:
         """Stop loading what nobody will need."""
         tasks = list(self._loading.values())

@@ -68,6 +68,7 @@ def merge(
     _forget(facts, now)
     foreign = foreign_id(known, look, discovery.cluster_id) if policy.refuse_foreign else None
     facts["foreign_id"] = foreign
+    facts["tls_trouble"] = look.tls_trouble
     notes: list[str] = []
     if foreign is not None and not isinstance(look.info, Failure):
         status, text = _refused(facts, look.info, foreign, discovery.cluster_id, now)

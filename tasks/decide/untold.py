@@ -31,6 +31,7 @@ UNTOLD: Mapping[type[Fact], Mapping[str, str]] = MappingProxyType(
             "protocol_before": "told as `protocol`, and as the problem `AGENT_PROTOCOL_CHANGED`",
             "protocol_changed_at": "told as `protocol`, and as the problem `AGENT_PROTOCOL_CHANGED`",
             "rewinds": "the problem `OFFSET_WENT_BACK`",
+            "tls_trouble": "the problem `TLS_MATERIAL`",
             "clock_off": "the problem `CLOCK_SKEW`",
             "info_stale_since": STALE,
             "store_stale_since": STALE,

@@ -224,6 +224,22 @@ async def test_a_fleet_has_a_default(ours: Authority, clients: Authority) -> Non
     assert isinstance(look.info, NodeInfo)
 
 
+async def test_a_look_says_that_the_material_broke(ours: Authority, tmp_path: Path) -> None:
+    """The node is looked at with the last good material, and the look tells of the trouble."""
+    path = tmp_path / "ca.pem"
+    path.write_text(ours.pem)
+    clock = Clock()
+    async with agent(ours.server()) as server, HttpAgents(AgentsSettings(), TlsContexts(clock=clock)) as agents:
+        target = Target(node_id="n1", agent_address=server.url, tls=Tls(ca_bundle=in_file(path)))
+        before = await agents.look(target)
+        path.write_text("garbage")
+        clock.now = LOOK_EVERY_S
+        after = await agents.look(target)
+
+    assert (NodeInfo, None) == (type(before.info), before.tls_trouble)
+    assert (NodeInfo, "ca_bundle: there is no usable PEM certificate in it") == (type(after.info), after.tls_trouble)
+
+
 async def test_rotated_files_are_read_again(ours: Authority, stranger: Authority, tmp_path: Path) -> None:
     """When the agents' CA changes, so does what is trusted, without a restart."""
     path = tmp_path / "ca.pem"

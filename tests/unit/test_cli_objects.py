@@ -310,7 +310,12 @@ async def test_describe_a_source(outside: Outside, capsys: pytest.CaptureFixture
     page = capsys.readouterr().out
     value = await listed(outside, capsys, "describe", "source", "inventory")
 
-    for said in ("DiscoverySettings prod/inventory", "Refused records, and parts of records (1 of 7)", "no id", "0s ago, 0.5 s"):
+    for said in (
+        "DiscoverySettings prod/inventory",
+        "Refused records, and parts of records (1 of 7)",
+        "no id",
+        "0s ago, 0.5 s",
+    ):
         assert said in page
     assert "not mine" not in page
     assert ([{"what": "cluster x", "reason": "no id"}], 1) == (

@@ -387,3 +387,12 @@ def test_what_cannot_be_asked_says_why() -> None:
         (found,) = [problem for problem in problems if problem.code == code]
 
         assert "n1: TLS: the certificate comes from an unknown CA" in found.evidence
+
+
+def test_tls_material_that_cannot_be_used_any_more_is_a_problem() -> None:
+    """While the last good one is still in use: said of the cluster, once, with the reason."""
+    why = "ca_bundle: there is no usable PEM certificate in it"
+    view = make_view(make_node("n1", tls_trouble=why), make_node("n2", tls_trouble=why), make_node("n3"))
+    (found,) = [problem for problem in _lasting(view) if problem.code == "TLS_MATERIAL"]
+
+    assert (None, why) == (found.node_id, found.evidence)

@@ -44,7 +44,7 @@ OTHER: dict[type[Any], dict[str, Any]] = {
         "status_text": "x", "status_since": AT, "pending_status": NodeStatus.UNHEALTHY, "pending_text": "x",
         "pending_since": AT, "protocol_before": Protocol.A, "protocol_changed_at": AT, "info_stale_since": AT,
         "store_stale_since": AT, "shards_stale_since": AT, "actions_stale_since": AT, "notes": ("x",), "version": 9,
-        "clock_off": ClockOff(action_id="a", seconds=9.0, at=AT),
+        "clock_off": ClockOff(action_id="a", seconds=9.0, at=AT), "tls_trouble": "x",
         "rewinds": (Rewind(shard_id="rs0", before=Offset(unit="x", value=2), after=Offset(unit="x", value=1), at=AT),),
     },
     Shard: {

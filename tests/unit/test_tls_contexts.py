@@ -136,6 +136,26 @@ class TestRenewal:
         clock.now += LOOK_EVERY_S
         assert await contexts.get(tls) is not before
 
+    async def test_material_that_breaks_is_told_of(self, authority: Authority, tmp_path: Path, clock: Clock) -> None:
+        """The last good context is given, and why it is not the present one is known; mended, there is no trouble."""
+        path = tmp_path / "ca.pem"
+        path.write_text(authority.pem)
+        contexts, tls = TlsContexts(clock=clock), Tls(ca_bundle=in_file(path))
+        before = await contexts.get(tls)
+        well = contexts.trouble(tls)
+        path.write_text("garbage")
+        clock.now += LOOK_EVERY_S
+        kept = await contexts.get(tls)
+        trouble = contexts.trouble(tls)
+        path.write_text(authority.pem)
+        clock.now += FAILURE_FRESH_S + LOOK_EVERY_S
+        await contexts.get(tls)
+
+        assert before is kept
+        assert (None, "ca_bundle: there is no usable PEM certificate in it", None) == (
+            well, trouble, contexts.trouble(tls),
+        )  # fmt: skip
+
     async def test_a_failure_is_remembered_for_moments(self, authority: Authority, clock: Clock) -> None:
         """A missing secret is not asked for by every node, and is found soon after it is there."""
         vault = MemorySecrets()

@@ -130,6 +130,13 @@ def missing(scene: Scene) -> Iterator[Finding]:
         yield Finding(f"{discovery.source} has not told of it since {moment(discovery.missing_since)}")
 
 
+def tls_material(scene: Scene) -> Iterator[Finding]:
+    """What its nodes are asked with cannot be used any more, and the last good one still is."""
+    reasons = sorted({node.tls_trouble for node in scene.view.nodes.values() if node.tls_trouble})
+    if reasons:
+        yield Finding("; ".join(reasons[:EXAMPLES]))
+
+
 def dead_work(scene: Scene) -> Iterator[Finding]:
     """Its work item waits for a person."""
     item = scene.view.dead_work

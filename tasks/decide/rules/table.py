@@ -54,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     Rule("DUPLICATE_NODE_ID", W, "two agents say that they are the same node", "give each agent its own node id, or mend the discovery record", nodes.duplicates),
     Rule("IDENTITY_MISMATCH", W, "a node is not who discovery says it is", "check the discovery record and the agent's settings", nodes.identity, ("DUPLICATE_NODE_ID",)),
     Rule(REWOUND, W, "a primary's log is shorter than it was, or than that of the primary before it", "writes may be lost: was it restored, truncated or made anew, or elected without the last writes? `replictl acknowledge` clears it, or an hour", nodes.rewound),
+    Rule("TLS_MATERIAL", W, "the TLS material for its agents cannot be used any more; the last good one is still in use", "mend the file or secret that the Namespace's tls names: in a minute, or in a new worker, no node can be asked", cluster.tls_material),
     Rule("CLUSTER_MISSING", W, "the source no longer tells of the cluster", "delete it if it is gone, or mend the source", cluster.missing),
     Rule("CLOCK_SKEW", W, "an agent's clock does not agree with ours", "synchronise the clocks; nothing is ordered or expires by agents' times", nodes.clock),
     Rule("ACTION_STUCK", W, "an action takes very long", "see `replictl action ID`; cancel it when it will not end", nodes.stuck, ("NODE_UNREACHABLE", FOREIGN)),
