@@ -74,6 +74,25 @@ def test_killed_worker_is_replaced(product: Product) -> None:
     until(lambda: orders(product)["observed_at"] > seen, within_s=TAKE_OVER_WITHIN_S, what="orders looked at again")
 
 
+def test_what_a_killed_worker_watched_is_watched_by_another(product: Product) -> None:
+    """The worker that watches a node and the node's store are killed together: another worker tells of the store, soon after
+    the first one's session has ended.
+    """
+    before = {duty["duty"]: duty["owner"] for duty in product.rows("status")["duties"]}
+    victim = next(worker for worker in product.rows("status")["workers"] if worker["owner"] == before["enqueue"])
+    killed = time.time()
+    os.kill(victim["pid"], signal.SIGKILL)
+    product.stack.kill("orders-3")
+    event = until(
+        lambda: _down(product, killed),
+        within_s=TAKE_OVER_WITHIN_S + EVENT_WITHIN_S,
+        what="an event that orders-3 is down",
+    )
+    until(lambda: orders(product)["health"] == "HEALTHY", within_s=60, what="orders HEALTHY again")
+
+    assert "UNAVAILABLE" == event["data"]["after"]
+
+
 @pytest.mark.parametrize(
     ("name", "mode"),
     [("kafka", "NO_QUEUE"), ("zookeeper", "NO_COORDINATOR"), ("mongodb", "NO_STORE"), ("prefect", "NO_PREFECT")],
