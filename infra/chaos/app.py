@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import orjson
 import uvloop
@@ -13,10 +14,10 @@ import uvloop
 from infra.chaos.history import read
 from infra.chaos.plan import FaultKind
 from infra.chaos.report import figures, markdown
-from infra.chaos.rules import judge
+from infra.chaos.rules import RULES, judge
 from infra.chaos.run import run, say
 from infra.chaos.saboteur import SWITCHES
-from infra.chaos.settings import Settings
+from infra.chaos.settings import Part, Settings
 
 _SHOWN_MAX = 20
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     settings = Settings(
         seed=parsed.seed, minutes=parsed.minutes, clusters=parsed.clusters, seats=parsed.seats, workers=parsed.workers,
-        serving=parsed.serving, kinds=kinds, sabotage=parsed.sabotage,
+        serving=parsed.serving, kinds=kinds, proofs=tuple(SWITCHES) if parsed.prove else (), folder=parsed.folder.resolve(),
     )  # fmt: skip
     if parsed.judge:
         return verdict(settings)
@@ -39,16 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def verdict(settings: Settings) -> int:
-    """Judge what a run left, write the report, tell the figures; 1 when a rule was broken."""
-    history = read(settings.home)
+    """Judge what a run left, write the report, tell the figures; 1 when a rule was broken, or broken on purpose and not caught."""
+    main, *proofs = settings.parts
+    folder = settings.home_of(main)
+    history = read(folder)
     violations = judge(history)
     told = figures(history, violations, settings.seed, settings.minutes)
-    (settings.home / "report.md").write_text(markdown(history, violations, told), encoding="utf-8")
+    (folder / "report.md").write_text(markdown(history, violations, told), encoding="utf-8")
     for violation in violations[:_SHOWN_MAX]:
         say(f"rule {violation.rule}: {violation.subject}: {violation.says}")
-    say(f"report: {settings.home / 'report.md'}")
-    sys.stdout.write(orjson.dumps(told).decode() + "\n")
-    return 1 if violations else 0
+    say(f"report: {folder / 'report.md'}")
+    caught = {part.name: proven(part, settings) for part in proofs}
+    more = {"caught": caught} if proofs else {}
+    sys.stdout.write(orjson.dumps({**told, **more}).decode() + "\n")
+    return 1 if violations or not all(caught.values()) else 0
+
+
+def proven(part: Part, settings: Settings) -> bool:
+    """Whether the rule that was broken on purpose was caught."""
+    rule, _ = SWITCHES[part.name]
+    found = list(RULES[rule](read(settings.home_of(part))))
+    say(f"{part.name}: " + (f"caught by rule {rule}: {found[0].subject}: {found[0].says}" if found else "NOT CAUGHT"))
+    return bool(found)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seats", type=int, default=usual.seats, help="workers at work")
     add("--workers", type=int, default=usual.workers, help="worker processes without Prefect")
     add("--serving", type=int, default=usual.serving, help="processes that serve deployments")
+    add("--folder", type=Path, default=usual.folder, help="where what a run leaves is kept, by seed")
     add("--only", help="kinds of faults, such as WORKER_KILL,NET_CUT; all by default")
-    add("--sabotage", choices=sorted(SWITCHES), help="a rule that every worker breaks on purpose")
+    add("--prove", action="store_true", help="afterwards break each rule on purpose, and see that it is caught")
     add("--judge", action="store_true", help="run nothing, judge once more what the run of this seed left")
     return parser

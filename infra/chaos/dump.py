@@ -15,17 +15,18 @@ from blocks.coordinator.protocol import Coordinator
 from blocks.models.action import Action
 from blocks.models.ids import ClusterRef
 from blocks.store.protocol import Store
-from infra.chaos.world import DATABASE, World
 from tasks.decide.why import why_action
 from tasks.why import load_why
 
 COLLECTIONS = ("actions", "states", "nodes", "work", "fences", "submissions", "specs", "gates")
 
 
-async def dump(store: Store, coordinator: Coordinator, made: World, path: Path, clock: Callable[[], datetime]) -> None:
+async def dump(
+    store: Store, coordinator: Coordinator, uri: str, database: str, path: Path, clock: Callable[[], datetime]
+) -> None:
     """Write it into a file."""
     now = clock()
-    found = await asyncio.to_thread(_read, made.mongodb_uri)
+    found = await asyncio.to_thread(_read, uri, database)
     found["now"] = now.isoformat()
     found["waiting"] = {}
     for document in found["actions"]:
@@ -43,10 +44,10 @@ async def _why(store: Store, coordinator: Coordinator, action_id: str, now: date
     return [f"{reason.rule}: {reason.text}" for reason in why_action(view, action, circumstances)]
 
 
-def _read(uri: str) -> dict[str, Any]:
+def _read(uri: str, name: str) -> dict[str, Any]:
     with MongoClient[dict[str, Any]](uri, timeoutMS=60_000, tz_aware=True) as client:
-        database = client[DATABASE]
-        found: dict[str, Any] = {name: list(database[name].find()) for name in COLLECTIONS}
+        database = client[name]
+        found: dict[str, Any] = {one: list(database[one].find()) for one in COLLECTIONS}
         fields = {"stream": 1, "sequence": 1, "type": 1, "published": 1, "data": 1}
         found["events"] = list(database["events"].find({}, fields).sort([("stream", 1), ("sequence", 1)]))
         return found

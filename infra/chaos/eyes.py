@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from blocks.coordinator.protocol import ClaimKind, Coordinator, Holder
 from blocks.errors import ReplicoreError
 from blocks.models.cluster import ClusterState
-from blocks.models.request import WorkState
+from blocks.models.request import Request, WorkState
 from blocks.store.protocol import Store
 from infra.chaos.recorder import Recorder
 from infra.chaos.settings import INTERVAL_S
@@ -54,8 +54,9 @@ class Eyes:
     async def look(self) -> None:
         """Look once."""
         at = time.monotonic()
-        claims, work = await asyncio.gather(self._claims(), self._work())
-        self.ill = (*claims, *work)
+        items, work = await self._work()
+        claims = await self._claims()  # after the work: a worker announces itself before it claims
+        self.ill = (*claims, *work, *self._orphans(items))
         self.well_since = None if self.ill else self.well_since if self.well_since is not None else at
         self.recorder.note("pulse", at=at, workers=len(self.workers), ill=self.ill)
 
@@ -72,7 +73,12 @@ class Eyes:
         ill = [f"duty {name} has no worker" for name in sorted(DUTIES - {d.name for d in duties if d.owner in owners})]
         return ill if len(workers) >= self.seats else [*ill, f"{len(workers)} of {self.seats} workers"]
 
-    async def _work(self) -> list[str]:
+    def _orphans(self, items: Sequence[Request]) -> list[str]:
+        owners = {worker.owner for worker in self.workers}
+        count = sum(item.state is WorkState.CLAIMED and item.owner not in owners for item in items)
+        return [f"{count} items of work are claimed by the dead"] if count else []
+
+    async def _work(self) -> tuple[list[Request], list[str]]:
         now = self.clock()
         try:
             async with asyncio.timeout(_WITHIN_S):
@@ -82,19 +88,16 @@ class Eyes:
                     self.store.list_work([WorkState.CLAIMED, WorkState.DEAD]),
                 )
         except (ReplicoreError, TimeoutError):
-            return ["MongoDB does not answer"]
+            return [], ["MongoDB does not answer"]
         ill = []
         if oldest is not None and (now - oldest).total_seconds() > OUTBOX_MAX_S:
             ill.append(f"{waiting} events wait, the oldest for {(now - oldest).total_seconds():.0f} s")
         seen = [(now - state.observed_at).total_seconds() for state in states if state.observed_at is not None]
         if late := sum(age > LOOK_MAX_S for age in seen) + self.clusters - len(seen):
             ill.append(f"{late} clusters not seen for {LOOK_MAX_S:.0f} s")
-        owners = {worker.owner for worker in self.workers}
-        if orphans := sum(item.state is WorkState.CLAIMED and item.owner not in owners for item in items):
-            ill.append(f"{orphans} items of work are claimed by the dead")
         if dead := sum(item.state is WorkState.DEAD for item in items):
             ill.append(f"{dead} items of work are dead")
-        return ill
+        return items, ill
 
     async def until_well(self, within_s: float, for_s: float = 0.0) -> bool:
         """Wait until nothing has been ill for so long; False: it did not come to that."""

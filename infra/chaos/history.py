@@ -152,14 +152,14 @@ class History:
 
 
 def read(folder: Path) -> History:
-    """The history that a run left."""
+    """The history that a part of a run left; the record of the agents is that of the whole run."""
     lines = list(_lines(folder / "history.jsonl"))
     by: dict[str, list[Json]] = {}
     for line in lines:
         by.setdefault(line["what"], []).append(line)
     homes, offset = dict(_homes(folder)), _offset(folder)
     return History(
-        steps=tuple(_steps(_lines(folder / "agents.jsonl"), by.get("held", ()))),
+        steps=tuple(_steps(_of(_lines(folder.parent / "agents.jsonl"), homes), by.get("held", ()))),
         writes=tuple(_write(line, offset) for line in by.get("write", ())),
         told=tuple(map(_told, by.get("event", ()))),
         spans=tuple(_span(one) for one in by.get("gate", ()) if one["placed"] is not None),
@@ -180,6 +180,10 @@ def _lines(path: Path) -> Iterator[Json]:
     with path.open("rb") as file:
         for line in file:
             yield orjson.loads(line)
+
+
+def _of(lines: Iterable[Json], homes: Mapping[str, str]) -> Iterator[Json]:
+    return (line for line in lines if line.get("node") in homes)
 
 
 def _homes(folder: Path) -> Iterator[tuple[str, str]]:
@@ -242,7 +246,7 @@ def _ordered(line: Json) -> tuple[str, int | None]:
 
 def _offset(folder: Path) -> float:
     """What the wall clock is ahead of the monotonic one, as the agents' record says."""
-    began = next(_lines(folder / "agents.jsonl"))
+    began = next(_lines(folder.parent / "agents.jsonl"))
     return datetime.fromisoformat(began["utc"]).timestamp() - float(began["at"])
 
 

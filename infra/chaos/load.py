@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,7 +25,7 @@ from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.apply import submit
 from infra.chaos.recorder import Recorder
-from infra.chaos.settings import AGENT_TIMEOUT_S, BUDGET, FREE, INTERVAL_S, STRICT, Settings
+from infra.chaos.settings import AGENT_TIMEOUT_S, BUDGET, FREE, INTERVAL_S, STRICT
 from tasks.decide.gating import freeze_of, window_of
 from tasks.gating import lift, place
 from tasks.order import order
@@ -38,8 +39,8 @@ _GATE_EVERY_S = (4.0, 10.0)
 _PLACES = ("everything", STRICT, FREE, "cluster")
 
 
-def declared(settings: Settings) -> str:
-    """The manifests of the two namespaces and their sources."""
+def declared(folder: Path) -> str:
+    """The manifests of the two namespaces and their sources, which are files in a folder."""
     common = {"agent_timeout": AGENT_TIMEOUT_S, "orchestrate_interval": INTERVAL_S, "discovery_interval": 30}
     namespaces = {
         STRICT: {**common, "disruption_max": BUDGET, "harmless_actions": []},
@@ -54,7 +55,7 @@ def declared(settings: Settings) -> str:
             "apiVersion": API,
             "kind": "DiscoverySettings",
             "metadata": {"namespace": name, "name": "fleet"},
-            "spec": {"backend": "file", "path": str(settings.home / f"{name}.json"), "interval": 30},
+            "spec": {"backend": "file", "path": str(folder / f"{name}.json"), "interval": 30},
         }
         for name in namespaces
     ]
@@ -69,7 +70,9 @@ class Load:
     queue: WorkQueue
     recorder: Recorder
     clock: Callable[[], datetime]
-    settings: Settings
+    seed: int
+    every_s: float
+    """Time between two orders, about."""
     nodes: dict[str, str]
     """By node, the key of its cluster."""
     ordered: int = 0
@@ -77,7 +80,7 @@ class Load:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._dice = random.Random(self.settings.seed + 1)  # noqa: S311 - to be repeated, not to be secret
+        self._dice = random.Random(self.seed + 1)  # noqa: S311 - to be repeated, not to be secret
 
     async def work(self) -> None:
         """Do what people do until cancelled; then whatever was placed is lifted."""
@@ -95,7 +98,7 @@ class Load:
     async def _orders(self) -> None:
         while True:
             self._soon(self._order())
-            await asyncio.sleep(self.settings.orders_every_s * self._dice.uniform(0.5, 1.5))
+            await asyncio.sleep(self.every_s * self._dice.uniform(0.5, 1.5))
 
     def _soon(self, call: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(call)
@@ -198,8 +201,9 @@ def _of_node(dice: random.Random) -> str:
     return f"agent.replicante.io/{dice.choice(NODE_KINDS)}"
 
 
-def _args(kind: str, number: int, dice: random.Random) -> dict[str, int]:
-    """Arguments by which the order is known again."""
-    if kind.endswith("test.loop"):
-        return {"chaos": number, "target": dice.randint(2, 8)}
-    return {"count": dice.randint(1, 3)} if kind.endswith("debug.counting") else {"chaos": number}
+def _args(kind: str, number: int, dice: random.Random) -> dict[str, int] | None:
+    """Arguments by which the order is known again, where its kind takes any."""
+    if kind.startswith("core."):
+        return {"count": dice.randint(1, 3)} if kind.endswith("debug.counting") else None
+    target = {"target": dice.randint(2, 8)} if kind.endswith("test.loop") else {}
+    return {"chaos": number, **target}

@@ -20,7 +20,7 @@ from infra.chaos.network import Mode, Rule
 from infra.chaos.plan import Fault, FaultKind
 from infra.chaos.recorder import Recorder
 from infra.chaos.records import double, lose
-from infra.chaos.settings import AGENTS, BROKERS, MEMBERS, PREFECT, ZOOKEEPERS
+from infra.chaos.settings import AGENTS, BROKERS, MEMBERS, PREFECT, ZOOKEEPERS, Part
 from infra.chaos.world import World
 from infra.simulator.errors import CommandError
 from infra.stack.processes import Process
@@ -33,7 +33,6 @@ _FILE_BYTES = 4_096
 _JUMP_S = 45.0
 _DELAY_S = 0.8
 _AGENTS_SHARE = 0.3
-_EVENTS, _WORK = "replicore.events", ("replicore.work", "replicore.work.urgent")
 
 Harm = Callable[[Fault], AbstractAsyncContextManager[str]]
 """Does something for as long as it is open; tells to whom."""
@@ -48,6 +47,7 @@ class Nemesis:
     """Does what a schedule says."""
 
     world: World
+    part: Part
     eyes: Eyes
     recorder: Recorder
     say: Callable[[str], None] = lambda _: None
@@ -117,11 +117,12 @@ class Nemesis:
             K.NET_ONE_WAY: lambda fault: self._between(fault, Mode.ONE_WAY),
             K.NET_DELAY: lambda fault: self._between(fault, Mode.DELAY),
             K.NET_ANSWERS: lambda fault: self._between(fault, Mode.DROP_ANSWERS),
+            K.NET_RESET: lambda fault: self._between(fault, Mode.REFUSE),
             K.NET_AGENTS_CUT: lambda fault: self._ruled(AGENTS, self._worker(fault).pid, Mode.CUT),
             K.NET_AGENTS_ANSWERS: lambda fault: self._ruled(AGENTS, self._worker(fault).pid, Mode.DROP_ANSWERS),
-            K.POINTERS_LOST: lambda _: self._records(lose, _WORK),
-            K.POINTERS_TWICE: lambda _: self._records(double, _WORK),
-            K.EVENTS_TWICE: lambda _: self._records(double, (_EVENTS,)),
+            K.POINTERS_LOST: lambda _: self._records(lose, self.part.work),
+            K.POINTERS_TWICE: lambda _: self._records(double, self.part.work),
+            K.EVENTS_TWICE: lambda _: self._records(double, (self.part.events,)),
             K.AGENTS_GONE: lambda fault: self._agents(fault, do="kill"),
             K.AGENTS_SILENT: lambda fault: self._agents(fault, do="black_hole"),
             K.AGENTS_HANG_UP: lambda fault: self._agents(fault, do="hang_up", taken=True),

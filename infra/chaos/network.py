@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -158,9 +159,15 @@ class Network:
         self._changed = asyncio.Event()
 
     def _reset(self, rule: Rule) -> None:
-        for link in tuple(self._links):
-            if link.caller is not None and rule.about(link.target, link.caller):
+        def reset(link: _Link) -> None:
+            if rule in self._rules and link.caller is not None and rule.about(link.target, link.caller):
                 link.reset()
+
+        for link in tuple(self._links):
+            if link.knowing.done():
+                reset(link)
+            else:
+                link.knowing.add_done_callback(partial(_call, partial(reset, link)))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, route: Route) -> None:
         found = route(writer.get_extra_info("sockname")[:2])
@@ -244,6 +251,10 @@ def to(name: str, address: Address) -> Route:
 def _ports(writer: asyncio.StreamWriter) -> tuple[int, int]:
     """The ports of a connection as its client has them."""
     return writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")[1]
+
+
+def _call(do: Callable[[], None], _: object) -> None:
+    do()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -43,6 +43,7 @@ class FaultKind(StrEnum):
     NET_ONE_WAY = "network: worker to servers of a kind, one-way cut"
     NET_DELAY = "network: worker and servers of a kind, delay"
     NET_ANSWERS = "network: servers of a kind to worker, answers dropped"
+    NET_RESET = "network: worker and servers of a kind, connections refused"
     NET_AGENTS_CUT = "network: worker and agents, cut"
     NET_AGENTS_ANSWERS = "network: agents to worker, answers dropped"
     POINTERS_LOST = "Kafka records: pointers to work lost"

@@ -28,6 +28,48 @@ BUDGET = 3
 """So many nodes of the strict namespace may be acted on at once."""
 
 
+MAIN = "main"
+PROOF_CLUSTERS = 4
+"""What is broken on purpose is broken on so many clusters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A product of its own on the same servers: its own database, its own folder of ZooKeeper, its own topics, its own clusters."""
+
+    name: str
+    clusters: int
+    """Simulated clusters of three nodes each; half of them in each namespace."""
+
+    @property
+    def database(self) -> str:
+        """Its database."""
+        return f"chaos_{self.name}"
+
+    @property
+    def events(self) -> str:
+        """Its topic of events."""
+        return f"{self.name}.events"
+
+    @property
+    def work(self) -> tuple[str, str]:
+        """Its topics of routine and of urgent work."""
+        return f"{self.name}.work", f"{self.name}.work.urgent"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells a process of the product which part it is of."""
+        routine, urgent = self.work
+        return {
+            "REPLICORE_MONGODB_DATABASE": self.database,
+            "REPLICORE_ZOOKEEPER_ROOT": f"/{self.name}",
+            "REPLICORE_EVENT_BUS_TOPIC": self.events,
+            "REPLICORE_WORK_QUEUE_TOPIC": routine,
+            "REPLICORE_WORK_QUEUE_URGENT_TOPIC": urgent,
+            "REPLICORE_WORK_QUEUE_GROUP": f"{self.name}-workers",
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One run."""
@@ -46,8 +88,8 @@ class Settings:
     """Time between two orders of people."""
     kinds: tuple[FaultKind, ...] = tuple(FaultKind)
     """Which faults may happen."""
-    sabotage: str | None = None
-    """How one of the workers breaks a rule on purpose (`saboteur.SWITCHES`); None: nobody does."""
+    proofs: tuple[str, ...] = ()
+    """Which rules are broken on purpose after the run (`saboteur.SWITCHES`), each in a part of its own."""
     folder: Path = PROJECT / ".chaos"
     """Everything that a run leaves is in a folder below."""
 
@@ -56,7 +98,11 @@ class Settings:
         """The folder of this run."""
         return self.folder / f"seed-{self.seed}"
 
+    def home_of(self, part: Part) -> Path:
+        """The folder with the history of a part."""
+        return self.home / part.name
+
     @property
-    def strict_clusters(self) -> int:
-        """So many of the clusters are in the strict namespace."""
-        return self.clusters // 2
+    def parts(self) -> tuple[Part, ...]:
+        """All parts of the world; the first is the run itself."""
+        return (Part(MAIN, self.clusters), *(Part(switch, PROOF_CLUSTERS) for switch in self.proofs))

@@ -22,12 +22,24 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from infra.chaos.callers import Callers
 from infra.chaos.network import Address, Network, to
-from infra.chaos.settings import AGENTS, BROKERS, FREE, MEMBERS, MONGODS, PREFECT, REAL, STRICT, ZOOKEEPERS, Settings
+from infra.chaos.settings import (
+    AGENTS,
+    BROKERS,
+    FREE,
+    MAIN,
+    MEMBERS,
+    MONGODS,
+    PREFECT,
+    REAL,
+    STRICT,
+    ZOOKEEPERS,
+    Part,
+    Settings,
+)
 from infra.simulator.testing import RunningFleet, simulated_process
 from infra.stack import control, fleet, prefect_server
 from infra.stack.context import Context
 from infra.stack.ensembles import HOST, QUICK_ELECTIONS, brokers, mongods, zookeepers
-from infra.stack.keeper import clean_environment
 from infra.stack.layout import PROJECT, write_atomic
 from infra.stack.ports import FOR_PRODUCT, free_block
 from infra.stack.processes import Process
@@ -36,7 +48,6 @@ from infra.stack.settings import StackSettings
 from infra.stack.status import Status
 
 SET = "replicore"
-DATABASE = "replicore"
 TICK_MS = 500
 READY_WITHIN_S = 120.0
 _ALREADY = 23
@@ -54,11 +65,10 @@ class World:
     """By target: where it is reached through the network."""
     behind: dict[str, Address] = field(default_factory=dict)
     """By target: where it really listens."""
-    nodes: dict[str, str] = field(default_factory=dict)
-    """By node, the key of its cluster."""
+    nodes: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By part and node, the key of its cluster."""
 
-    @property
-    def environment(self) -> dict[str, str]:
+    def environment(self, part: Part) -> dict[str, str]:
         """What a process of the product must know: everything is reached through the network."""
         zookeepers_, brokers_ = (self._listed(names) for names in (ZOOKEEPERS, BROKERS))
         return {
@@ -70,12 +80,12 @@ class World:
             "REPLICORE_ZOOKEEPER_HOSTS": zookeepers_,
             "REPLICORE_KAFKA_BOOTSTRAP": brokers_,
             "REPLICORE_MONGODB_URI": self.mongodb_uri,
-            "REPLICORE_MONGODB_DATABASE": DATABASE,
+            **part.environment,
             "REPLICORE_WORK_QUEUE_REPLICATION_FACTOR": "3",
             "REPLICORE_WORK_QUEUE_PARTITIONS": "6",
             "REPLICORE_EVENT_BUS_REPLICATION_FACTOR": "3",
             "REPLICORE_EVENT_BUS_PARTITIONS": "6",
-            "REPLICORE_WORKERS_SEATS": str(self.settings.seats),
+            "REPLICORE_WORKERS_SEATS": str(self.settings.seats if part.name == MAIN else 1),
             "REPLICORE_WORKERS_SHIFT_S": "120",
         }
 
@@ -148,9 +158,9 @@ async def world(settings: Settings) -> AsyncIterator[World]:
     stack = StackSettings.free(settings.home / "stack", FOR_PRODUCT)
     stack.layout.create()
     record = settings.home / "agents.jsonl"
-    half = settings.strict_clusters
+    clusters = sum(part.clusters for part in settings.parts)
     simulator = simulated_process(
-        *("--clusters", str(settings.clusters), "--kinds", "mongodb,zookeeper,kafka", "--protocols", "B,A,B"),
+        *("--clusters", str(clusters), "--kinds", "mongodb,zookeeper,kafka", "--protocols", "B,A,B"),
         *("--partitions", "12", "--seed", str(settings.seed), "--record", str(record), "--execute-interval", "0.4"),
         *("--base-address", "127.60.0.0"),
     )
@@ -162,7 +172,7 @@ async def world(settings: Settings) -> AsyncIterator[World]:
             made = World(settings, stack, network, running)
             try:
                 await _servers(made)
-                await _fleet(made, half)
+                await _fleet(made)
                 yield made
             finally:
                 network.lift_all()
@@ -176,13 +186,8 @@ async def _servers(made: World) -> None:
     """Start all servers behind their doors."""
     context = Context(made.stack)
     first = free_block(HOST, 9 + 9 + 3, FOR_PRODUCT)
-    for index, (name, port) in enumerate(
-        (name, first + offset + index * step)
-        for names, offset, step in ((ZOOKEEPERS, 0, 3), (BROKERS, 9, 3), (MONGODS, 18, 1))
-        for index, name in enumerate(names)
-    ):
-        del index
-        made.behind[name] = (HOST, port)
+    for names, offset, step in ((ZOOKEEPERS, 0, 3), (BROKERS, 9, 3), (MONGODS, 18, 1)):
+        made.behind.update({name: (HOST, first + offset + index * step) for index, name in enumerate(names)})
     made.behind[PREFECT] = (HOST, made.stack.prefect_port)
     for name, address in made.behind.items():
         made.doors[name] = await made.network.listen(HOST, 0, to(name, address))
@@ -203,7 +208,6 @@ async def _servers(made: World) -> None:
         control.wait_ready([PREFECT], made.stack.layout, READY_WITHIN_S)
 
     await asyncio.to_thread(start)
-    await _run(made, "-m", "deployments.register")
 
 
 def _form(made: World) -> None:
@@ -218,43 +222,40 @@ def _form(made: World) -> None:
                 raise
 
 
-async def _run(made: World, *arguments: str) -> None:
-    """Run a Python program of the product to its end.
-
-    Raises:
-        RuntimeError: it failed; with what it said.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, cwd=PROJECT, env={**clean_environment(), **made.environment},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    async with asyncio.timeout(READY_WITHIN_S):
-        said, _ = await process.communicate()
-    if process.returncode != 0:
-        message = f"{' '.join(arguments)} failed: {said.decode('utf-8', 'replace')[-2_000:]}"
-        raise RuntimeError(message)
-
-
-async def _fleet(made: World, half: int) -> None:
+async def _fleet(made: World) -> None:
     """Open a door for every agent, and write down the fleet as sources of files."""
     nodes = await asyncio.to_thread(made.fleet.nodes)
     real = {str(node["agent_address"]).removeprefix("http://"): str(node["node"]) for node in nodes}
     names = {address.partition(":")[0]: name for address, name in real.items()}
     port = int(next(iter(real)).rpartition(":")[2])
     _, door = await made.network.listen("0.0.0.0", 0, lambda called: _agent(names, called, port))
-    order = list(dict.fromkeys(str(node["cluster"]) for node in nodes))
-    homes = {cluster: STRICT if index < half else FREE for index, cluster in enumerate(order)}
-    told: dict[str, dict[str, list[dict[str, str]]]] = {STRICT: {}, FREE: {}}
+    told: dict[str, list[dict[str, str]]] = {}
     for node in nodes:
         host = str(node["agent_address"]).removeprefix("http://").partition(":")[0]
-        cluster, name = str(node["cluster"]), str(node["node"])
-        listed = told[homes[cluster]].setdefault(cluster, [])
-        listed.append({"node_id": name, "agent_address": f"http://{host}:{door}"})
-        made.nodes[name] = f"{homes[cluster]}/{cluster}"
-    told[FREE][REAL] = await _real(made)
-    for home, clusters in told.items():
+        listed = told.setdefault(str(node["cluster"]), [])
+        listed.append({"node_id": str(node["node"]), "agent_address": f"http://{host}:{door}"})
+    left = list(told.items())
+    for part in made.settings.parts:
+        own, left = left[: part.clusters], left[part.clusters :]
+        homes = {STRICT: dict(own[: part.clusters // 2]), FREE: dict(own[part.clusters // 2 :])}
+        if part.name == MAIN:
+            homes[FREE][REAL] = await _real(made)
+        _write_down(made, part, homes)
+
+
+def _write_down(made: World, part: Part, homes: dict[str, dict[str, list[dict[str, str]]]]) -> None:
+    """Write the sources of a part, a file for each namespace."""
+    folder = made.settings.home_of(part)
+    folder.mkdir(parents=True, exist_ok=True)
+    made.nodes[part.name] = {
+        node["node_id"]: f"{home}/{cluster}"
+        for home, clusters in homes.items()
+        for cluster, listed in clusters.items()
+        for node in listed
+    }
+    for home, clusters in homes.items():
         document = [{"cluster_id": cluster, "nodes": listed} for cluster, listed in clusters.items()]
-        write_atomic(made.settings.home / f"{home}.json", orjson.dumps({"clusters": document}).decode())
+        write_atomic(folder / f"{home}.json", orjson.dumps({"clusters": document}).decode())
 
 
 def _agent(names: dict[str, str], called: Address, port: int) -> tuple[str, Address] | None:
@@ -277,10 +278,8 @@ async def _real(made: World) -> list[dict[str, str]]:
     return listed
 
 
-async def hire(made: World, workers: int, serving: int, sabotage: str | None = None) -> None:
+async def hire(made: World, *services: Service) -> None:
     """Start workers and serving processes; returns when all of them have begun."""
-    services = [_worker(made, f"worker-{number + 1}", sabotage) for number in range(workers)]
-    services += [_serving(made, f"serve-{number + 1}") for number in range(serving)]
 
     def start() -> None:
         control.add(services, made.stack.layout)
@@ -296,20 +295,22 @@ async def dismiss(made: World, *names: str) -> None:
         await asyncio.to_thread(control.wait_stopped, name, made.stack.layout, 60.0)
 
 
-def _worker(made: World, name: str, sabotage: str | None) -> Service:
+def worker(made: World, name: str, part: Part, sabotage: str | None = None) -> Service:
+    """A worker without Prefect, honest or not."""
     ready = made.stack.layout.run / f"{name}.ready"
     command = [sys.executable, "-m", "infra.chaos.worker", "--clock", str(made.clock_of(name))]
     command += ["--sabotage", sabotage] if sabotage is not None else []
-    environment = {**made.environment, "REPLICORE_READY_FILE": str(ready)}
+    environment = {**made.environment(part), "REPLICORE_READY_FILE": str(ready)}
     return Service(
         name, tuple(command), Probe("file", expect=str(ready)), (), environment, str(PROJECT), stop_within=30.0
     )
 
 
-def _serving(made: World, name: str) -> Service:
+def serving(made: World, name: str, part: Part) -> Service:
+    """The product's serving process."""
     ready = made.stack.layout.run / f"{name}.ready"
     command = (sys.executable, "-m", "deployments.serve")
-    environment = {**made.environment, "REPLICORE_READY_FILE": str(ready)}
+    environment = {**made.environment(part), "REPLICORE_READY_FILE": str(ready)}
     probe = Probe("file", expect=str(ready))
     return Service(name, command, probe, (), environment, str(PROJECT), ready_within=120.0, stop_within=40.0)
 
