@@ -2,6 +2,7 @@
 # make down   stops all of it, and nothing else
 # make test   all tests, on servers and ports of their own
 # make bench  what it costs and how far it gets: about 10 minutes, report in .bench
+# make chaos  the product under faults: MINUTES=10 SEED=1
 # make lock   new lock files
 # make check  style, types, layers and the lock file
 #
@@ -13,13 +14,16 @@ STAMP  := $(VENV)/.made-from-lock
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
 
+SEED    ?= 1
+MINUTES ?= 10
+
 # without compiled modules every process pays seconds of start again
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help env up down test bench lock check clean
+.PHONY: help env up down test bench chaos lock check clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -50,6 +54,9 @@ test: env ## all tests, those of the whole product beside the others
 bench: env ## cost, speed and freshness beside this machine's limit; about 10 minutes, on servers of its own
 	@$(BIN)/python -m infra.bench
 
+chaos: env ## the product on ensembles of servers while things break: MINUTES=10 SEED=1
+	@$(BIN)/python -m infra.chaos --seed $(SEED) --minutes $(MINUTES)
+
 lock: env ## renew the lock files, within what pyproject.toml allows
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links requirements-bootstrap.in --output-file requirements-bootstrap.lock
@@ -64,5 +71,5 @@ check: env ## ruff, mypy, import-linter, lock file
 	@$(BIN)/python -m infra.lock_check
 
 clean: down ## remove data, caches and the environment
-	@rm -rf $(VENV) .stack .bench .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@rm -rf $(VENV) .stack .bench .chaos .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

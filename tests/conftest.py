@@ -6,7 +6,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-PRODUCT = "tests/e2e/"
+PRODUCT = ("tests/e2e/", "tests/chaos/")
 
 
 class Groups(LoadScopeScheduling):

@@ -43,7 +43,7 @@ group.consumer.heartbeat.interval.ms=1000
 """A broker started again after kill -9 waits until its former self's session has ended: by default
 9 seconds. The lowered minimums let the product set shorter timeouts for its own groups."""
 
-_LOG4J = """
+LOG4J = """
 status=warn
 appender.console.type=Console
 appender.console.name=console
@@ -60,7 +60,7 @@ def service(context: Context) -> Service:
     properties = data / "server.properties"
     properties.touch(mode=0o600)
     properties.write_text(_properties(context, data / "data"), encoding="utf-8")
-    (data / "log4j2.properties").write_text(_LOG4J, encoding="utf-8")
+    (data / "log4j2.properties").write_text(LOG4J, encoding="utf-8")
     java = (
         *(context.java, "-Xms64m", "-Xmx384m", *JVM_FLAGS),
         f"-Djava.io.tmpdir={context.layout.scratch(NAME)}",
@@ -68,7 +68,7 @@ def service(context: Context) -> Service:
         f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}",
         *("-cp", context.class_path(NAME)),
     )
-    cluster = _format(java, properties, data, *_users(context.security))
+    cluster = format_storage(java, properties, data, *_users(context.security))
     return Service(
         name=NAME,
         command=(*java, "kafka.Kafka", str(properties)),
@@ -121,13 +121,13 @@ def _users(security: Security | None) -> tuple[str, ...]:
     return ("--add-scram", f"{_MECHANISM}=[name={security.user},password={security.password}]")
 
 
-def _format(java: tuple[str, ...], properties: Path, data: Path, *options: str) -> str:
+def format_storage(java: tuple[str, ...], properties: Path, data: Path, *options: str) -> str:
     """Return the cluster id, after formatting the data folder if that was not done yet."""
     known = _cluster_id(data)
     if known:
         return known
     tool = (*java, "kafka.tools.StorageTool", "format", "--ignore-formatted")
-    cluster = _new_cluster_id()
+    cluster = new_id()
     done = subprocess.run(
         (*tool, "-t", cluster, "-c", str(properties), *options),
         capture_output=True,
@@ -150,7 +150,8 @@ def _cluster_id(data: Path) -> str:
     return next((line[11:] for line in text.splitlines() if line.startswith("cluster.id=")), "")
 
 
-def _new_cluster_id() -> str:
+def new_id() -> str:
+    """Return a new id of a cluster or a folder, in Kafka's form."""
     while True:  # an id that begins with a dash would be taken for an option
         made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not made.startswith("-"):
