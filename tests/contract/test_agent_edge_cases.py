@@ -147,10 +147,10 @@ async def test_row_06_a_bad_shard_is_dropped_with_a_note(one: Wired) -> None:
 @pytest.mark.parametrize(
     ("bad", "kept", "text"),
     [
-        ({"id": "rs0", "role": 7}, ["a", "rs0"], "shards: rs0 could not be read"),
-        ({"id": "other", "role": 7}, ["a"], "shards: other could not be read"),
-        ({"id": 7, "role": "primary"}, ["a", "rs0"], "shards: not all could be read"),
-        ("rs0", ["a", "rs0"], "shards: not all could be read"),
+        ({"id": "rs0", "role": 7}, ["a", "rs0"], "shards: shard rs0 has no role"),
+        ({"id": "other", "role": 7}, ["a"], "shards: shard other has no role"),
+        ({"id": 7, "role": "primary"}, ["a", "rs0"], "shards: shard number 2 has no usable id"),
+        ("rs0", ["a", "rs0"], "shards: shard number 2 is not an object"),
     ],
 )
 async def test_row_06_a_known_shard_that_cannot_be_read_is_kept(

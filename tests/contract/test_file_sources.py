@@ -100,9 +100,10 @@ class TestContent:
 
         told = [(cluster.cluster_id, cluster.display_name, len(cluster.nodes)) for cluster in found.clusters]
         assert [("a", "A", 1), ("b", None, 0)] == told
-        assert [("a cluster record 2 in c.yaml", "it is not an object")] == [
-            (rejected.what, rejected.reason) for rejected in found.rejected
-        ]
+        assert [
+            ("cluster a in c.yaml", "told of twice: its nodes and labels are put together"),
+            ("a cluster record 2 in c.yaml", "it is not an object"),
+        ] == [(rejected.what, rejected.reason) for rejected in found.rejected]
 
     @pytest.mark.parametrize(
         ("name", "content", "reason"),

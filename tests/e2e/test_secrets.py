@@ -85,7 +85,7 @@ def test_a_secret_is_nowhere(product: Product, talkative: ThreadingHTTPServer) -
             for collection in client[name].list_collection_names()
             if any(secret in repr(document) for document in client[name][collection].find())
         ]
-    removed = product.replictl("delete", "source", "demo/talkative")
+    removed = product.replictl("delete", "source", "demo/talkative", "--yes")
 
     assert (0, 1, 0) == (applied.returncode, asked.returncode, removed.returncode)
     assert f"Bearer {secret}" in talkative.RequestHandlerClass.heard  # type: ignore[attr-defined]
