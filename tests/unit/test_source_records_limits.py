@@ -50,7 +50,11 @@ class TestSizes:
 
         assert [("small", 200)] == [(cluster.cluster_id, len(cluster.nodes)) for cluster in found.clusters]
         reason = f"its names, addresses and labels are more than {CLUSTER_BYTES_MAX} bytes"
-        assert (Rejected(what="cluster large", reason=reason, cluster_id="large"),) == found.rejected
+        twice = "told of twice: its nodes and labels are put together"
+        assert (
+            Rejected(what="cluster large", reason=twice, cluster_id="large", partial=True),
+            Rejected(what="cluster large", reason=reason, cluster_id="large"),
+        ) == found.rejected
 
     def test_all_that_is_kept_has_a_limit(self) -> None:
         """Many clusters that are not too large each are no answer when they are too large together."""
@@ -87,7 +91,7 @@ class TestSecrets:
         found = collector.found()
 
         assert "tok" not in found.model_dump_json()
-        assert [None, None, None, "c", "c", "c"] == [rejected.cluster_id for rejected in found.rejected]
+        assert [None, None, None, "c", "c", "c", "c"] == [rejected.cluster_id for rejected in found.rejected]
         assert "cluster ***" == found.rejected[2].what
 
 
