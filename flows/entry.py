@@ -19,6 +19,7 @@ from prefect.runtime import flow_run
 from blocks.fleet import DEFAULT_FLEET, Connections, connect
 from flows.audit import audited
 from tasks.decide.audit import Command
+from tasks.decide.people import NOBODY
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ def utc_now() -> datetime:
 
 def who(by: str | None) -> str:
     """Who a change is attributed to: the name given, or the flow run that makes it."""
-    return by or f"flow run {flow_run.name or 'outside Prefect'}"
+    return by or f"{NOBODY}{flow_run.name or 'outside Prefect'}"
 
 
 def run(

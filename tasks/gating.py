@@ -12,7 +12,7 @@ from blocks.errors import ConflictError, InvalidInputError, NotFoundError
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec
 from blocks.models.event import EventType
-from blocks.models.gate import Block, Gate
+from blocks.models.gate import Block, Gate, GateKind
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change, RecordKey
@@ -32,7 +32,7 @@ async def place(store: Store, gate: Gate, now: datetime) -> Gate:
 
     Raises:
         NotFoundError: what it is in front of does not exist.
-        InvalidInputError: there are too many.
+        InvalidInputError: there are too many, or one of that name is of another kind or in front of something else.
         ConflictError: others kept changing it at the same moment.
     """
     await _exists(store, gate)
@@ -40,6 +40,9 @@ async def place(store: Store, gate: Gate, now: datetime) -> Gate:
         before = await store.get(Gate, gate.key)
         if before is None and len(await store.find(Gate, limit=GATES_MAX)) >= GATES_MAX:
             message = f"there are {GATES_MAX} freezes and windows already; lift those that have ended"
+            raise InvalidInputError(message)
+        if before is not None and _what(before) != _what(gate):
+            message = f"{gate.name!r} is the {before.kind.value} of {before.where} already; lift it first, or choose another name"
             raise InvalidInputError(message)
         placed = gate.evolve(version=before.version + 1 if before is not None else 1)
         told = gate_told(
@@ -56,6 +59,10 @@ async def place(store: Store, gate: Gate, now: datetime) -> Gate:
         return placed
     message = f"gate {gate.name} kept changing; try again"
     raise ConflictError(message)
+
+
+def _what(gate: Gate) -> tuple[GateKind, str | None, str | None]:
+    return gate.kind, gate.namespace, gate.cluster_id
 
 
 @task(name="lift gate", cache_policy=NO_CACHE)

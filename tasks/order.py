@@ -14,6 +14,7 @@ from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.store.protocol import Store
 from tasks.decide.lifecycle import moved
+from tasks.decide.people import check_approver
 from tasks.decide.retry import retried
 from tasks.decide.sync import refused, tell
 
@@ -70,12 +71,9 @@ async def order(
 
 
 async def _may_approve(store: Store, action: Action, after: ActionState, who: str) -> None:
-    if after is not ActionState.PENDING_SCHEDULE or who != action.created_by:
+    if after is not ActionState.PENDING_SCHEDULE or action.state is not ActionState.PENDING_APPROVE:
         return
-    home = await store.get(Namespace, action.namespace)
-    if home is not None and home.settings.approver_must_differ:
-        msg = f"action {action.action_id} was ordered by {who}, and namespace {home.name} wants somebody else to approve it"
-        raise RefusedError(msg)
+    check_approver(await store.get(Namespace, action.namespace), who, action.created_by, f"action {action.action_id}")
 
 
 def _ordered(

@@ -19,6 +19,7 @@ from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
 from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.lifecycle import moved as action_moved
+from tasks.decide.people import check_approver
 from tasks.decide.rolling import (
     action_ids_of,
     again,
@@ -128,7 +129,7 @@ async def order_new(
         message = f"cluster {view.ref} is not fit for a rolling action: {'; '.join(against[:5])}. To do it all the same, force it, with a reason"
         raise RefusedError(message)
     if granted:
-        _differs(view.namespace, who, who, f"a rolling action on {view.ref}")
+        check_approver(view.namespace, who, who, f"a rolling action on {view.ref}")
     state = S.RUNNING if granted else S.PENDING_APPROVE
     made = Rolling(
         rolling_id=rolling_id, plan=plan, state=state, created_at=now, created_by=who, reason=why,
@@ -255,17 +256,11 @@ async def _checked(
         raise RefusedError(message)
     if rolling.state is S.PENDING_APPROVE:
         home = await store.get(Namespace, rolling.namespace)
-        _differs(home, who, rolling.created_by, f"rolling action {rolling.rolling_id}")
+        check_approver(home, who, rolling.created_by, f"rolling action {rolling.rolling_id}")
     view = await cluster_of(store, rolling.cluster)
     return other_members(view, rolling.plan) or (
         disorderly(view, rolling) if rolling.state is S.PENDING_APPROVE else None
     )
-
-
-def _differs(home: Namespace | None, who: str, orderer: str, what: str) -> None:
-    if home is not None and who == orderer and home.settings.approver_must_differ:
-        message = f"{what} was ordered by {orderer}, and namespace {home.name} wants somebody else to approve it"
-        raise RefusedError(message)
 
 
 def _facts(rolling: Rolling, after: RollingState, who: str, why: str, forced: bool) -> dict[str, Any]:

@@ -36,6 +36,8 @@ STEP_S = 60.0
 """The longest call of a handler."""
 MARGIN_S = 0.5
 BUDGET_MIN_S = 1.0
+_HANDLER_ENDS_S = 0.4
+"""So much earlier than its time is over a handler's own calls are to end: what came of them is its to say."""
 ACTIONS_MAX = 100
 """So many actions of a cluster are brought further in one cycle, those first that waited longest."""
 
@@ -165,7 +167,7 @@ async def _called(
             key=f"{action.action_id}:{action.step}",
             fence=claim.fence,
             repeated=repeated,
-            within_s=within_s,
+            within_s=within_s - _HANDLER_ENDS_S,
             source=lambda key: world.store.get(Source, key),
             namespace=lambda name: world.store.get(Namespace, name),
             outside=world.outside,

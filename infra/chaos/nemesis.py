@@ -109,7 +109,7 @@ class Nemesis:
             K.MONGODB_PAUSE: lambda _: self._primary(self._pause),
             K.MONGODB_STEPDOWN: lambda _: self._primary(self._step_down),
             K.MONGODB_AWAY: lambda _: self._away("mongodb"),
-            K.MONGODB_ALONE: lambda _: self._primary(lambda name: self._ruled(name, None, Mode.CUT)),
+            K.MONGODB_ALONE: lambda _: self._primary(self._alone),
             K.PREFECT_KILL: lambda _: self._kill(PREFECT),
             K.DISK_FULL: lambda fault: self._full(self._member(fault, MEMBERS[fault.server])),
             K.DISK_SLOW: lambda fault: self._slow(self._member(fault, MEMBERS[fault.server]), fault.for_s),
@@ -289,6 +289,16 @@ class Nemesis:
             yield f"{'everybody' if pid is None else self._owner(pid)} and {target}*, {mode}"
         finally:
             self.world.network.lift(rule)
+
+    @asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[str]:
+        """Cut a member of the set off from clients and from its peers, whoever calls whom."""
+        rules = (Rule(Mode.CUT, name), Rule(Mode.CUT, "mongodb-", self._pid(name)))
+        self.world.network.add(*rules)
+        try:
+            yield f"{name} and everybody"
+        finally:
+            self.world.network.lift(*rules)
 
     def _between(self, fault: Fault, mode: Mode) -> AbstractAsyncContextManager[str]:
         return self._ruled(f"{fault.server}-", self._worker(fault).pid, mode, 0.05 + fault.amount * _DELAY_S)

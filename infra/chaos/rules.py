@@ -17,6 +17,8 @@ LATE_S = 1.0
 """So much later than a newer fence an effect may come: times of two recorders are compared."""
 UNSEEN_MAX_S = 2 * INTERVAL_S + 5.0
 RECOVER_MAX_S = 15.0
+FLICKER_S = 2.0
+"""A shift that ends hands over: for so long a seat may be between two workers, now and then."""
 FINAL = frozenset({"DONE", "FAILED", "LOST", "CANCELLED"})
 _ACTIONS = ("io.replicante.action.created", "io.replicante.action.changed", "io.replicante.action.finished")
 
@@ -218,14 +220,12 @@ def recovered(history: History) -> Iterator[Violation]:
     if well is None or well - last > RECOVER_MAX_S:
         when = "never" if well is None else f"{well - last:.1f} s after the last fault"
         yield Violation(8, last, "everything", f"was well {when}; ill was {'; '.join(pulses[0].ill)}")
+    since: float | None = None
     for pulse in pulses:
-        if pulse.ill and pulse.at - last > RECOVER_MAX_S:
-            yield Violation(
-                8,
-                pulse.at,
-                "everything",
-                f"was ill {pulse.at - last:.1f} s after the last fault: {'; '.join(pulse.ill)}",
-            )
+        since = None if not pulse.ill else pulse.at if since is None else since
+        if since is not None and pulse.at - since > FLICKER_S and pulse.at - last > RECOVER_MAX_S:
+            says = f"was ill {pulse.at - last:.1f} s after the last fault: {'; '.join(pulse.ill)}"
+            yield Violation(8, pulse.at, "everything", says)
             return
     for cluster, health in sorted(history.final.healths.items()):
         if health != "HEALTHY":

@@ -17,7 +17,7 @@ AGENTS = "agents:"
 """Every agent of the simulated fleet is the target `agents:NODE`."""
 STRICT, FREE = "strict", "free"
 """Two namespaces: one has a budget and calls no action harmless, the other has no limits. Freezes and blackouts come to both."""
-REAL = "chaos-mongodb"
+REAL = "replicore"
 """The real cluster: the replica set that holds the product's own state."""
 
 INTERVAL_S = 5.0

@@ -47,7 +47,7 @@ from infra.stack.service import Plan, Probe, Service
 from infra.stack.settings import StackSettings
 from infra.stack.status import Status
 
-SET = "replicore"
+SET = REAL
 TICK_MS = 500
 READY_WITHIN_S = 120.0
 _ALREADY = 23

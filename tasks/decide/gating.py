@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,24 +17,35 @@ from blocks.models.gate import Gate, GateKind, Weekly
 from blocks.models.ids import NAME, ClusterRef
 
 EVERYTHING = "everything"
+FREEZE = "freeze"
+"""With it the names of freezes begin, and of nothing else."""
+_NAME_MAX = 63
+_DIGEST_CHARS = 12
 GATES_MAX = 10_000
 """So many freezes and windows at most."""
 
 
 def freeze_of(target: str, reason: str, until: datetime | None, by: str, now: datetime) -> Gate:
-    """A freeze; there is one for each target.
+    """A freeze; there is one for each target, and none has the name of another's.
 
     Raises:
         InvalidInputError: the target is none, or it ends before it begins.
     """
     place = _place(target)
-    name = (
-        "freeze" if not place else "freeze-" + re.sub(r"[^a-z0-9]+", "-", "-".join(place.values()).lower()).strip("-")
-    )
     return _gate(
-        name=name[:63].rstrip("-"), kind=GateKind.FREEZE, reason=reason, owner=by, expires_at=until,
+        name=_freeze_name(tuple(place.values())), kind=GateKind.FREEZE, reason=reason, owner=by, expires_at=until,
         created_at=now, created_by=by, **place,
     )  # fmt: skip
+
+
+def _freeze_name(place: Sequence[str]) -> str:
+    """Plain words are the name; what has to be folded or cut would be equal to others: a digest tells them apart."""
+    plain = "-".join((FREEZE, *place))
+    if len(plain) <= _NAME_MAX and all(re.fullmatch(r"[a-z0-9]+", word) for word in place):
+        return plain
+    folded = re.sub(r"[^a-z0-9]+", "-", plain.lower())
+    digest = hashlib.sha256("/".join(place).encode()).hexdigest()[:_DIGEST_CHARS]
+    return f"{folded[: _NAME_MAX - _DIGEST_CHARS - 1].strip('-')}-{digest}"
 
 
 def window_of(
@@ -54,6 +66,9 @@ def window_of(
     Raises:
         InvalidInputError: something in it cannot be; everything that is wrong is said.
     """
+    if name == FREEZE or name.startswith(f"{FREEZE}-"):
+        message = f"{name!r}: names that begin with {FREEZE!r} are those of freezes"
+        raise InvalidInputError(message)
     if not reason.strip() or not owner.strip():
         message = "a window needs a reason and an owner: somebody will ask"
         raise InvalidInputError(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from blocks.sources.webhooks_protocol import Answered
 from doubles.actions import make_action
 from doubles.agents import MemoryAgents
 from doubles.store import MemoryStore
+from doubles.views import NOW
 from doubles.world import World
 from flows.cycle import Mode, cycle
 from tasks.decide.gating import EVERYTHING, freeze_of, window_of
@@ -121,6 +123,41 @@ async def test_a_freeze_holds_effects_of_cluster_actions_that_run(world: World) 
 
     assert (S.RUNNING, 1, S.FAILED) == (running, asked, after.state)
     assert "not done within 30 s" in str(after.error)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a/b-c", "a-b/c"),
+        ("a/b", "a-b"),
+        ("a/b_c", "a/b.c"),
+        ("a", "a/日本"),
+        ("a/" + "k" * 70 + "1", "a/" + "k" * 70 + "2"),
+    ],
+)
+def test_no_freeze_has_the_name_of_another(one: str, other: str) -> None:
+    """Freezing one place does not take the freeze of another away."""
+    names = [freeze_of(target, "trouble", None, "ann", NOW).name for target in (one, other)]
+
+    assert 2 == len(set(names))
+    assert all(len(name) <= 63 for name in names)
+
+
+async def test_a_gate_takes_the_place_of_its_like_only(world: World) -> None:
+    """A name that is another kind's, or is in front of something else, is refused: nothing is lifted unsaid."""
+    await world.declare()
+    window = {"reason": "x", "owner": "ann", "expires_at": NOW + timedelta(days=1), "labels": {}, "starts_at": None}
+    night = functools.partial(window_of, "night", weekly=None, by="ann", now=NOW, **window)
+    await place.fn(world.store, night("blackout", target=EVERYTHING), NOW)
+
+    again = await place.fn(world.store, night("blackout", target=EVERYTHING), NOW)
+    for other in (night("blackout", target="prod"), night("maintenance", target=EVERYTHING)):
+        with pytest.raises(InvalidInputError, match="'night' is the blackout of everything already; lift it first"):
+            await place.fn(world.store, other, NOW)
+    with pytest.raises(InvalidInputError, match="names that begin with 'freeze' are those of freezes"):
+        window_of("freeze-prod", "blackout", target="prod", weekly=None, by="ann", now=NOW, **window)
+
+    assert 2 == again.version
 
 
 class Freezing(MemoryStore):

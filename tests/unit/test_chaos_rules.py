@@ -114,7 +114,7 @@ BAD: dict[str, tuple[int, History]] = {
     "told of as something else": (7, replace(GOOD, told=(*GOOD.told, moved(5, "FAILED", "finished")))),
     "well too late": (8, replace(GOOD, pulses=(Pulse(31.0, ("ill",)), Pulse(50.0)))),
     "never well": (8, replace(GOOD, pulses=(Pulse(31.0, ("ill",)),))),
-    "ill again": (8, replace(GOOD, pulses=(Pulse(31.0), Pulse(50.0, ("ill",))))),
+    "ill again": (8, replace(GOOD, pulses=(Pulse(31.0), Pulse(50.0, ("ill",)), Pulse(53.0, ("ill",))))),
     "unhealthy at the end": (8, final(healths={CLUSTER: "DEGRADED"})),
     "incomplete record": (8, replace(GOOD, holes=("the oplog was too small",))),
 }  # fmt: skip
@@ -158,6 +158,7 @@ TOLERATED: dict[str, Callable[[], History]] = {
     "record deleted without a fence": lambda: replace(
         GOOD, writes=(*GOOD.writes, Write(16.0, "nodes", "delete", f"{CLUSTER}/{NODE}", None))
     ),
+    "handing over": lambda: replace(GOOD, pulses=(*GOOD.pulses, Pulse(55.0, ("2 of 3 workers",)), Pulse(55.5))),
     "fault that was skipped": lambda: replace(
         GOOD, faults=(*GOOD.faults, Inflicted(2, "WORKER_KILL", "", 45.0, 49.5, "skipped"))
     ),

@@ -1,0 +1,29 @@
+"""Who may approve what whom ordered."""
+
+from __future__ import annotations
+
+from blocks.errors import RefusedError
+from blocks.models.namespace import Namespace
+
+NOBODY = "flow run "
+"""So begins the name of whoever gave none: their flow run's."""
+
+
+def check_approver(home: Namespace | None, who: str, orderer: str, what: str) -> None:
+    """Where a namespace wants somebody else to approve, two names are needed, and flow runs are nobody's.
+
+    Raises:
+        RefusedError: it is the same person, or one of them did not say who they are.
+    """
+    if home is None or not home.settings.approver_must_differ:
+        return
+    if who == orderer:
+        message = f"{what} was ordered by {orderer}, and namespace {home.name} wants somebody else to approve it"
+        raise RefusedError(message)
+    for name, did in ((orderer, "ordered"), (who, "is to be approved")):
+        if name.startswith(NOBODY):
+            message = (
+                f"{what} {'was ' if did == 'ordered' else ''}{did} by {name!r}, which is nobody's name, and namespace"
+                f" {home.name} wants somebody else to approve than who ordered: give your name (`by`)"
+            )
+            raise RefusedError(message)
