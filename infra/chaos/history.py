@@ -124,7 +124,7 @@ class Final:
     streams: Mapping[str, int] = field(default_factory=dict)
     """By stream, how many events there are."""
     stuck: Mapping[str, str] = field(default_factory=dict)
-    """By key, work that is dead, and its error."""
+    """By key, work that is dead or claimed, or was handed in and not applied, and what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +288,11 @@ def _final(raw: Json) -> Final:
         str(one["_id"]): f"{one['state']} {one.get('owner') or ''} {one.get('error') or ''}".strip()
         for one in raw["work"]
         if one["state"] == "dead"
+    }
+    stuck |= {
+        f"submission {one['_id']}": "was handed in and not applied"
+        for one in raw["submissions"]
+        if one.get("applied") is None and one.get("error") is None
     }
     streams: dict[str, int] = {}
     for one in raw["events"]:
