@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
@@ -54,16 +56,8 @@ def read_json(text: str) -> object:
     Raises:
         DocumentError: it is not JSON, or repeats a key.
     """
-    try:
+    with _json_of(text):
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
-    except json.JSONDecodeError as error:
-        raise DocumentError(_NOT_JSON, error.lineno, error.colno) from None
-    except RecursionError:
-        raise DocumentError(_DEEP) from None
-    except _RepeatedKeyError:
-        raise _twice(text) from None
-    except ValueError:
-        raise DocumentError(_NO_NUMBER) from None
 
 
 def read_json_texts(text: str) -> list[object]:
@@ -75,11 +69,19 @@ def read_json_texts(text: str) -> list[object]:
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number)
     values: list[object] = []
     at = _after_space(text, 0)
-    try:
+    with _json_of(text):
         while at < len(text):
             value, at = decoder.raw_decode(text, at)
             values.append(value)
             at = _after_space(text, at)
+    return values
+
+
+@contextmanager
+def _json_of(text: str) -> Iterator[None]:
+    """What the parser finds wrong with a text, as we say it."""
+    try:
+        yield
     except json.JSONDecodeError as error:
         raise DocumentError(_NOT_JSON, error.lineno, error.colno) from None
     except RecursionError:
@@ -88,7 +90,6 @@ def read_json_texts(text: str) -> list[object]:
         raise _twice(text) from None
     except ValueError:
         raise DocumentError(_NO_NUMBER) from None
-    return values
 
 
 def _after_space(text: str, at: int) -> int:

@@ -12,7 +12,7 @@ from infra.bench.cpu import rss_mb
 from infra.bench.errors import BenchError
 from infra.bench.events import Follower, following
 from infra.bench.figures import Json, freshness, latencies, spread
-from infra.bench.phases import CYCLE_S, PROBE_S, Say, places
+from infra.bench.phases import CYCLE_S, PROBE_S, Say, killed_in_turn, places
 from infra.bench.rig import Fleet, Rig, rig, source, wait
 from infra.bench.split import sampled
 
@@ -62,21 +62,19 @@ def sustained_with_dead(nodes: int, minutes: float, say: Say, *, deaths: int = 5
     another dead node is an event.
     """
     with promised(nodes, say) as (running, bus):
+        began = time.monotonic()
         half = round(len(places(running)) * DEAD_SHARE / 2)
         refused = running.fleet.do("kill", nodes={"refusable": True, "count": half})
         lost = running.fleet.do("black_hole", nodes={"refusable": False, "faulty": False, "count": half})
         many = round(len(places(running)) * FLAPPING_SHARE)
         flapping = running.fleet.do("flap", nodes={"faulty": False, "count": many}, up_s=20.0, down_s=20.0)
         say(f"{len(refused)} nodes refuse, {len(lost)} are black holes, {len(flapping)} flap")
-        time.sleep(60)
+        dead = {*refused, *lost}
+        wait(lambda: dead <= bus.died(began).keys(), "all that are dead are told as dead", 120.0, 1.0)
         found = _held(running, minutes * 60, say)
         victims = [str(node["node"]) for node in running.fleet.nodes() if node["fault"] is None][-deaths:]
-        killed: dict[str, float] = {}
         began = time.monotonic()
-        for victim in victims:
-            killed[victim] = time.monotonic()
-            running.fleet.kill(victim)
-            time.sleep(2 * PROBE_S / len(victims))
+        killed = killed_in_turn(running, victims, 2 * PROBE_S)
         wait(lambda: killed.keys() <= bus.died(began).keys(), "all deaths are events", 60.0)
         told = bus.died(began)
         found["dead_node_event"] = latencies([told[name] - at for name, at in killed.items()])

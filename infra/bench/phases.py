@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -221,14 +221,21 @@ def steady(running: Rig, worker: int, effort: Effort) -> dict[str, Json]:
     }
 
 
-def deaths(running: Rig, bus: Follower, effort: Effort) -> dict[str, Json]:
-    """Nodes die one after the other, spread over an interval: when a consumer of the bus knows of each."""
-    victims = [str(node["node"]) for node in running.fleet.nodes() if node["refusable"]][: effort.kills]
-    began, killed = time.monotonic(), {}
+def killed_in_turn(running: Rig, victims: Sequence[str], over_s: float) -> dict[str, float]:
+    """Kill nodes one after the other, spread over a time, so that they fall on all moments between two probes; by node, when."""
+    killed: dict[str, float] = {}
     for victim in victims:
         killed[victim] = time.monotonic()
         running.fleet.kill(victim)
-        time.sleep(effort.probe_s / len(victims))
+        time.sleep(over_s / len(victims))
+    return killed
+
+
+def deaths(running: Rig, bus: Follower, effort: Effort) -> dict[str, Json]:
+    """Nodes die one after the other, spread over an interval: when a consumer of the bus knows of each."""
+    victims = [str(node["node"]) for node in running.fleet.nodes() if node["refusable"]][: effort.kills]
+    began = time.monotonic()
+    killed = killed_in_turn(running, victims, effort.probe_s)
     with suppress(BenchError):
         wait(lambda: killed.keys() <= bus.died(began).keys(), "all deaths are events", DEAD_WITHIN_S)
     told = bus.died(began)

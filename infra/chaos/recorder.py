@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -51,7 +52,7 @@ class Recorder:
             self._file.close()
 
 
-class Reader(threading.Thread):
+class Reader(threading.Thread, ABC):
     """A thread that reads something until it is told to stop."""
 
     def __init__(self, name: str, recorder: Recorder) -> None:
@@ -66,9 +67,9 @@ class Reader(threading.Thread):
         while not self._over.is_set() and self.failed is None:
             self.turn()
 
+    @abstractmethod
     def turn(self) -> None:
         """Read some."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Read no more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -101,3 +102,8 @@ class Outside:
     def replictl(self, *arguments: str) -> int:
         """Run a command; returns its exit code."""
         return run(arguments, self.world())
+
+
+async def replictl(outside: Outside, *arguments: str) -> int:
+    """Run a command in a thread: it has an event loop of its own."""
+    return await asyncio.to_thread(outside.replictl, *arguments)

@@ -1,20 +1,14 @@
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
 
 from blocks.models.command import Outcome
 from blocks.models.record import Change
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.store_samples import NOW
 from tasks.decide.audit import Command, command_given
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run it in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 async def test_audit(capsys: pytest.CaptureFixture[str]) -> None:

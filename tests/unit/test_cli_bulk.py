@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -10,16 +9,11 @@ import pytest
 
 from blocks.errors import RefusedError
 from blocks.models.action import Action, ActionState
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.store_samples import action, spec
 
 S = ActionState
 Said = pytest.CaptureFixture[str]
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 @pytest.fixture

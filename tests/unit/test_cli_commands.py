@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from copy import deepcopy
 from typing import Any
@@ -12,15 +11,10 @@ from blocks.errors import DependencyUnavailableError, Fault, InvalidInputError, 
 from blocks.models.action import ActionState
 from blocks.models.report import Choice, CycleOutcome, Report
 from blocks.models.source import SourceReport
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.store_samples import NOW, action, source, spec, state
 
 ID = str(UUID(int=1))
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 def failing(error: Exception) -> Any:

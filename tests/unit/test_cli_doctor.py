@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -16,16 +15,11 @@ from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Request, WorkKind, WorkState
 from blocks.models.source import SourceReport
 from deployments.cli.doctor import Grade, of_work
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.store_samples import NOW, action, draft, later, spec, state
 from tasks.decide.gating import freeze_of
 
 Said = pytest.CaptureFixture[str]
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 async def _well(outside: Outside) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -13,16 +12,11 @@ from blocks.models.action import ActionState
 from blocks.models.gate import Gate, GateKind, Weekly
 from blocks.models.namespace import Namespace
 from deployments.cli.gates import weekly_of
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.store_samples import NOW, action, item, node, spec
 from tasks.decide.gating import freeze_of, window_of
 
 Said = pytest.CaptureFixture[str]
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -11,16 +10,11 @@ from blocks.coordinator.protocol import ClaimKind
 from blocks.models.event import EventType
 from blocks.models.request import Request, WorkKind, WorkState
 from blocks.store.protocol import EventQuery
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 
 Said = pytest.CaptureFixture[str]
 DEAD = Request(kind=WorkKind.APPLY, subject="4711", state=WorkState.DEAD, error="record too large")
 TIMED = Request(kind=WorkKind.DISCOVER, subject="prod/x", interval=60, state=WorkState.DEAD)
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 async def _audit(outside: Outside) -> list[tuple[object, object, object]]:

@@ -23,7 +23,7 @@ from blocks.models.request import Request, WorkKind
 from blocks.models.source import PlatformApi, Rejected, Source, SourceReport
 from blocks.models.tls import Sensitive, Tls
 from deployments.cli.export import IN_ORDER, parts
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.labelled import labelled, listed
 from doubles.store_samples import KEY, NOW, action, later, source, spec
 from tasks.decide.documents import read_documents
@@ -50,11 +50,6 @@ async def outside() -> Outside:
         ClusterSpec(namespace="prod", cluster_id="found", synthetic=True, version=1),
     )
     return outside
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 # -- get -------------------------------------------------------------------------------------------------------------------

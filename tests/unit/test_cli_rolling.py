@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -13,18 +12,13 @@ from blocks.models.cluster import ClusterSpec, Health
 from blocks.models.namespace import Namespace
 from blocks.models.node import NodeStatus
 from blocks.models.rolling import Pace, Prospect, Rolling, RollingState
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.rollings import RESTART, ROLLING_ID, make_plan, make_rolling
 from doubles.views import NODES, discovery, make_node, state
 from tasks.decide.rolling import actions_of
 
 S = RollingState
 Said = pytest.CaptureFixture[str]
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 @pytest.fixture

@@ -15,13 +15,8 @@ from blocks.models.request import Ended, WorkState
 from blocks.store.protocol import RetryPolicy
 from deployments.cli.main import run
 from deployments.cli.wait import NotInTimeError, until
-from doubles.cli import Outside
+from doubles.cli import Outside, replictl
 from doubles.store_samples import NOW, item, spec, state
-
-
-async def replictl(outside: Outside, *arguments: str) -> int:
-    """Run a command in a thread: it has an event loop of its own."""
-    return await asyncio.to_thread(outside.replictl, *arguments)
 
 
 async def test_locks(capsys: pytest.CaptureFixture[str]) -> None:
