@@ -16,6 +16,8 @@ from doubles.askers import ASKERS, DEPROVISION, GONE, PLATFORM, Asker, source_of
 from doubles.hostile import encode, scalars, statuses
 from doubles.scripted_agent import Manner, Reply, ScriptedAgent
 
+WITHIN_MS = 60_000
+"""No answer here hangs; a busy machine may."""
 LIMITS = SourcesSettings(body_bytes_max=4_096)
 BODY = (
     b'{"count": 1, "clusters": [{"cluster_id": "orders", "nodes": '
@@ -71,7 +73,7 @@ async def _said(asker: Asker, server: ScriptedAgent) -> object:
     """The result, or the error's reason."""
     where = f" prod/dc1 at {server.url}"
     try:
-        return await asker.ask(LIMITS, source_of(asker.kind, server.url, timeout=300))
+        return await asker.ask(LIMITS, source_of(asker.kind, server.url, timeout=WITHIN_MS))
     except (SourceError, PlatformError, PlatformRefusedError) as error:
         text = str(error)
     assert text.startswith((f"the source{where}", f"the platform{where}"))

@@ -76,9 +76,11 @@ def test_machines_of_a_platform_come_and_go(product: Product) -> None:
     finally:
         for node_id in made:
             httpx.post(f"{url}/deprovision", json={"cluster_id": "shop", "node_id": node_id}, timeout=30)
+    told = product.rows("events", "--cluster", "demo/shop", "--limit", "1000")
     deleted = product.rows("delete", "cluster", "demo/shop", "--yes")
 
-    assert (1, 2) == (found["new"], found["nodes"])
+    assert 2 == found["nodes"]
+    assert 1 == [event["type"] for event in told].count("io.replicante.cluster.discovered.v1")
     assert {"NOT_IN_CLUSTER"} == {node["status"] for node in nodes}
     assert [made[1]] == [node["node"] for node in left]
     assert "demo/shop" not in {f"{row['namespace']}/{row['cluster']}" for row in product.rows("clusters")}

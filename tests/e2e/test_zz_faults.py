@@ -19,6 +19,10 @@ from infra.stack.testing import TestStack
 pytestmark = pytest.mark.real
 
 EVENT_WITHIN_S = 10
+DUTIES = 3
+SHIFTS = 2
+SPARE_WITHIN_S = 130
+"""The timetable starts a shift a minute."""
 TAKE_OVER_WITHIN_S = 20
 """The session timeout of 10 s, the other's turn, and the time that asking takes."""
 RECOVER_WITHIN_S = 20
@@ -57,14 +61,27 @@ def _down(product: Product, since: float) -> Any:
     )
 
 
+def _status(product: Product) -> Any:
+    """How the product says it is, well or not."""
+    return json.loads(product.replictl("status", "--output", "json").stdout)
+
+
+def _with_a_colleague(product: Product) -> Any:
+    """The worker that has the duty `enqueue`, once every duty is held and somebody else works or stands by."""
+    status = _status(product)
+    holders = {duty["duty"]: duty["owner"] for duty in status["duties"]}
+    if len(holders) < DUTIES or len(status["workers"]) + len(status["standby"]) < SHIFTS:
+        return None
+    return next((worker for worker in status["workers"] if worker["owner"] == holders["enqueue"]), None)
+
+
 def test_killed_worker_is_replaced(product: Product) -> None:
     """A kill -9 of the process of a shift: its duties and its work go on in another soon after its session ends."""
-    before = {duty["duty"]: duty["owner"] for duty in product.rows("status")["duties"]}
-    victim = next(worker for worker in product.rows("status")["workers"] if worker["owner"] == before["enqueue"])
+    victim = until(lambda: _with_a_colleague(product), within_s=SPARE_WITHIN_S, what="two shifts, and every duty held")
     os.kill(victim["pid"], signal.SIGKILL)
 
     def taken_over() -> bool:
-        duties = product.rows("status")["duties"]
+        duties = _status(product)["duties"]
         return {"enqueue", "relay", "sweep"} == {duty["duty"] for duty in duties} and victim["owner"] not in {
             duty["owner"] for duty in duties
         }
@@ -78,16 +95,16 @@ def test_what_a_killed_worker_watched_is_watched_by_another(product: Product) ->
     """The worker that watches a node and the node's store are killed together: another worker tells of the store, soon after
     the first one's session has ended.
     """
-    before = {duty["duty"]: duty["owner"] for duty in product.rows("status")["duties"]}
-    victim = next(worker for worker in product.rows("status")["workers"] if worker["owner"] == before["enqueue"])
+    victim = until(lambda: _with_a_colleague(product), within_s=SPARE_WITHIN_S, what="two shifts, and every duty held")
     killed = time.time()
     os.kill(victim["pid"], signal.SIGKILL)
-    product.stack.kill("orders-3")
+    product.stack.stop("orders-3")
     event = until(
         lambda: _down(product, killed),
         within_s=TAKE_OVER_WITHIN_S + EVENT_WITHIN_S,
         what="an event that orders-3 is down",
     )
+    product.stack.start("orders-3")
     until(lambda: orders(product)["health"] == "HEALTHY", within_s=60, what="orders HEALTHY again")
 
     assert "UNAVAILABLE" == event["data"]["after"]
