@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4, uuid5
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from pydantic import SecretStr
 
-from blocks.errors import InvalidInputError, NotFoundError, PermanentError
+from blocks.errors import ConflictError, InvalidInputError, NotFoundError, PermanentError, ReplicoreError
 from blocks.fleet import Connections
 from blocks.models.action import Action
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change
-from blocks.models.request import Priority, WorkKind
+from blocks.models.request import Priority, WorkKind, work_key
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Effect, Submission
 from blocks.secrets.protocol import Secrets
@@ -27,9 +26,8 @@ from flows.steps import Steps
 from tasks.apply import apply_wanted, plan
 from tasks.decide.audit import Command
 from tasks.decide.documents import read_documents
-from tasks.decide.manifests import EVERYWHERE, Asked, Scope, Wanted, parse
+from tasks.decide.manifests import Asked, Scope, Wanted, parse
 from tasks.decide.plan import named_as
-from tasks.decide.sheltering import sheltered
 from tasks.request import request_work
 from tasks.shelter import Sheltered, applied_with, shelter
 
@@ -101,67 +99,13 @@ async def _handed_in(connections: Connections, key: str) -> list[Applied]:
 
     Raises:
         InvalidInputError: it cannot be applied.
+        ConflictError: others kept changing the same objects; nothing was applied, and will not be.
     """
     store, queue, secrets = await connections.store(), await connections.work_queue(), await connections.secrets()
-    ended = await apply_submission(store, queue, secrets, key, utc_now, Steps(watched=True))
+    ended = await apply_at_once(store, queue, secrets, key, utc_now, Steps(watched=True))
     if ended.error is not None:
         raise InvalidInputError(ended.error)
     return list(ended.applied or ())
-
-
-async def submit(
-    store: Store,
-    queue: WorkQueue,
-    manifests: str,
-    by: str,
-    now: datetime,
-    scope: Scope = EVERYWHERE,
-) -> Submission:
-    """Hand manifests in to be applied by a worker: the way that needs no Prefect.
-
-    Returns:
-        The submission; `store.get(Submission, submission_id)` tells what came of it.
-
-    Raises:
-        InvalidInputError: they cannot be applied, or hold secrets in clear, which are not stored.
-    """
-    handed_in = await hand_in(store, manifests, by, now, scope)
-    await request_work.fn(store, queue, WorkKind.APPLY, handed_in.key, Priority.PERSON, now)
-    return handed_in
-
-
-async def hand_in(store: Store, manifests: str, by: str, now: datetime, scope: Scope = EVERYWHERE) -> Submission:
-    """Keep manifests until they are applied.
-
-    Raises:
-        InvalidInputError: they cannot be applied, or hold secrets in clear, which are not stored.
-    """
-    secrets = await asyncio.to_thread(_checked, manifests, Asked(who=by, now=now, new_id=uuid4), scope)
-    if secrets:
-        message = (
-            "there are secrets in the manifests, and what is handed in keeps none: give {secret: NAME} or {file: PATH}"
-        )
-        raise InvalidInputError(message)
-    handed_in = Submission(
-        submission_id=str(uuid4()),
-        manifests=manifests,
-        namespace=scope.namespace,
-        cluster=scope.cluster,
-        node=scope.node,
-        default_namespace=scope.fill_namespace,
-        by=by,
-        at=now,
-        version=1,
-    )
-    await store.commit(Change(swaps=(handed_in,)), now=now)
-    return handed_in
-
-
-def _checked(manifests: str, asked: Asked, scope: Scope) -> Mapping[str, SecretStr]:
-    """The secrets in manifests that can be applied."""
-    documents, secrets = sheltered(read_documents(manifests), scope)
-    parse(documents, asked, scope=scope)
-    return secrets
 
 
 async def apply_submission(
@@ -204,7 +148,35 @@ async def apply_submission(
     except PermanentError as error:
         return await _ended_badly(store, handed_in, error, clock())
     ended = await store.get(Submission, key) or handed_in
+    if ended.error is not None:
+        return ended
     await _request_due(store, queue, wanted, ended.applied or (), clock, steps)
+    return ended
+
+
+async def apply_at_once(
+    store: Store,
+    queue: WorkQueue,
+    secrets: Secrets,
+    key: str,
+    clock: Callable[[], datetime],
+    steps: Steps | None = None,
+) -> Submission:
+    """Apply what was handed in without waiting for a worker, and take the work off that was kept for one. Its caller is
+    told what came of it; hence it ends in a conflict, too.
+
+    Raises:
+        NotFoundError: there is no such submission.
+        DependencyUnavailableError: the store is gone; if it was not applied, a worker does it later.
+        ConflictError: others kept changing the same objects; nothing was applied, and will not be.
+    """
+    try:
+        ended = await apply_submission(store, queue, secrets, key, clock, steps)
+    except ConflictError as error:
+        if (handed_in := await store.get(Submission, key)) is not None:
+            await _ended_badly(store, handed_in, error, clock())
+        raise
+    await store.drop_work([work_key(WorkKind.APPLY, key)], spare_claimed=True)
     return ended
 
 
@@ -212,9 +184,9 @@ def _wanted(manifests: str, asked: Asked, scope: Scope) -> tuple[Wanted, ...]:
     return parse(read_documents(manifests), asked, scope=scope)
 
 
-async def _ended_badly(store: Store, handed_in: Submission, error: PermanentError, now: datetime) -> Submission:
-    """Keep why nothing was applied; what has ended well before stays as it is."""
-    if handed_in.applied is not None:
+async def _ended_badly(store: Store, handed_in: Submission, error: ReplicoreError, now: datetime) -> Submission:
+    """Keep why nothing was applied; what has ended before stays as it is."""
+    if handed_in.ended_at is not None:
         return handed_in
     ended = handed_in.evolve(ended_at=now, error=str(error), version=handed_in.version + 1)
     await store.commit(Change(swaps=(ended,)), now=now)

@@ -51,7 +51,8 @@ async def apply_wanted(
         wanted: the objects.
         who: who applies them.
         now: the present.
-        submission: what they were handed in with; it ends in the same transaction.
+        submission: what they were handed in with; it ends in the same transaction. When somebody else was quicker to apply
+            it, nothing is changed.
 
     Raises:
         InvalidInputError: something that an object refers to does not exist; each fault is named, nothing was changed.
@@ -82,10 +83,18 @@ async def _saved(
         if not change.empty:
             await store.commit(change, now=now)
     except ConflictError:
+        if submission is not None and (ended := await _ended(store, submission)) is not None:
+            return Plan(Change(), ended.applied or ())
         if tries <= 1:
             raise
         return await _saved(store, wanted, who, now, submission, tries - 1)
     return made
+
+
+async def _ended(store: Store, submission: Submission) -> Submission | None:
+    """The submission, if it has ended meanwhile."""
+    stored = await store.get(Submission, submission.key)
+    return stored if stored is not None and stored.ended_at is not None else None
 
 
 async def _stored(store: Store, wanted: Sequence[Wanted]) -> Stored:

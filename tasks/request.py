@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 
 from prefect import task
@@ -25,9 +26,12 @@ async def request_work(
     """Ask for work now. When the queue is away the item waits in the store, and `enqueue` sends its pointer later."""
     item = await store.ask(kind, subject, priority, now)
     if item.state is WorkState.QUEUED:
-        try:
-            await queue.send([pointer_to(item)])
-        except DependencyUnavailableError:
-            return item
-        await store.mark_sent([item.key], now)
+        await point_to(store, queue, item, now)
     return item
+
+
+async def point_to(store: Store, queue: WorkQueue, item: Request, now: datetime) -> None:
+    """Put the pointer of a queued item on the queue. When that cannot be done, or not be noted, `enqueue` does it later."""
+    with contextlib.suppress(DependencyUnavailableError):
+        await queue.send([pointer_to(item)])
+        await store.mark_sent([item.key], now)

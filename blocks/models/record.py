@@ -12,6 +12,7 @@ from blocks.models.gate import Disruptions, Gate
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
+from blocks.models.request import Request
 from blocks.models.rolling import Rolling
 from blocks.models.source import Source, SourceReport
 from blocks.models.submission import Submission
@@ -43,7 +44,7 @@ class RecordKey:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One all-or-nothing change of the store: records and the events that tell of them."""
+    """One all-or-nothing change of the store: records, the events that tell of them, and the work that they make."""
 
     puts: tuple[Record, ...] = ()
     """Inserted or replaced by key, whatever was there: only right under a lock and its fence."""
@@ -51,11 +52,13 @@ class Change:
     """Compare-and-set: `version` is what the record will have; one less must be stored (nothing, when it is 1)."""
     deletes: tuple[RecordKey, ...] = ()
     drafts: tuple[EventDraft, ...] = ()
+    work: tuple[Request, ...] = ()
+    """New work items. One that is there already stays as it is: of something new there is none."""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.puts or self.swaps or self.deletes or self.drafts)
+        return not (self.puts or self.swaps or self.deletes or self.drafts or self.work)
 
     def __add__(self, other: Change) -> Change:
         return Change(
@@ -63,6 +66,7 @@ class Change:
             swaps=self.swaps + other.swaps,
             deletes=self.deletes + other.deletes,
             drafts=self.drafts + other.drafts,
+            work=self.work + other.work,
         )
 
 

@@ -24,7 +24,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from blocks.errors import ConflictError, RecordError
 from blocks.models.request import Request, WorkState
 from blocks.store.mapping import Document, from_document, to_document
-from blocks.store.mongodb_connection import chunked
+from blocks.store.mongodb_connection import chunked, insert_if_absent
 from blocks.store.mongodb_events import Events
 from blocks.store.mongodb_schema import WORK
 from blocks.store.mongodb_transactions import Transactions
@@ -184,7 +184,7 @@ class Changes(Events, Transactions):
             return set()
         collection = self.collection(WORK)
         stamp = uuid4().hex
-        writes = [_replace(there.get(key), {**to_document(item), "stamp": stamp}) for key, item in wanted.items()]
+        writes = [_write_of(there.get(key), {**to_document(item), "stamp": stamp}) for key, item in wanted.items()]
         result = await collection.bulk_write(writes, ordered=False, session=session)
         if result.modified_count + result.upserted_count == len(writes):
             return set(wanted)
@@ -192,9 +192,9 @@ class Changes(Events, Transactions):
         return {document["_id"] async for document in cursor}
 
 
-def _replace(before: Request | None, document: Document) -> ReplaceOne[Document] | UpdateOne:
+def _write_of(before: Request | None, document: Document) -> ReplaceOne[Document] | UpdateOne:
     if before is None:
-        return UpdateOne({"_id": document["_id"]}, {"$setOnInsert": document}, upsert=True)
+        return insert_if_absent(document)
     return ReplaceOne({"_id": before.key, "version": before.version}, document)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import pymongo
 from bson.errors import BSONError
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
@@ -150,6 +150,11 @@ def is_duplicate(error: PyMongoError) -> bool:
         codes = {fault.get("code") for fault in details.get("writeErrors", ())}
         return codes == {DUPLICATE_KEY} and not details.get("writeConcernErrors")
     return isinstance(error, DuplicateKeyError)
+
+
+def insert_if_absent(document: Document) -> UpdateOne:
+    """Writes a document where there is none of its key."""
+    return UpdateOne({"_id": document["_id"]}, {"$setOnInsert": document}, upsert=True)
 
 
 def chunked(items: Sequence[T], size: int = BULK_MAX) -> Iterator[list[T]]:

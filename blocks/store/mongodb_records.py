@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from pymongo import ASCENDING, DESCENDING, DeleteOne, InsertOne, ReplaceOne
+from pymongo import ASCENDING, DESCENDING, DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError
 
@@ -24,15 +24,15 @@ from blocks.models.record import Change, Fence, Record, Seen
 from blocks.models.rolling import UNFINISHED, Rolling
 from blocks.models.view import ClusterView, in_front_of
 from blocks.store.mapping import Document, from_document, to_document
-from blocks.store.mongodb_connection import chunked, is_duplicate
+from blocks.store.mongodb_connection import chunked, insert_if_absent, is_duplicate
 from blocks.store.mongodb_events import Events
 from blocks.store.mongodb_fences import Fences
-from blocks.store.mongodb_schema import COLLECTIONS
+from blocks.store.mongodb_schema import COLLECTIONS, WORK
 from blocks.store.protocol import Where
 from blocks.store.timetable import to_utc_ms
 
 R = TypeVar("R", bound=Record)
-Operation = DeleteOne | InsertOne[Document] | ReplaceOne[Document]
+Operation = DeleteOne | InsertOne[Document] | ReplaceOne[Document] | UpdateOne
 
 _KEYS_MAX: Final = 1_000
 """Keys that one query names."""
@@ -162,7 +162,7 @@ class Records(Events, Fences):
             return ()
         moment = to_utc_ms(now)
         swaps = _swaps(change, moment)
-        rest = _puts_and_deletes(change, moment)
+        rest = _others(change, moment)
 
         async def write(session: AsyncClientSession) -> tuple[Event, ...]:
             if fence is not None and await self.superseded(session, [fence]):
@@ -268,13 +268,15 @@ def _swaps(change: Change, moment: datetime) -> dict[str, list[Operation]]:
     return operations
 
 
-def _puts_and_deletes(change: Change, moment: datetime) -> dict[str, list[Operation]]:
+def _others(change: Change, moment: datetime) -> dict[str, list[Operation]]:
     operations: dict[str, list[Operation]] = defaultdict(list)
     for record in change.puts:
         replace = ReplaceOne({"_id": record.key}, _document(record, moment), upsert=True)
         operations[COLLECTIONS[type(record)]].append(replace)
     for one in change.deletes:
         operations[COLLECTIONS[one.record_type]].append(DeleteOne({"_id": one.key}))
+    for item in change.work:
+        operations[WORK].append(insert_if_absent(to_document(item.evolve(version=1))))
     return operations
 
 

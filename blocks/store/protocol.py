@@ -1,7 +1,7 @@
 """What flows need of a store: the only truth about clusters, nodes, actions, work and events.
 
 Guarantees:
-- `commit` is one transaction {fence check, records, events}: all or nothing, and nothing at all for a superseded holder.
+- `commit` is one transaction {fence check, records, events, new work}: all or nothing, and nothing at all for a superseded holder.
 - Events get their place in their stream (1, 2, 3 ... without holes) in that transaction. They are history and outbox.
 - Work items are changed by compare-and-set on their state and owner.
 - What `commit` returned without error survives the loss of any minority of servers.

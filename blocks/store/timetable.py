@@ -98,6 +98,11 @@ def placed(item: Request | None, given: Request, now: datetime) -> Request | Non
     return item.evolve(interval=given.interval, active=given.active, next_at=next_at)
 
 
+def made(kind: str, subject: str, priority: Priority, now: datetime) -> Request:
+    """An item that there was not, queued."""
+    return _queued(Request(kind=kind, subject=subject), priority, now, by_person=priority is Priority.PERSON)
+
+
 def asked(item: Request | None, kind: str, subject: str, priority: Priority, now: datetime) -> Request | None:
     """Asked for, now. Only a person wakes a dead item and ends the waiting of a failed one; routine ends no pause."""
     by_person = priority is Priority.PERSON

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import typer
 from rich.text import Text
 
-from blocks.errors import ConflictError, InvalidInputError, PermanentError
+from blocks.errors import ConflictError, DependencyUnavailableError, InvalidInputError, PermanentError
 from blocks.models.submission import Applied, Difference, Submission
 from blocks.store.protocol import Store
 from deployments.cli.manifest_files import STDIN, Manifest, dumped, gather, joined, located, refused
@@ -60,6 +60,12 @@ def apply(
     queue: Annotated[
         bool, typer.Option("--queue", help="Have a worker apply them, off the work queue: needs no Prefect server.")
     ] = False,
+    submission_id: Annotated[
+        UUID | None,
+        typer.Option(
+            "--id", help="With --queue: hand them in under this id; again under the same id applies them once."
+        ),
+    ] = None,
 ) -> None:
     """Apply manifests: all of them, or none when anything is wrong with one.
 
@@ -67,6 +73,9 @@ def apply(
     those that name none.
     """
     cli = Cli.of(context)
+    if submission_id is not None and not queue:
+        message = "--id is for --queue"
+        raise typer.BadParameter(message)
     manifests = gather(_names(files, filename), recursive=recursive)
     documents = [document for manifest in manifests for document in manifest.documents]
     scope = Scope(
@@ -80,7 +89,7 @@ def apply(
         if dry_run:
             applied = cli.run(lambda parts: _planned(cli, parts, manifests, scope))
         elif queue:
-            applied = cli.run(lambda parts: _queued(cli, parts, joined(manifests), scope))
+            applied = cli.run(lambda parts: _queued(cli, parts, joined(manifests), scope, submission_id or uuid4()))
         else:
             applied = _by_flow(cli, manifests, scope)
     except InvalidInputError as error:
@@ -163,7 +172,7 @@ async def _sheltered(cli: Cli, parts: Parts, manifests: Sequence[Manifest], scop
 
 
 async def _handed_in(cli: Cli, store: Store, text: str, scope: Scope) -> Submission:
-    from flows.apply import hand_in  # noqa: PLC0415 - imports Prefect
+    from flows.submit import hand_in  # noqa: PLC0415 - imports Prefect
 
     return await hand_in(store, text, cli.world.user, cli.world.clock(), scope)
 
@@ -176,12 +185,24 @@ async def _planned(cli: Cli, parts: Parts, manifests: Sequence[Manifest], scope:
     return made.applied
 
 
-async def _queued(cli: Cli, parts: Parts, text: str, scope: Scope) -> Sequence[Applied]:
-    """Hand them in, and wait for what comes of it."""
-    from flows.apply import submit  # noqa: PLC0415 - imports Prefect
+async def _submitted(cli: Cli, parts: Parts, text: str, scope: Scope, submission_id: UUID) -> Submission:
+    from flows.submit import submit  # noqa: PLC0415 - imports Prefect
 
+    store, queue = await parts.store(), await parts.work_queue()
+    try:
+        return await submit(store, queue, text, cli.world.user, cli.world.clock(), scope, submission_id)
+    except DependencyUnavailableError as error:
+        hint = (
+            f"{error.hint} Whether they were handed in is not known: if so, they will be applied. "
+            f"`replictl apply --queue --id {submission_id}` with the same manifests applies them once."
+        )
+        raise DependencyUnavailableError(error.component, error.endpoint, error.reason, hint) from error
+
+
+async def _queued(cli: Cli, parts: Parts, text: str, scope: Scope, submission_id: UUID) -> Sequence[Applied]:
+    """Hand them in, and wait for what comes of it."""
+    handed_in = await _submitted(cli, parts, text, scope, submission_id)
     store = await parts.store()
-    handed_in = await submit(store, await parts.work_queue(), text, cli.world.user, cli.world.clock(), scope)
     within_s = cli.timeout_s or WITHIN_S
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):

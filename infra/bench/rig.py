@@ -14,8 +14,9 @@ import psutil
 
 from blocks.fleet import Fleet as Settings
 from blocks.fleet import connect
-from flows.apply import apply_submission, hand_in
+from flows.apply import apply_at_once
 from flows.entry import utc_now
+from flows.submit import hand_in
 from infra.bench.cpu import Meter
 from infra.bench.errors import BenchError
 from infra.simulator.testing import RunningFleet, simulated_process
@@ -150,7 +151,7 @@ class Rig:
                 store, queue = await connections.store(), await connections.work_queue()
                 handed_in = await hand_in(store, manifests, "bench", utc_now())
                 secrets = await connections.secrets()
-                return (await apply_submission(store, queue, secrets, handed_in.key, utc_now)).error
+                return (await apply_at_once(store, queue, secrets, handed_in.key, utc_now)).error
 
         error = asyncio.run(applied())
         if error is not None:

@@ -23,7 +23,7 @@ from blocks.errors import PermanentError, ReplicoreError
 from blocks.models.action import ActionState
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
-from flows.apply import submit
+from flows.submit import submit
 from infra.chaos.recorder import Recorder
 from infra.chaos.settings import AGENT_TIMEOUT_S, BUDGET, FREE, INTERVAL_S, STRICT
 from tasks.decide.gating import freeze_of, window_of

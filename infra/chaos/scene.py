@@ -17,7 +17,7 @@ from blocks.models.action import Action, ActionState
 from blocks.models.submission import Submission
 from blocks.store.protocol import Store, Where
 from blocks.work_queue.protocol import WorkQueue
-from flows.apply import submit
+from flows.submit import submit
 from infra.chaos.dump import dump
 from infra.chaos.eyes import Eyes
 from infra.chaos.load import Load, declared

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+import pytest
+
+from blocks.errors import ConflictError
+from blocks.models.record import Change
 from blocks.models.request import Ended, Priority, Request, WorkKind, WorkState
 from blocks.store.protocol import RetryPolicy, Store, WorkCounts
-from doubles.store_samples import NOW, item, items, later
+from blocks.store.timetable import made
+from doubles.store_samples import NOW, item, items, later, spec
 
 KIND = WorkKind.ORCHESTRATE.value
 POLICY = RetryPolicy(attempts_max=3, backoff_base_s=10.0, backoff_max_s=15.0)
@@ -221,3 +226,26 @@ async def test_every_change_raises_the_version(store: Store) -> None:
     versions.append((await one(store)).version)
 
     assert [1, 2, 3, 4] == versions
+
+
+async def test_new_work_is_made_with_the_change_or_not_at_all(store: Store) -> None:
+    """The item is there to be sent and claimed as if it had been asked for; a conflict makes none."""
+    there, other = (made("apply", subject, Priority.PERSON, NOW) for subject in ("a", "b"))
+    await store.commit(Change(swaps=(spec(1),), work=(there,)), now=NOW)
+    with pytest.raises(ConflictError):
+        await store.commit(Change(swaps=(spec(1),), work=(other,)), now=NOW)
+    await store.ask("apply", "c", Priority.PERSON, NOW)
+
+    assert ["apply:a", "apply:c"] == [item.key for item in await store.unsent(NOW, 10.0, 10)]
+    asked, committed = [await store.claim_work([f"apply:{subject}"], "w", NOW) for subject in "ca"]
+    assert asked == [item.evolve(subject="c") for item in committed]
+
+
+async def test_work_that_is_there_is_not_made_anew(store: Store) -> None:
+    """It stays as it is, in whatever state: here a worker has it."""
+    item = made("apply", "a", Priority.PERSON, NOW)
+    await store.commit(Change(work=(item,)), now=NOW)
+    claimed = await store.claim_work([item.key], "w", NOW)
+    await store.commit(Change(work=(item,)), now=NOW)
+
+    assert claimed == await store.list_work()

@@ -179,6 +179,8 @@ class MemoryStore(MemoryWork, Store):
             self.records.setdefault(type(record), {})[record.key] = record
         for one in change.deletes:
             self.records.get(one.record_type, {}).pop(one.key, None)
+        for item in change.work:
+            self.work.setdefault(item.key, item.evolve(version=1))
         return self._append(change.drafts, now)
 
     def _append(self, drafts: Sequence[EventDraft], now: datetime) -> tuple[Event, ...]:

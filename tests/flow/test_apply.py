@@ -13,7 +13,8 @@ from blocks.models.request import WorkKind
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Effect, Submission
 from doubles.world import World
-from flows.apply import apply_submission, submit
+from flows.apply import apply_submission
+from flows.submit import submit
 from tasks.apply import apply_wanted, plan
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, parse

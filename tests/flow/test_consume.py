@@ -24,8 +24,8 @@ from doubles.agents import MemoryAgents
 from doubles.eventually import until
 from doubles.views import address
 from doubles.world import SOURCE, World, seconds
-from flows.apply import submit
 from flows.consume import LATE_S, SLOW_S, SOURCES_MAX, Consumer, discover_batch
+from flows.submit import submit
 from tasks.duties import enqueue_due
 from tasks.request import pointer_to, request_work
 

@@ -16,8 +16,9 @@ from blocks.models.request import Ended, WorkKind
 from blocks.models.submission import Effect, Submission
 from doubles.store import MemoryStore
 from doubles.world import World
-from flows.apply import apply_submission, submit
+from flows.apply import apply_submission
 from flows.consume import apply_batch
+from flows.submit import submit
 
 SPEC = """
 apiVersion: replicante.io/v0

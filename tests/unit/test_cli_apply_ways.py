@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -125,6 +127,25 @@ def test_the_queue_takes_them_without_prefect(
     assert f"`replictl work` shows apply:{handed_in.key}" in error
     assert [WorkKind.APPLY] == [item.kind for item in outside.store_.work.values()]
     assert 1 == len(outside.queue.waiting)
+
+
+def test_the_same_id_hands_them_in_once(outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer of the store was lost: the error names the id, under which they are handed in again, not twice."""
+    path = _write(tmp_path, NAMESPACE)
+    outside.store_.lost_answers.add("commit")
+    outside.replictl("apply", "-f", path, "--queue", "--timeout", "0.1")
+    found = re.search(r"--id ([-0-9a-f]{36})", " ".join(capsys.readouterr().err.split()))
+    assert found is not None
+    outside.replictl("apply", "-f", path, "--queue", "--timeout", "0.1", "--id", found[1])
+    (handed_in,) = asyncio.run(outside.store_.find(Submission))
+
+    assert (found[1], NAMESPACE) == (handed_in.key, handed_in.manifests)
+
+
+def test_an_id_is_for_the_queue(outside: Outside, tmp_path: Path) -> None:
+    """A flow run has one of its own."""
+    assert 2 == outside.replictl("apply", "-f", _write(tmp_path, NAMESPACE), "--id", str(uuid4()))
+    assert [] == outside.called
 
 
 def test_what_is_too_large_for_a_parameter_is_handed_in(outside: Outside, tmp_path: Path) -> None:
