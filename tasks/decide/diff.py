@@ -47,6 +47,15 @@ def diff(before: ClusterView, after: ClusterView) -> tuple[EventDraft, ...]:
     return tuple(drafts)
 
 
+def retyped_attributes(before: Node, after: Node) -> frozenset[str]:
+    """The fields in which an attribute has a value of another type: to Python 1, 1.0 and true are equal."""
+    return frozenset(
+        name
+        for name in ("attributes", "store_attributes")
+        if any(type(value) is not type(getattr(before, name).get(key)) for key, value in getattr(after, name).items())
+    )
+
+
 def draft(ref: ClusterRef, type_: EventType, subject: str, **data: Any) -> EventDraft:
     """An event about a cluster or something in it, in the cluster's stream."""
     return EventDraft(type=type_, stream=ref.key, subject=subject, data=data)
@@ -85,7 +94,8 @@ def _node(before: Node | None, after: Node) -> Iterator[EventDraft]:
                 after=after.status.value,
                 reason=after.status_text,
             )
-        changed = [name for name in FACTS if getattr(before, name) != getattr(after, name)]
+        retyped = retyped_attributes(before, after)
+        changed = [name for name in FACTS if name in retyped or getattr(before, name) != getattr(after, name)]
         if changed:
             yield draft(
                 after.cluster,

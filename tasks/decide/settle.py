@@ -18,7 +18,7 @@ from blocks.models.view import ClusterView
 from tasks.decide.aggregate import aggregate
 from tasks.decide.approval import lapsed
 from tasks.decide.clocks import Limits
-from tasks.decide.diff import diff
+from tasks.decide.diff import diff, retyped_attributes
 from tasks.decide.foreign import refuses
 from tasks.decide.heads import with_heads
 from tasks.decide.merge import Policy, merge
@@ -131,9 +131,9 @@ def _change(before: ClusterView, after: ClusterView, gone: list[str], synced: Sy
 
 
 def _differs(before: Node | None, after: Node) -> bool:
-    if before is None or before == after:
-        return before is None
-    return _stable(before) != _stable(after)
+    if before is None or retyped_attributes(before, after):
+        return True
+    return before != after and _stable(before) != _stable(after)
 
 
 def _stable(node: Node) -> object:

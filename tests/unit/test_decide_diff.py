@@ -143,6 +143,16 @@ def test_each_fact_of_a_node_is_told_when_it_changes(name: str) -> None:
     assert (E.NODE_CHANGED, {name}, {name}) == (event.type, set(event.data["before"]), set(event.data["after"]))
 
 
+@pytest.mark.parametrize("name", ["attributes", "store_attributes"])
+@pytest.mark.parametrize(("was", "is_now"), [(1, True), (False, 0), (1, 1.0)])
+def test_an_attribute_of_another_type_is_another_attribute(name: str, was: object, is_now: object) -> None:
+    """1 and true are equal to Python, and not to who reads them."""
+    before, after = make_node("n1", **{name: {"a": was}}), make_node("n1", **{name: {"a": is_now}})
+    (event,) = diff(make_view(before), make_view(after))
+
+    assert (E.NODE_CHANGED, repr({"a": is_now})) == (event.type, repr(event.data["after"][name]))
+
+
 @pytest.mark.parametrize("status", [status for status in NodeStatus if status is not NodeStatus.HEALTHY])
 def test_each_status_is_told_when_it_changes(status: NodeStatus) -> None:
     """A changed status is one event with the reason."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from blocks.models.action import ActionState
 from blocks.models.cluster import Health
 from blocks.models.event import EventType
-from blocks.models.look import Failure, Look, ShardsInfo
+from blocks.models.look import Failure, Look, ShardsInfo, StoreInfo
 from blocks.models.node import Node, NodeStatus, Offset, ShardRole
 from blocks.models.record import Change, RecordKey
 from blocks.models.view import ClusterView
@@ -183,6 +183,16 @@ def test_offsets_alone_are_no_change_and_saved_now_and_then() -> None:
 
     assert (Change(), ()) == (soon.change, soon.moved)
     assert (Change(), ["n1"]) == (due.change, [node.node_id for node in due.moved])
+
+
+def test_an_attribute_of_another_type_is_saved_and_told() -> None:
+    """1 and true are equal to Python; the node is saved all the same."""
+    before = make_view(make_node("n1", store_attributes={"a": 1}), discovery=discovery(["n1"]))
+    look = good_look("n1", store=StoreInfo(cluster_id="orders", attributes={"a": True}))
+    settled = settle(before, {"n1": look}, now=later(60))
+
+    assert ["{'a': True}"] == [repr(put.store_attributes) for put in settled.change.puts if isinstance(put, Node)]
+    assert EventType.NODE_CHANGED in {draft.type for draft in settled.change.drafts}
 
 
 def test_a_cluster_without_discovery_has_no_nodes() -> None:
