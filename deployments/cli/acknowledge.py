@@ -11,7 +11,7 @@ from rich.text import Text
 from blocks.errors import InvalidInputError
 from blocks.models.ids import ClusterRef
 from blocks.models.problem import Problem
-from deployments.cli.options import TheCluster
+from deployments.cli.options import TheCluster, need_reason
 from deployments.cli.output import Answer, clean, show
 from deployments.cli.resolve import known_cluster
 from deployments.cli.session import Cli
@@ -34,9 +34,7 @@ def acknowledge(
 ) -> None:
     """Say that you have seen a problem: others are told, until it is over. OFFSET_WENT_BACK is over by that."""
     cli, wanted = Cli.of(context), code.upper()
-    if not reason.strip():
-        message = "say why with --reason: others will want to know"
-        raise typer.BadParameter(message)
+    need_reason(reason)
     if wanted not in {rule.code for rule in RULES}:
         message = f"{code!r} is no code of a problem; `replictl problems {cluster}` lists those of the cluster"
         raise InvalidInputError(message)

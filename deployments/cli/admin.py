@@ -12,6 +12,7 @@ from blocks.errors import ReplicoreError
 from blocks.models.base import Json
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.record import Change
+from deployments.cli.options import need_reason
 from deployments.cli.output import Answer, Column, listing, say
 from deployments.cli.session import PREFECT_WITHIN_S, Cli
 from deployments.cli.world import Parts
@@ -25,9 +26,7 @@ def coordinator_reset(
     context: typer.Context, reason: Annotated[str, typer.Option(help="Why; kept in the event.", min=1)] = ""
 ) -> None:
     """After ZooKeeper lost its data: raise the generation, so that the store believes its new locks."""
-    if not reason.strip():
-        message = "say why with --reason"
-        raise typer.BadParameter(message)
+    need_reason(reason)
     cli = Cli.of(context)
 
     async def reset(parts: Parts) -> int:

@@ -10,7 +10,7 @@ import typer
 from blocks.errors import InvalidInputError
 from blocks.models.gate import Gate, GateKind, Weekly
 from blocks.store.protocol import Store
-from deployments.cli.options import Comment, Conditions, Selectors, Watch
+from deployments.cli.options import Comment, Conditions, Selectors, Watch, need_reason
 from deployments.cli.output import Answer, Column, Grid, Row, listing, show
 from deployments.cli.schedule import moment, seconds
 from deployments.cli.select import Filter
@@ -112,9 +112,7 @@ def freeze(
 ) -> None:
     """Let no action begin any more, on a cluster, in a namespace or anywhere, whoever ordered it. The kill switch."""
     cli = Cli.of(context)
-    if not reason.strip():
-        message = "say why with --reason: others will want to know"
-        raise typer.BadParameter(message)
+    need_reason(reason)
     cli.need_prefect()
     gate = cli.run_flow("freeze", target=target, reason=reason, until=_end(cli, lasting, end), by=cli.world.user)
     _show(cli, gate)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from blocks.coordinator.protocol import ClaimKind, Coordinator
 from blocks.errors import DependencyUnavailableError, NotFoundError
-from deployments.cli.options import Conditions, Selectors, Watch
+from deployments.cli.options import Conditions, Selectors, Watch, need_reason
 from deployments.cli.output import Answer, Column, Format, listing
 from deployments.cli.select import Filter, Note, Notes, Tags
 from deployments.cli.session import Cli
@@ -148,9 +148,7 @@ def release(
     """Take a lock away from its holder. Whatever that still writes is refused: its fencing token is old from the next
     taking on. Rarely needed: the lock of a process that is gone goes by itself within the session timeout.
     """
-    if not reason.strip():
-        message = "say why with --reason"
-        raise typer.BadParameter(message)
+    need_reason(reason)
     cli = Cli.of(context)
 
     async def change(parts: Parts) -> Answer:

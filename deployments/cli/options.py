@@ -45,3 +45,14 @@ Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept in the 
 Wait = Annotated[
     float, typer.Option("--wait", min=0, max=86_400, metavar="SECONDS", help="How long to wait for the lock.")
 ]
+
+
+def need_reason(reason: str) -> None:
+    """Refuse to go on without a reason.
+
+    Raises:
+        BadParameter: none was given.
+    """
+    if not reason.strip():
+        message = "say why with --reason: others will want to know"
+        raise typer.BadParameter(message)

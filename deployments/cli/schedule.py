@@ -14,7 +14,7 @@ from blocks.models.request import Request
 from blocks.models.rolling import Rolling
 from blocks.models.source import Source
 from blocks.store.protocol import Store
-from deployments.cli.options import Comment
+from deployments.cli.options import Comment, need_reason
 from deployments.cli.output import Answer, Column, Grid, say, show
 from deployments.cli.resolve import known_cluster, known_source
 from deployments.cli.session import Cli
@@ -62,9 +62,7 @@ def pause(
     (its id) begin nothing more until it is resumed.
     """
     cli = Cli.of(context)
-    if not reason.strip():
-        message = "say why with --reason: others will want to know"
-        raise typer.BadParameter(message)
+    need_reason(reason)
     if is_id(name):
         if lasting is not None or end is not None:
             message = "a rolling action is paused until somebody resumes it: without --for and --until"

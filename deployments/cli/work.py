@@ -11,7 +11,7 @@ import typer
 from blocks.errors import NotFoundError, RefusedError
 from blocks.models.request import Request, WorkState
 from blocks.store.protocol import Store
-from deployments.cli.options import Conditions, Selectors, Watch
+from deployments.cli.options import Conditions, Selectors, Watch, need_reason
 from deployments.cli.output import Answer, Column, Format, listing, say
 from deployments.cli.select import READ_MAX, Filter, Note, Notes, Tags, cut
 from deployments.cli.session import Cli
@@ -189,9 +189,7 @@ def drop(
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the audit.")] = "",
 ) -> None:
     """Give dead work up for good. What is on the timetable comes back: pause or delete its cluster or source instead."""
-    if not reason.strip():
-        message = "say why with --reason"
-        raise typer.BadParameter(message)
+    need_reason(reason)
     cli = Cli.of(context)
 
     async def change(parts: Parts) -> Answer:
