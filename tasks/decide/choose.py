@@ -156,7 +156,7 @@ def in_doubt(view: ClusterView, action: Action, now: datetime) -> bool:
 
 def on_silent_node(view: ClusterView, action: Action, now: datetime) -> bool:
     """Whether an action on a node runs, or may, and its agent cannot be asked what became of it."""
-    if action.node_id is None or not (action.state.on_agent or in_doubt(view, action, now)):
+    if action.node_id is None or action.state.final or not (action.state.on_agent or in_doubt(view, action, now)):
         return False
     node = view.nodes.get(action.node_id)
     return node is None or not node.takes_actions or node.actions_stale_since is not None

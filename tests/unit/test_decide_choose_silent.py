@@ -101,6 +101,9 @@ def test_it_is_told_after_the_patience() -> None:
         pytest.param(view_of(RUNS, ON_N2, **DEAD), id="nothing waits on the cluster"),
         pytest.param(view_of(RUNS, EXCLUSIVE), id="its agent answers"),
         pytest.param(view_of(make_action(4), EXCLUSIVE, **DEAD), id="it was never sent"),
+        pytest.param(
+            view_of(DOUBT.evolve(state=S.CANCELLED, left_running=True), EXCLUSIVE, **DEAD), id="it was cancelled"
+        ),
     ],
 )
 def test_it_is_told_only_where_it_is_in_the_way(view: ClusterView) -> None:
