@@ -121,6 +121,8 @@ class Action(Fact):
     """The rolling action that made it; it begins only while that is running."""
     payload: Json = None
     error: Text | None = None
+    answered_error: Text | None = None
+    """Of an action on a cluster: its error as its handler last said it. `error` is also that of a failed try, until there is an answer."""
     refused: Text | None = None
     """The last move that its agent claimed and that the table does not have: told of once."""
     left_running: bool = False

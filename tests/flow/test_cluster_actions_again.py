@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from blocks.errors import DependencyUnavailableError
@@ -98,6 +99,42 @@ async def test_the_store_is_away(world: World, ref: ClusterRef) -> None:
     assert action == await world.action(action)
 
 
+# -- http -------------------------------------------------------------------------------------------------------------------
+
+
+async def test_all_tries_of_one_step_have_one_body(world: World, ref: ClusterRef) -> None:
+    """The error that the remote itself gave is told to it, that of a failed try is not: one key, the same bytes."""
+    world.outside.answers = [
+        Answered(200, '{"state": "RUNNING", "payload": 1, "payload_error": "half of it failed"}'),
+        Answered(unreachable="connection refused"),
+        Answered(unreachable="no route to host"),
+        Answered(204),
+    ]
+    action = await ordered(world, "http", REMOTE)
+    for _ in range(3):
+        await turned(world, ref, action)
+        world.advance(60)
+    tried = await world.action(action)
+    after = await turned(world, ref, action)
+    first, *tries = [orjson.dumps(call.body) for call in world.outside.posted]
+
+    assert ("no route to host", None) == (tried.error, after.error)
+    assert (3, 1) == (len(tries), len(set(tries)))
+    assert first != tries[0]
+    assert b'"state_payload_error":{"info":{"message":"half of it failed"}}' in tries[0]
+
+
+async def test_the_end_that_a_remote_tells_is_without_errors_of_ours(world: World, ref: ClusterRef) -> None:
+    """FAILED and no more: what could not be reached before is not why."""
+    world.outside.answers = [Answered(unreachable="connection refused"), Answered(200, '{"state": "FAILED"}')]
+    action = await ordered(world, "http", REMOTE)
+    await turned(world, ref, action)
+    world.advance(60)
+    after = await turned(world, ref, action)
+
+    assert (S.FAILED, None) == (after.state, after.error)
+
+
 # -- a handler does not come back ------------------------------------------------------------------------------------------
 
 
@@ -148,3 +185,16 @@ async def test_a_platform_that_does_not_come_back_is_not_asked_again(
     assert (S.RUNNING, True) == (doubt.state, "is not known" in str(doubt.error))
     assert (state, True) == (after.state, "whether the platform was asked is not known" in str(after.error))
     assert 1 == len(world.outside.provisioned)
+
+
+async def test_late_and_in_doubt(world: World, ref: ClusterRef) -> None:
+    """Its time is over while it is not known what came of it: FAILED, and that is said."""
+    world.outside.hangs = asyncio.Event()
+    action = await ordered(world, "http", REMOTE, timeout_s=1.0)
+    turn = replace(await world.turn(), step_s=0.02)
+    await turned(world, ref, action, turn=turn)
+    after = await turned(world, ref, action, turn=turn)
+
+    assert S.FAILED is after.state
+    assert "it was not done within 1 s" in str(after.error)
+    assert "is not known" in str(after.error)
