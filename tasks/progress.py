@@ -27,7 +27,7 @@ from blocks.store.protocol import Store
 from tasks.cluster_actions.base import ClusterAction, Outside, Scene
 from tasks.decide.cluster_kinds import Catalogue
 from tasks.decide.lifecycle import noted
-from tasks.decide.progress import Step, broken, intending, overdue, started, stepped
+from tasks.decide.progress import Step, broken, held, intending, let_go, overdue, started, stepped
 from tasks.decide.sync import tell
 from tasks.gating import still_closed
 from tasks.hold import fence_of
@@ -118,14 +118,14 @@ async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Ac
     if known is None:
         after: Action | None = broken(action, f"there is no kind of action {action.kind!r}", now=now)
         return await _saved(world, claim, before, after)
-    if action.not_before is not None and action.not_before > now and not overdue(action, kinds, now=now):
-        return None
-    jitter = random.Random()  # noqa: S311 - spreads tries, hides nothing
     if frozen and known.effect:
-        late = overdue(action, kinds, now=now)
-        return await _saved(
-            world, claim, before, stepped(action, None, kinds, now=now, jitter=jitter) if late else None
-        )
+        return await _saved(world, claim, before, held(action, now=now))
+    was_held = action.held_since is not None
+    if was_held:
+        before = action = await _saved(world, claim, before, let_go(action, now=now)) or action
+    if action.not_before is not None and action.not_before > now and not overdue(action, kinds, now=now):
+        return action if was_held else None
+    jitter = random.Random()  # noqa: S311 - spreads tries, hides nothing
     budget_s = _budget_s(world, claim) if known.effect else world.step_s
     repeated = action.intent is not None
     if known.effect:

@@ -65,10 +65,30 @@ def intending(action: Action, *, generation: int, token: int, now: datetime, bud
     )
 
 
+def held(action: Action, *, now: datetime) -> Action:
+    """An action whose steps are held from now on: its time stands still. As it is where they are held already."""
+    return action if action.held_since is not None else noted(action, held_since=now)
+
+
+def let_go(action: Action, *, now: datetime) -> Action:
+    """An action whose steps are held no more: its time goes on. As it is where they were not held."""
+    if action.held_since is None:
+        return action
+    held_s = action.held_s + max(0.0, (now - action.held_since).total_seconds())
+    return noted(action, held_since=None, held_s=held_s)
+
+
+def ends_at(action: Action, kinds: Catalogue) -> datetime | None:
+    """When its time is over, from its start, without what it was held; None while it is held: nobody knows."""
+    if action.held_since is not None:
+        return None
+    return (action.scheduled_at or action.created_at) + timedelta(seconds=timeout_of(action, kinds) + action.held_s)
+
+
 def overdue(action: Action, kinds: Catalogue, *, now: datetime) -> bool:
     """Whether its time is over."""
-    since = action.scheduled_at or action.created_at
-    return now > since + timedelta(seconds=timeout_of(action, kinds))
+    ends = ends_at(action, kinds)
+    return ends is not None and now > ends
 
 
 def stepped(

@@ -15,8 +15,9 @@ from blocks.models.report import Choice
 from blocks.models.request import Request, WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.choose import choose, in_doubt
-from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, timeout_of
+from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of
 from tasks.decide.gates import blocks, closed, disturbed_nodes
+from tasks.decide.progress import ends_at
 
 S = ActionState
 ACTIONS_MAX = 50
@@ -194,7 +195,7 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice
 def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
     since = action.history[-1].at if action.history else action.created_at
     if action.node_id is None:
-        ends = (action.scheduled_at or since) + timedelta(seconds=timeout_of(action, around.kinds))
+        ends = ends_at(action, around.kinds)
         if action.not_before is not None and action.not_before > around.now:
             yield reason_of(
                 "BACKOFF", f"its last step failed: {action.error or 'no reason is known'}", action.not_before
@@ -202,6 +203,11 @@ def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iter
         elif action.error:
             yield reason_of("ERROR", f"its last step said: {action.error}")
         yield from (reason_of(b.rule, b.reason, b.until) for b in closed(view.gates, around.now) if b.rule == "FREEZE")
+        if action.held_since is not None:
+            yield reason_of(
+                "HELD", f"its steps are held since {action.held_since:%Y-%m-%dT%H:%M:%SZ}: its time stands still"
+            )
+            return
         yield reason_of("RUNNING", "it runs, step by step with the cycles of its cluster; then it is FAILED", ends)
         return
     node = view.nodes.get(action.node_id)

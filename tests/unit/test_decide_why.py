@@ -87,6 +87,7 @@ QUEUED = ITEM.evolve(state=WorkState.QUEUED, wanted_at=NOW)
         ("NEW", action_on_n1(state=S.NEW), {}),
         ("RUNNING", action_on_n1(state=S.RUNNING), {}),
         ("ERROR", make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, error="no answer"), {}),
+        ("HELD", make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, held_since=NOW), {}),
         ("DONE", action_on_n1(state=S.DONE), {}),
         ("FAILED", action_on_n1(state=S.FAILED, error="no disk"), {}),
         ("LOST", action_on_n1(state=S.LOST), {}),
@@ -118,6 +119,13 @@ def test_when_it_may_be_over() -> None:
         told(action_on_n1(not_before=later(9)))[0].until,
         told(action_on_n1())[0].until,
     )
+
+
+def test_when_its_time_is_over() -> None:
+    """An action on a cluster: its limit from its start, without what it was held; nobody knows while it is."""
+    running = make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, scheduled_at=NOW, held_s=100.0)
+
+    assert (later(700), None) == (told(running)[-1].until, told(running.evolve(held_since=NOW))[-1].until)
 
 
 def test_how_it_ended() -> None:
