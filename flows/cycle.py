@@ -275,7 +275,9 @@ async def _through(
                 "dispatch", dispatch, turn.agents, turn.coordinator, turn.store, rolled.view, claim, chosen.actions, turn.clock
             )  # fmt: skip
         if chosen.start is not None or _progressing(rolled.view):
-            world = Surroundings(turn.coordinator, turn.store, turn.outside, turn.clock, turn.handlers, turn.kinds)
+            world = Surroundings(
+                turn.coordinator, turn.store, turn.outside, turn.clock, turn.handlers, turn.kinds, turn.step_s
+            )
             progressed = await turn.steps("progress", progress, world, rolled.view, claim, chosen.start)
     actions = {
         **rolled.view.actions,

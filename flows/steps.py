@@ -16,6 +16,7 @@ from blocks.store.protocol import Store
 from tasks.cluster_actions.base import ClusterAction, Outside
 from tasks.cluster_actions.table import BY_NAME, CATALOGUE
 from tasks.decide.cluster_kinds import Catalogue, catalogue
+from tasks.progress import STEP_S
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class Turn:
     outside: Outside
     handlers: Mapping[str, ClusterAction] = field(default_factory=lambda: BY_NAME)
     """By kind, those of actions on clusters."""
+    step_s: float = STEP_S
+    """The longest call of one, in seconds."""
 
     @property
     def kinds(self) -> Catalogue:

@@ -27,13 +27,13 @@ from blocks.store.protocol import Store
 from tasks.cluster_actions.base import ClusterAction, Outside, Scene
 from tasks.decide.cluster_kinds import Catalogue
 from tasks.decide.lifecycle import noted
-from tasks.decide.progress import Step, broken, intending, overdue, started, stepped
+from tasks.decide.progress import Step, broken, held, intending, let_go, overdue, started, stepped
 from tasks.decide.sync import tell
 from tasks.gating import still_closed
 from tasks.hold import fence_of
 
 STEP_S = 60.0
-"""The longest call of a handler."""
+"""The longest call of a handler, in seconds."""
 MARGIN_S = 0.5
 BUDGET_MIN_S = 1.0
 _HANDLER_ENDS_S = 0.4
@@ -68,6 +68,8 @@ class Surroundings:
     clock: Callable[[], datetime]
     handlers: Mapping[str, ClusterAction]
     kinds: Catalogue
+    step_s: float = STEP_S
+    """The longest call of a handler, in seconds."""
 
 
 @task(name="progress cluster actions", cache_policy=NO_CACHE)
@@ -116,15 +118,15 @@ async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Ac
     if known is None:
         after: Action | None = broken(action, f"there is no kind of action {action.kind!r}", now=now)
         return await _saved(world, claim, before, after)
-    if action.not_before is not None and action.not_before > now and not overdue(action, kinds, now=now):
-        return None
-    jitter = random.Random()  # noqa: S311 - spreads tries, hides nothing
     if frozen and known.effect:
-        late = overdue(action, kinds, now=now)
-        return await _saved(
-            world, claim, before, stepped(action, None, kinds, now=now, jitter=jitter) if late else None
-        )
-    budget_s = _budget_s(world.coordinator, claim) if known.effect else STEP_S
+        return await _saved(world, claim, before, held(action, now=now))
+    was_held = action.held_since is not None
+    if was_held:
+        before = action = await _saved(world, claim, before, let_go(action, now=now)) or action
+    if action.not_before is not None and action.not_before > now and not overdue(action, kinds, now=now):
+        return action if was_held else None
+    jitter = random.Random()  # noqa: S311 - spreads tries, hides nothing
+    budget_s = _budget_s(world, claim) if known.effect else world.step_s
     repeated = action.intent is not None
     if known.effect:
         generation, token = claim.generation, claim.token
@@ -174,10 +176,12 @@ async def _called(
         )
         async with asyncio.timeout(within_s):
             step: object = await known.handler(scene)
-    except DependencyUnavailableError:
-        raise
+    except DependencyUnavailableError as error:  # where it is our store, saving this says so
+        return _again(known, str(error)), None
     except TimeoutError:
-        return None, f"its handler did not come back within {within_s:g} s"
+        late = f"its handler did not come back within {within_s:g} s"
+        doubt = f"{late}: whether what it asked for was done is not known"
+        return (_again(known, doubt), None) if known.effect else (None, late)
     except ReplicoreError as error:
         return None, str(error)
     except Exception as error:
@@ -188,13 +192,18 @@ async def _called(
     return step, None
 
 
-def _budget_s(coordinator: Coordinator, claim: Claim) -> float:
-    left_s = coordinator.remaining_s(claim) if coordinator.connected else 0.0
-    budget_s = min(STEP_S, left_s - MARGIN_S)
+def _again(known: ClusterAction, why: str) -> Step:
+    """A failed try: the step is tried again while its action has time, with the same key where it may have had its effect."""
+    return Step(ActionState.RUNNING, error=why, failed=True, in_doubt=known.effect)
+
+
+def _budget_s(world: Surroundings, claim: Claim) -> float:
+    left_s = world.coordinator.remaining_s(claim) if world.coordinator.connected else 0.0
+    budget_s = left_s - MARGIN_S
     if budget_s < BUDGET_MIN_S:
         message = f"the lock of {claim.name} is provably ours for only {left_s:.1f} s more: nothing was begun"
         raise LockLostError(message)
-    return budget_s
+    return min(world.step_s, budget_s)
 
 
 async def _saved(world: Surroundings, claim: Claim, before: Action, after: Action | None) -> Action | None:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim
 from blocks.errors import ConflictError
-from blocks.models.action import Action
+from blocks.models.action import Action, ActionState
 from blocks.models.rolling import RollingPhase
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
@@ -58,9 +58,13 @@ async def roll_on(
 
 
 async def _made(store: Store, view: ClusterView) -> dict[str, Action]:
-    """The actions of the batch that is under way, also those that have ended."""
+    """The actions of the batch that is under way, also those that have ended: those that failed say why."""
     rolling = front_of(view)
     if rolling is None or rolling.phase is not RollingPhase.ACTING:
         return {}
-    ids = {action_id_of(rolling, node_id) for node_id in rolling.now_on if node_id not in rolling.ended}
+    ids = {
+        action_id_of(rolling, node_id)
+        for node_id in rolling.now_on
+        if rolling.ended.get(node_id) is not ActionState.DONE
+    }
     return await store.get_many(Action, ids - view.actions.keys())

@@ -13,7 +13,7 @@ from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
 from tasks.budget import taken
 from tasks.cluster_actions.table import CATALOGUE
-from tasks.decide.why import Circumstances, Lock
+from tasks.decide.reasons import Circumstances, Lock
 
 QUEUE_MAX = 10_000
 
@@ -48,7 +48,7 @@ async def load_why(
         lock=await _lock(coordinator, ref),
         item=item,
         ahead=ahead,
-        namespace_taken=len(holders),
+        namespace_holders=frozenset(holders),
     )
 
 

@@ -113,6 +113,10 @@ class Action(Fact):
     not_before: Utc | None = None
     """Not sent again before this moment (backoff); None means at once."""
     intent: Intent | None = None
+    held_since: Utc | None = None
+    """Of an action on a cluster that runs: since when a gate holds its steps; its time stands still. None: nothing holds it."""
+    held_s: Annotated[float, Field(ge=0)] = 0.0
+    """For how many seconds it was held before: they are no part of its time."""
     step: int = 0
     """Of an action on a cluster: how many answers of its handler were kept. Tries of one step have one key."""
     retry_of: ActionId | None = None
@@ -121,6 +125,8 @@ class Action(Fact):
     """The rolling action that made it; it begins only while that is running."""
     payload: Json = None
     error: Text | None = None
+    answered_error: Text | None = None
+    """Of an action on a cluster: its error as its handler last said it. `error` is also that of a failed try, until there is an answer."""
     refused: Text | None = None
     """The last move that its agent claimed and that the table does not have: told of once."""
     left_running: bool = False

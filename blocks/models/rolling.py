@@ -146,7 +146,7 @@ class Rolling(Fact):
     healthy_since: Utc | None = None
     """Since when the cluster is healthy after a batch."""
     ended: Annotated[dict[Id, ActionState], Field(max_length=NODES_MAX)] = Field(default_factory=dict)
-    """By node, how its action ended."""
+    """By node, how its action ended, also after the end of this one; none where it was not begun. It is kept when the action is not."""
     error: Text | None = None
     history: Annotated[tuple[RollingStep, ...], Field(max_length=HISTORY_MAX)] = ()
     """The last moves, oldest first."""

@@ -1,8 +1,9 @@
 """What a kind of action on a cluster is made of: what it is, and a handler that brings it a step further.
 
 A handler is called once per cycle of its cluster while its action runs, under the cluster's lock, within a deadline. It
-gives back what became of it; what it raises makes the action FAILED. One that has an effect outside (`effect`) is called
-only after the intent was saved, and again with the same `key` where it is not known what came of the last call.
+gives back what became of it; what it raises makes the action FAILED, but `DependencyUnavailableError`, which is a failed
+try. One that has an effect outside (`effect`) is called only after the intent was saved, and again with the same `key`
+where it is not known what came of the last call, or where it did not come back in time.
 """
 
 from __future__ import annotations

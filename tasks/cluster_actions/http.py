@@ -2,8 +2,8 @@
 
 As in the original: 200 has `{"state", "payload", "payload_error"}`, of which each that is not there stays as it is; 204 means
 that nothing changed; anything else makes the action FAILED, with what was answered as its payload. Ours: the deadline is the
-action's own (`remote.timeout`), every request carries an `Idempotency-Key` that is the same for all tries of one step, and a
-server that cannot be reached is tried again until the action's time is over.
+action's own (`remote.timeout`), every request carries an `Idempotency-Key` that is the same for all tries of one step, as its
+body is, and a server that cannot be reached is tried again until the action's time is over.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ async def http(scene: Scene) -> Step | None:
 
 
 def record_of(action: Action) -> Json:
-    """An action as the original's record has it."""
+    """An action as the original's record has it; the same for all tries of one step."""
     record: dict[str, Any] = {
         "ns_id": action.namespace,
         "cluster_id": action.cluster_id,
@@ -96,7 +96,9 @@ def record_of(action: Action) -> Json:
         "scheduled_ts": action.scheduled_at.isoformat() if action.scheduled_at is not None else None,
         "state": action.state.value,
         "state_payload": action.payload,
-        "state_payload_error": {"info": {"message": action.error}} if action.error is not None else None,
+        "state_payload_error": (
+            {"info": {"message": action.answered_error}} if action.answered_error is not None else None
+        ),
         "timeout": action.timeout_s,
     }
     return record

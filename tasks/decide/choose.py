@@ -40,6 +40,8 @@ class _Standing:
     nodes: tuple[Action, ...]
     nodes_pending: bool
     nodes_running: bool
+    nodes_silent: bool
+    """Whether some of what runs on nodes, or may, is on one that cannot be asked."""
     pending: Mapping[Mode, tuple[Action, ...]]
     """On the cluster, approved and not begun, the oldest first."""
     running: Mapping[Mode, bool]
@@ -89,6 +91,7 @@ def _standing(view: ClusterView, kinds: Catalogue, now: datetime) -> _Standing:
         nodes=nodes,
         nodes_pending=any(action.state is ActionState.PENDING_SCHEDULE for action in nodes),
         nodes_running=any(action.state.on_agent or in_doubt(view, action, now) for action in nodes),
+        nodes_silent=any(on_silent_node(view, action, now) for action in nodes),
         pending={
             mode: tuple(a for m, a in cluster if m is mode and a.state is ActionState.PENDING_SCHEDULE) for mode in Mode
         },
@@ -101,11 +104,13 @@ def _choice(view: ClusterView, standing: _Standing, now: datetime) -> Choice:
 
     Running on a node: no exclusive one. Waiting for a node: no exclusive one, unless that has waited too long: then nothing
     more begins on nodes until it has had its turn. Running exclusively: nothing. Running beside nodes: nothing on the
-    cluster. Waiting exclusively: nothing beside nodes.
+    cluster. Waiting exclusively: nothing beside nodes. What waits for the end of something on a node that cannot be asked
+    holds nobody back: nobody knows for how long.
     """
     exclusive, parallel = Mode.EXCLUSIVE, Mode.NODE_PARALLEL
     patience = timedelta(seconds=view.namespace.settings.exclusive_patience)
-    aged = not standing.running[exclusive] and any(
+    goes_first = not standing.running[exclusive] and not standing.nodes_silent
+    aged = goes_first and any(
         (ready := ready_at(action)) is not None and now - ready >= patience for action in standing.pending[exclusive]
     )
     found = {
@@ -117,6 +122,7 @@ def _choice(view: ClusterView, standing: _Standing, now: datetime) -> Choice:
         "FOUND_ORCHESTRATOR_NODE_PARALLEL_PENDING": bool(standing.pending[parallel]),
         "FOUND_ORCHESTRATOR_NODE_PARALLEL_RUNNING": standing.running[parallel],
         "EXCLUSIVE_WAITED_LONG": aged,
+        "EXCLUSIVE_WAITS_FOR_SILENT_NODE": standing.nodes_silent and bool(standing.pending[exclusive]),
         f"NAMESPACE_{view.namespace.status.upper()}": not view.namespace.may_act,
     }
     stopped = not view.namespace.may_act
@@ -125,7 +131,7 @@ def _choice(view: ClusterView, standing: _Standing, now: datetime) -> Choice:
     return Choice(
         block_nodes=stopped or standing.running[exclusive] or aged,
         block_exclusive=stopped or busy or (standing.nodes_pending and not aged),
-        block_parallel=stopped or on_cluster or bool(standing.pending[exclusive]),
+        block_parallel=stopped or on_cluster or (bool(standing.pending[exclusive]) and not standing.nodes_silent),
         reasons=tuple(reason for reason, there in found.items() if there),
     )
 
@@ -146,6 +152,14 @@ def in_doubt(view: ClusterView, action: Action, now: datetime) -> bool:
     """Whether an action that waits may have reached its agent all the same."""
     node = view.nodes.get(action.node_id) if action.node_id is not None else None
     return action.intent is not None and (node is None or not _known_absent(action.intent, node, now))
+
+
+def on_silent_node(view: ClusterView, action: Action, now: datetime) -> bool:
+    """Whether an action on a node runs, or may, and its agent cannot be asked what became of it."""
+    if action.node_id is None or action.state.final or not (action.state.on_agent or in_doubt(view, action, now)):
+        return False
+    node = view.nodes.get(action.node_id)
+    return node is None or not node.takes_actions or node.actions_stale_since is not None
 
 
 def _known_absent(intent: Intent, node: Node, now: datetime) -> bool:

@@ -65,10 +65,30 @@ def intending(action: Action, *, generation: int, token: int, now: datetime, bud
     )
 
 
+def held(action: Action, *, now: datetime) -> Action:
+    """An action whose steps are held from now on: its time stands still. As it is where they are held already."""
+    return action if action.held_since is not None else noted(action, held_since=now)
+
+
+def let_go(action: Action, *, now: datetime) -> Action:
+    """An action whose steps are held no more: its time goes on. As it is where they were not held."""
+    if action.held_since is None:
+        return action
+    held_s = action.held_s + max(0.0, (now - action.held_since).total_seconds())
+    return noted(action, held_since=None, held_s=held_s)
+
+
+def ends_at(action: Action, kinds: Catalogue) -> datetime | None:
+    """When its time is over, from its start, without what it was held; None while it is held: nobody knows."""
+    if action.held_since is not None:
+        return None
+    return (action.scheduled_at or action.created_at) + timedelta(seconds=timeout_of(action, kinds) + action.held_s)
+
+
 def overdue(action: Action, kinds: Catalogue, *, now: datetime) -> bool:
     """Whether its time is over."""
-    since = action.scheduled_at or action.created_at
-    return now > since + timedelta(seconds=timeout_of(action, kinds))
+    ends = ends_at(action, kinds)
+    return ends is not None and now > ends
 
 
 def stepped(
@@ -83,15 +103,15 @@ def stepped(
         now: when it did.
         jitter: spreads the tries.
     """
-    if step is not None and step.state not in STATES:
+    step = step or Step(ActionState.RUNNING)
+    if step.state not in STATES:
         return broken(action, f"its handler said {step.state}, which is not for it to say", now=now)
-    if overdue(action, kinds, now=now) and (step is None or step.state is ActionState.RUNNING):
+    if overdue(action, kinds, now=now) and step.state is ActionState.RUNNING:
         limit_s = timeout_of(action, kinds)
-        last = f"; the last error: {action.error}" if action.error else ""
+        said = step.error if isinstance(step.error, str) else action.error
+        last = f"; the last error: {said}" if said else ""
         error = clean_text(f"it was not done within {limit_s:g} s{last}", ERROR_CHARS)
         return moved(action, ActionState.FAILED, now=now, who=CORE, why="its time is over", error=error, intent=None)
-    if step is None:
-        return None if action.intent is None else noted(action, intent=None, step=action.step + 1)
     try:
         changes = _changes(action, step, now, jitter)
     except InvalidInputError as error:
@@ -113,12 +133,14 @@ def _changes(action: Action, step: Step, now: datetime, jitter: random.Random) -
     changes: dict[str, Any] = {"not_before": None, "attempts": 0}
     if not isinstance(step.payload, Keep):
         changes["payload"] = bounded(step.payload)
-    if not isinstance(step.error, Keep):
-        changes["error"] = clean_text(step.error, ERROR_CHARS) if step.error is not None else None
+    error = action.answered_error if isinstance(step.error, Keep) else step.error
+    error = clean_text(error, ERROR_CHARS) if error is not None else None
     if not step.in_doubt:
         changes["intent"] = None
     if not step.failed:
-        return {**changes, "step": action.step + (action.intent is not None)}
+        return {**changes, "error": error, "answered_error": error, "step": action.step + (action.intent is not None)}
+    if not isinstance(step.error, Keep):
+        changes["error"] = error
     attempts = action.attempts + 1
     wait_s = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempts - 1, 10)) * jitter.uniform(0.5, 1.0)
     return {**changes, "attempts": attempts, "not_before": now + timedelta(seconds=wait_s)}

@@ -5,7 +5,8 @@ Final states never change: what was not done is done by another rolling action, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
@@ -79,6 +80,16 @@ def action_id_of(rolling: Rolling, node_id: str) -> str:
 def action_ids_of(rolling: Rolling) -> tuple[str, ...]:
     """The ids of all actions that it makes."""
     return tuple(action_id_of(rolling, node_id) for node_id in rolling.plan.nodes)
+
+
+def with_ends(rollings: Mapping[str, Rolling], actions: Iterable[Action]) -> tuple[Rolling, ...]:
+    """The rolling actions whose actions have ended now, with what came of these, by node: also of one that is over already."""
+    ends: dict[str, dict[str, ActionState]] = defaultdict(dict)
+    for action in actions:
+        rolling_id, node_id = action.rolling_id, action.node_id
+        if rolling_id in rollings and rolling_id is not None and node_id is not None and action.state.final:
+            ends[rolling_id][node_id] = action.state
+    return tuple(noted(rollings[key], ended={**rollings[key].ended, **ended}) for key, ended in ends.items())
 
 
 def actions_of(rolling: Rolling, *, now: datetime) -> tuple[Action, ...]:

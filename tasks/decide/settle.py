@@ -14,6 +14,7 @@ from blocks.models.cluster import ClusterState
 from blocks.models.look import Failure, Look
 from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
+from blocks.models.rolling import Rolling
 from blocks.models.view import ClusterView
 from tasks.decide.aggregate import aggregate
 from tasks.decide.approval import lapsed
@@ -22,6 +23,7 @@ from tasks.decide.diff import diff, retyped_attributes
 from tasks.decide.foreign import refuses
 from tasks.decide.heads import with_heads
 from tasks.decide.merge import Policy, merge
+from tasks.decide.rolling import tell_rolling, with_ends
 from tasks.decide.rules.cluster import primary_grace_s
 from tasks.decide.sync import Synced, cancelled_with_node, sync
 
@@ -60,10 +62,13 @@ def settle(
     gone = sorted(view.nodes.keys() - nodes.keys())
     synced = _actions(view, {key: look for key, look in looks.items() if key not in foreign}, now, stored)
     actions = {**view.actions, **{action.action_id: action for action in synced.actions}}
-    after = replace(view, nodes=nodes, actions=actions)
+    rollings = with_ends(view.rollings, synced.actions)
+    after = replace(
+        view, nodes=nodes, actions=actions, rollings={**view.rollings, **{one.key: one for one in rollings}}
+    )
     after = replace(after, state=_state(view, after, looks, now))
     failed = sum(isinstance(look.info, Failure) for look in looks.values())
-    change = _change(view, after, gone, synced)
+    change = _change(view, after, gone, synced) + _rollings(view, rollings)
     return Settled(
         view=after,
         change=change,
@@ -72,6 +77,11 @@ def settle(
         failed=failed,
         lost=synced.lost,
     )
+
+
+def _rollings(before: ClusterView, after: tuple[Rolling, ...]) -> Change:
+    """What came of actions of rolling actions, in the transaction that ends them: it outlives them."""
+    return Change(swaps=after, drafts=tuple(tell_rolling(before.rollings[one.key], one) for one in after))
 
 
 def _nodes(view: ClusterView, looks: Mapping[str, Look], now: datetime) -> dict[str, Node]:

@@ -5,57 +5,22 @@ The first reason is the one to do something about; what merely describes comes l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from blocks.models.action import Action, ActionState
-from blocks.models.base import Fact, Text, Utc
-from blocks.models.report import Choice
-from blocks.models.request import Request, WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.choose import choose, in_doubt
-from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, timeout_of
-from tasks.decide.gates import blocks, closed, disturbed_nodes
+from tasks.decide.cluster_kinds import mode_of
+from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs
+from tasks.decide.in_the_way import NAMED_MAX, in_the_way, named
+from tasks.decide.progress import ends_at
+from tasks.decide.reasons import Circumstances, Reason, keeping_cluster, reason_of, turn_of
 
 S = ActionState
 ACTIONS_MAX = 50
-
-
-class Reason(Fact):
-    """One rule that keeps something from moving, or what it waits for."""
-
-    rule: str
-    """A word for programs."""
-    text: Text
-    until: Utc | None = None
-    """When this may be over; None: nobody knows."""
-    about: str | None = None
-    """The action it is about, where a cluster was asked about."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """Who holds the cluster's lock."""
-
-    owner: str
-    since: datetime
-    purpose: str
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What is known beside the cluster's own records."""
-
-    now: datetime
-    kinds: Catalogue
-    lock: Lock | None = None
-    item: Request | None = None
-    """The cluster's place on the timetable and in the queue."""
-    ahead: int | None = None
-    """How many items of the queue go before it; None: it is not queued."""
-    namespace_taken: int = 0
-    """How many nodes of the namespace are acted on, where it has a budget."""
+ABOUT_OTHERS = frozenset({"BUDGET", "MAJORITY", "LAST_COPY"})
+"""Rules that say no because of other nodes that are acted on."""
 
 
 def why_action(view: ClusterView, action: Action, around: Circumstances) -> tuple[Reason, ...]:
@@ -65,12 +30,11 @@ def why_action(view: ClusterView, action: Action, around: Circumstances) -> tupl
             found = list(_approval(view, action))
         case S.PENDING_SCHEDULE:
             found = [*_before_it_begins(view, action, around), *keeping_cluster(view, around)]
-            if not found:
-                found = [turn_of(around)]
+            found = [*(found or [turn_of(around)]), *_last_error(action, around)]
         case S.NEW | S.RUNNING:
             found = [*_under_way(view, action, around), *keeping_cluster(view, around)]
         case _:
-            found = [_ended(action)]
+            found = [_ended(action), *_left_running(view, action)]
     return tuple(found)
 
 
@@ -83,11 +47,6 @@ def why_cluster(view: ClusterView, around: Circumstances) -> tuple[Reason, ...]:
         first = why_action(view, action, around)[0]
         found.append(first.evolve(about=action.action_id, text=f"action {action.action_id}: {first.text}"))
     return tuple(found) or (turn_of(around),)
-
-
-def reason_of(rule: str, text: str, until: datetime | None = None) -> Reason:
-    """One reason."""
-    return Reason(rule=rule, text=text, until=until)
 
 
 def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
@@ -104,27 +63,14 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
     if action.node_id is not None:
         yield from _on_node(view, action)
     choice = choose(view, around.kinds, now=now).choice
-    if action.node_id is not None and choice.block_nodes and view.namespace.may_act:
+    before = in_the_way(view, action, around.kinds, choice, now)
+    if action.node_id is not None and before and view.namespace.may_act:
         waits = "EXCLUSIVE_WAITED_LONG" in choice.reasons
-        text = (
-            "an exclusive action on the cluster has waited long and goes first"
-            if waits
-            else "an exclusive action on the cluster runs"
-        )
-        yield reason_of("EXCLUSIVE", text)
+        what = "has waited long and goes first" if waits else "runs"
+        yield reason_of("EXCLUSIVE", f"an exclusive action on the cluster {what}: {named(view, before, now)}")
     if action.node_id is None:
-        yield from _on_cluster(view, action, around, choice)
-    others = [one for one in view.actions.values() if one.node_id is not None and one.action_id != action.action_id]
-    busy = disturbed_nodes(
-        view, [one for one in others if one.left_running or one.state.on_agent or in_doubt(view, one, now)]
-    )
-    yield from (reason_of(block.rule, block.reason, block.until) for block in blocks(view, action, busy, now))
-    most = view.namespace.settings.disruption_max
-    if action.node_id is not None and action.forced is None and most is not None and around.namespace_taken >= most:
-        yield reason_of(
-            "BUDGET",
-            f"{around.namespace_taken} nodes of namespace {action.namespace} are acted on, and {most} may be at once",
-        )
+        yield from _on_cluster(view, action, around, before)
+    yield from _gates(view, action, around)
     if action.intent is not None and in_doubt(view, action, now):
         yield reason_of(
             "IN_DOUBT",
@@ -137,6 +83,31 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
             f"it could not be sent {action.attempts} times, last: {action.error or 'no reason is known'}",
             action.not_before,
         )
+
+
+def _gates(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
+    """What the gates say, and which actions take the room that it needs."""
+    now = around.now
+    others = [one for one in view.actions.values() if one.node_id is not None and one.action_id != action.action_id]
+    acting = [one for one in others if one.left_running or one.state.on_agent or in_doubt(view, one, now)]
+    acting = [one for one in acting if disturbed_nodes(view, [one])]
+    for block in blocks(view, action, disturbed_nodes(view, acting), now):
+        by = f"; acted on by {named(view, acting, now)}" if acting and block.rule in ABOUT_OTHERS else ""
+        yield reason_of(block.rule, f"{block.reason}{by}", block.until)
+    most = view.namespace.settings.disruption_max
+    holders = sorted(around.namespace_holders - {action.action_id})
+    counts = action.node_id is not None and action.forced is None and disturbs(action, view.namespace)
+    if counts and most is not None and len(holders) >= most:
+        text = f"{len(holders)} other actions take room in the budget of namespace {action.namespace}, and {most} may at once"
+        yield reason_of("BUDGET", f"{text}: {', '.join(holders[:NAMED_MAX])}")
+
+
+def _last_error(action: Action, around: Circumstances) -> Iterator[Reason]:
+    """Its last error, also when the next try is due; where it waits for that, the wait tells of it."""
+    waits = action.not_before is not None and action.not_before > around.now
+    if action.error and not waits:
+        tries = f" ({action.attempts} tries failed)" if action.attempts else ""
+        yield reason_of("ERROR", f"its last error{tries}: {action.error}")
 
 
 def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
@@ -170,16 +141,14 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
         yield reason_of("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
 
 
-def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice: Choice) -> Iterator[Reason]:
+def _on_cluster(view: ClusterView, action: Action, around: Circumstances, before: Sequence[Action]) -> Iterator[Reason]:
     if action.kind not in around.kinds:
         yield reason_of("UNKNOWN_KIND", f"there is no kind {action.kind}: it fails when its turn comes")
+    if before and view.namespace.may_act:
+        text = f"it waits for what is under way or goes first: {named(view, before, around.now)}"
+        yield reason_of("SCHEDULING", text)
     mode = mode_of(action, around.kinds)
-    if (mode is Mode.EXCLUSIVE and choice.block_exclusive) or (mode is Mode.NODE_PARALLEL and choice.block_parallel):
-        wanted = "FOUND_" if mode is Mode.EXCLUSIVE else "FOUND_ORCHESTRATOR"
-        found = [reason for reason in choice.reasons if reason.startswith(wanted) and "PARALLEL_PENDING" not in reason]
-        if found:
-            yield reason_of("SCHEDULING", f"it waits for what is under way or goes first: {', '.join(found)}")
-    before = sorted(
+    queue = sorted(
         (
             one
             for one in view.actions.values()
@@ -187,14 +156,16 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice
         ),
         key=lambda one: (one.created_at, one.action_id),
     )
-    if before and before[0].action_id != action.action_id:
-        yield reason_of("QUEUED", f"older actions on the cluster go before it, the first is {before[0].action_id}")
+    place = next((place for place, one in enumerate(queue) if one.action_id == action.action_id), 0)
+    if place:
+        text = f"{place} older actions on the cluster go before it, the first is {queue[0].action_id}"
+        yield reason_of("QUEUED", text)
 
 
 def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
     since = action.history[-1].at if action.history else action.created_at
     if action.node_id is None:
-        ends = (action.scheduled_at or since) + timedelta(seconds=timeout_of(action, around.kinds))
+        ends = ends_at(action, around.kinds)
         if action.not_before is not None and action.not_before > around.now:
             yield reason_of(
                 "BACKOFF", f"its last step failed: {action.error or 'no reason is known'}", action.not_before
@@ -202,6 +173,11 @@ def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iter
         elif action.error:
             yield reason_of("ERROR", f"its last step said: {action.error}")
         yield from (reason_of(b.rule, b.reason, b.until) for b in closed(view.gates, around.now) if b.rule == "FREEZE")
+        if action.held_since is not None:
+            yield reason_of(
+                "HELD", f"its steps are held since {action.held_since:%Y-%m-%dT%H:%M:%SZ}: its time stands still"
+            )
+            return
         yield reason_of("RUNNING", "it runs, step by step with the cycles of its cluster; then it is FAILED", ends)
         return
     node = view.nodes.get(action.node_id)
@@ -211,6 +187,7 @@ def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iter
         )
     word = "has it and has not begun" if action.state is S.NEW else "is at work on it"
     yield reason_of(action.state.value, f"its agent {word}, since {since:%Y-%m-%dT%H:%M:%SZ}")
+    yield from _last_error(action, around)
 
 
 def _ended(action: Action) -> Reason:
@@ -223,45 +200,17 @@ def _ended(action: Action) -> Reason:
     return reason_of(action.state.value, "; ".join(words))
 
 
-def keeping_cluster(view: ClusterView, around: Circumstances) -> Iterator[Reason]:
-    """What keeps the cluster's cycles."""
-    item, now = around.item, around.now
-    if not view.spec.active:
-        yield reason_of("INACTIVE", "its ClusterSpec is not active")
-    if not view.namespace.may_look:
-        yield reason_of("NAMESPACE", f"namespace {view.namespace.name} is {view.namespace.status}")
-    if around.lock is not None and around.lock.since < now - timedelta(seconds=LOCK_OLD_S):
-        age_s = (now - around.lock.since).total_seconds()
-        text = f"its lock is held by {around.lock.owner} for {age_s:.0f} s ({around.lock.purpose})"
-        yield reason_of("LOCK", text)
-    if item is None:
-        yield reason_of("NOT_SCHEDULED", "it has no place on the timetable yet")
-    elif item.state is WorkState.DEAD:
-        yield reason_of(
-            "WORK_DEAD",
-            f"its work failed too often, `replictl work retry {item.key}`: {item.error or 'no reason is known'}",
-        )
-    elif item.state is WorkState.QUEUED and item.not_before is not None and item.not_before > now:
-        yield reason_of("WORK_BACKOFF", f"its last cycle failed: {item.error or 'no reason is known'}", item.not_before)
-    elif item.paused_until is not None and item.paused_until > now and not item.by_person:
-        who = f" by {item.paused_by}" if item.paused_by else ""
-        yield reason_of(
-            "PAUSED", f"its turns are paused{who}: {item.paused_why or 'no reason was given'}", item.paused_until
-        )
-    elif around.ahead:
-        yield reason_of("QUEUE", f"{around.ahead} other items go before it in the work queue")
-
-
-def turn_of(around: Circumstances) -> Reason:
-    """That nothing keeps it, and when its turn is."""
-    item = around.item
-    if item is not None and item.state is WorkState.CLAIMED:
-        return reason_of("TURN", f"nothing keeps it; {item.owner or 'a worker'} is at work on its cluster now")
-    if item is not None and item.state is WorkState.QUEUED:
-        return reason_of("TURN", "nothing keeps it; its cluster is queued and the next in turn")
-    due = item.next_at if item is not None else None
-    return reason_of("TURN", "nothing keeps it: it begins with the next cycle of its cluster", due)
-
-
-LOCK_OLD_S = 10.0
-"""A lock that is held for longer than a cycle takes is worth a word."""
+def _left_running(view: ClusterView, action: Action) -> Iterator[Reason]:
+    """What a cancelled action's agent makes of it."""
+    if action.ended_as is not None:
+        yield reason_of("ENDED_AS", f"its agent could not be told, and ended it as {action.ended_as}")
+    if not action.left_running:
+        return
+    node = view.nodes.get(action.node_id or "")
+    silent = node is None or not node.takes_actions
+    asked = "cannot be asked now" if silent else "is asked in every cycle how it ends"
+    yield reason_of(
+        "LEFT_RUNNING",
+        f"its agent had it, or may have had it, and cannot be told to stop: it goes on there to its end, node {action.node_id} "
+        f"counts as acted on until then, and the agent {asked}",
+    )

@@ -9,10 +9,11 @@ from blocks.models.action import Action
 from blocks.models.rolling import Rolling, RollingPhase, RollingState
 from blocks.models.view import ClusterView
 from tasks.decide.gates import closed
+from tasks.decide.reasons import Circumstances, Reason, keeping_cluster, reason_of, turn_of
 from tasks.decide.rolling import action_id_of, expires_at
 from tasks.decide.rolling_plan import disorderly, other_members, unwell
 from tasks.decide.rolling_turn import front_of
-from tasks.decide.why import Circumstances, Reason, keeping_cluster, reason_of, turn_of, why_action
+from tasks.decide.why import why_action
 
 S, P = RollingState, RollingPhase
 SHOWN_MAX = 10

@@ -23,7 +23,7 @@ class MemoryOutside:
     """Cluster, group and count."""
     deprovisioned: list[tuple[str, str]] = field(default_factory=list)
     hangs: asyncio.Event | None = None
-    """Whoever posts waits for it."""
+    """Whoever posts, or asks for nodes, waits for it."""
 
     async def platforms(self) -> Platforms:
         """See `Outside`."""
@@ -49,6 +49,8 @@ class MemoryOutside:
         """See `Platforms`."""
         del source, deadline_s
         self.provisioned.append((definition.cluster_id, group, count))
+        if self.hangs is not None:
+            await self.hangs.wait()
         answer = self.made.pop(0) if len(self.made) > 1 else self.made[0]
         if isinstance(answer, Exception):
             raise answer

@@ -21,20 +21,15 @@ from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.platform import ClusterDefinition, PlatformRef, Provisioned
 from blocks.models.source import Source
 from blocks.sources.webhooks_protocol import Answered
-from doubles.actions import make_action
 from doubles.agents import MemoryNode
 from doubles.eventually import until
+from doubles.on_cluster import CORE, ordered, turned, with_handler
 from doubles.views import NODES, address, discovery
 from doubles.world import World
 from flows.cycle import Mode, cycle
-from flows.steps import Turn
-from tasks.cluster_actions.base import ClusterAction, Scene, Step
-from tasks.cluster_actions.table import BY_NAME
-from tasks.decide.cluster_kinds import ClusterKind
-from tasks.progress import STEP_S
+from tasks.cluster_actions.base import Scene, Step
 
 S = ActionState
-CORE = "core.replicante.io"
 REMOTE: Json = {"remote": {"url": "http://remote.test/do", "timeout": 4}}
 PLATFORM = Source.model_validate({"namespace": "prod", "name": "metal", "platform": {"base_url": "http://metal.test/"}})
 DEFINITION = ClusterDefinition(cluster_id="orders", store="mongo", store_version="8.0")
@@ -51,23 +46,6 @@ async def ref(world: World) -> ClusterRef:
     )
     await world.save(PLATFORM.evolve(version=1), declared)
     return ref
-
-
-async def ordered(world: World, kind: str, args: Json = None, number: int = 1, **fields: Any) -> Action:
-    """An approved action on the cluster."""
-    name = kind if "/" in kind else f"{CORE}/{kind}"
-    return await world.order(make_action(number, node_id=None, kind=name, args=args, **fields))
-
-
-async def turned(world: World, ref: ClusterRef, action: Action, times: int = 1, turn: Turn | None = None) -> Action:
-    """The action after so many cycles, two seconds apart."""
-    for _ in range(times):
-        [report] = (await cycle(turn or await world.turn(), [ref], Mode.ORCHESTRATE)).reports
-        assert report.error is None
-        world.advance(2)
-    found = await world.store.get(Action, action.action_id)
-    assert found is not None
-    return found
 
 
 def told(world: World, action: Action) -> list[tuple[str, str]]:
@@ -176,12 +154,6 @@ async def test_one_that_is_late_and_done_is_done(world: World, ref: ClusterRef) 
 # -- handlers that go wrong ------------------------------------------------------------------------------------------------
 
 
-def with_handler(turn: Turn, handler: Callable[[Scene], Awaitable[Any]]) -> Turn:
-    """A turn with one more kind of action."""
-    bad = ClusterAction(ClusterKind(f"{CORE}/bad", "goes wrong"), handler)
-    return replace(turn, handlers={**BY_NAME, bad.kind.name: bad})
-
-
 async def raising(scene: Scene) -> Step:
     """A mistake in the code."""
     return Step(S.DONE, payload=scene.args.nothing)
@@ -226,18 +198,17 @@ async def test_a_handler_that_goes_wrong_fails_its_action(
     assert [] == await (await world.worker("other")).holders(ClaimKind.LOCK)
 
 
-async def test_a_handler_that_hangs_is_ended(world: World, ref: ClusterRef, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handler_that_hangs_is_ended(world: World, ref: ClusterRef) -> None:
     """After its deadline it counts as gone wrong."""
-    monkeypatch.setattr("tasks.progress.STEP_S", 0.02)
 
     async def hanging(scene: Scene) -> Step:
         del scene
         await asyncio.Event().wait()
         return Step(S.DONE)
 
-    after = await turned(world, ref, await ordered(world, "bad"), turn=with_handler(await world.turn(), hanging))
+    turn = replace(with_handler(await world.turn(), hanging), step_s=0.02)
+    after = await turned(world, ref, await ordered(world, "bad"), turn=turn)
 
-    assert STEP_S > 1
     assert (S.FAILED, "its handler did not come back within 0.02 s") == (after.state, after.error)
 
 

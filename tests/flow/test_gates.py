@@ -17,7 +17,7 @@ from blocks.models.event import SYSTEM_STREAM, Event, EventType
 from blocks.models.gate import Disruptions, Gate, Weekly
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
-from blocks.models.namespace import Namespace, NamespaceSettings
+from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatus
 from blocks.models.record import Change, Fence
 from blocks.sources.webhooks_protocol import Answered
 from doubles.actions import make_action
@@ -106,23 +106,74 @@ async def test_a_freeze_between_choice_and_sending(world: World) -> None:
     assert ([], S.PENDING_SCHEDULE, None, 0) == (world.agents.sent, after.state, after.intent, after.attempts)
 
 
-async def test_a_freeze_holds_effects_of_cluster_actions_that_run(world: World) -> None:
-    """A running action asks nobody any more while it is frozen; its time goes on all the same."""
+async def _running_http(world: World, timeout_s: float = 30.0) -> tuple[ClusterRef, Action]:
+    """An action on a cluster that has so much time, and has asked its endpoint once."""
     ref = await world.declare()
     args = {"remote": {"url": "http://remote.test"}}
-    action = await world.order(make_action(node_id=None, kind="core.replicante.io/http", args=args, timeout_s=30.0))
+    kind = "core.replicante.io/http"
+    action = await world.order(make_action(node_id=None, kind=kind, args=args, timeout_s=timeout_s))
     world.outside.answers = [Answered(204)]
     await turned(world, ref)
-    await frozen(world)
-    for _ in range(3):
+    return ref, action
+
+
+async def test_a_freeze_holds_effects_of_cluster_actions_that_run(world: World) -> None:
+    """A running action asks nobody any more while it is frozen, and its time stands still; then it has all that was left."""
+    ref, action = await _running_http(world)
+    for _ in range(2):
+        gate = await frozen(world)
         await turned(world, ref)
-    running, asked = await world.action_state(action), len(world.outside.posted)
-    world.advance(60)
+        world.advance(600)
+        await turned(world, ref)
+        held, asked = await world.action(action), len(world.outside.posted)
+        await lift.fn(world.store, gate.name, "ann", "", world.clock())
+        await turned(world, ref)
+    world.advance(15)
+    await turned(world, ref)
+    going_on, more = await world.action_state(action), len(world.outside.posted)
+    world.advance(15)
     await turned(world, ref)
     after = await world.action(action)
 
-    assert (S.RUNNING, 1, S.FAILED) == (running, asked, after.state)
+    assert (S.RUNNING, 2, 4) == (held.state, asked, more)
+    assert held.held_since is not None
+    assert (S.RUNNING, S.FAILED) == (going_on, after.state)
     assert "not done within 30 s" in str(after.error)
+    assert after.held_s >= 1_200
+
+
+async def test_a_namespace_that_only_looks_holds_cluster_actions_that_run(world: World) -> None:
+    """As a freeze does: time in which nothing may be done is no part of an action's time."""
+    ref, action = await _running_http(world)
+    home = await world.store.get(Namespace, "prod")
+    assert home is not None
+    await world.save(home.evolve(status=NamespaceStatus.OBSERVED, version=2))
+    await turned(world, ref)
+    world.advance(600)
+    await turned(world, ref)
+    await world.save(home.evolve(version=3))
+    await turned(world, ref)
+
+    assert (S.RUNNING, 2) == (await world.action_state(action), len(world.outside.posted))
+
+
+async def test_held_while_it_waits_for_its_next_try(world: World) -> None:
+    """Lifted before its next try is due: its time goes on from then, and the try keeps its moment."""
+    ref, action = await _running_http(world, timeout_s=600)
+    world.outside.answers = [Answered(unreachable="connection refused")]
+    for _ in range(3):
+        await turned(world, ref)
+        world.advance(20)
+    await turned(world, ref)
+    gate = await frozen(world)
+    await turned(world, ref)
+    held = await world.action(action)
+    await lift.fn(world.store, gate.name, "ann", "", world.clock())
+    await turned(world, ref)
+    after = await world.action(action)
+
+    assert (True, None) == (held.held_since is not None, after.held_since)
+    assert (held.not_before, held.attempts) == (after.not_before, after.attempts)
 
 
 @pytest.mark.parametrize(

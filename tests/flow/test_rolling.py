@@ -12,7 +12,7 @@ from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventType
 from blocks.models.namespace import NamespaceSettings
 from blocks.models.node import Node, NodeStatus
-from blocks.models.record import Change
+from blocks.models.record import Change, RecordKey
 from blocks.models.request import WorkState
 from blocks.models.rolling import Rolling, RollingPhase, RollingState
 from doubles.cli import Outside
@@ -25,12 +25,14 @@ from flows.resume import resume_rolling
 from flows.steps import Steps
 from tasks.decide.gating import freeze_of
 from tasks.decide.remove import Order
+from tasks.decide.settle import settle
 from tasks.dispatch import dispatch
 from tasks.gating import lift, place
 from tasks.hold import hold_clusters
 from tasks.order import order
 from tasks.order_rolling import cluster_of, order_new, order_rest, order_rolling
 from tasks.orphans import cancel_all_orphans
+from tasks.poll import poll_nodes
 from tasks.remove import clusters_left, remove_cluster
 
 S, A, P = RollingState, ActionState, RollingPhase
@@ -376,6 +378,51 @@ async def test_only_the_rest_is_done_once_more(fleet: World) -> None:
 
     assert (new, (("n3",), ("n1",)), rolling.rolling_id) == (again, new.plan.batches, new.retry_of)
     assert (S.DONE, [["n3"], ["n1"]]) == (after.state, worked)
+
+
+async def test_what_ends_later_is_known_when_its_actions_are_not(fleet: World) -> None:
+    """An agent's end after the rolling action was given up is kept with that: the rest is the rest when actions are swept."""
+    rolling = await rolled(fleet, batch=2)
+    for _ in range(3):
+        await turned(fleet)
+    await ordered(fleet, S.CANCELLED)
+    agents_had = answer(fleet)
+    await turned(fleet)
+    ended = await stored(fleet, rolling)
+    swept = tuple(RecordKey(Action, action.key) for action in await fleet.store.find(Action))
+    await fleet.store.commit(Change(deletes=swept), now=fleet.clock())
+    new = await order_rest.fn(fleet.store, rolling.rolling_id, "eve", "", fleet.clock())
+
+    assert (S.CANCELLED, dict.fromkeys(agents_had, A.DONE)) == (ended.state, ended.ended)
+    assert agents_had
+    assert set(NODES) - set(agents_had) == set(new.plan.nodes)
+
+
+async def test_what_ends_while_a_person_gives_it_up_is_not_forgotten(fleet: World) -> None:
+    """The end is saved with the rolling action itself, or not at all: then the next cycle sees it."""
+    rolling = await rolled(fleet)
+    await turned(fleet)
+    answer(fleet)
+    view = (await fleet.store.views([REF]))[REF.key]
+    await ordered(fleet, S.CANCELLED)
+    polled = await poll_nodes.fn(fleet.agents, view, now=fleet.clock())
+    settled = settle(view, polled.looks, now=fleet.clock())
+    with pytest.raises(ConflictError):
+        await fleet.store.commit(settled.change, now=fleet.clock())
+    await turned(fleet)
+
+    assert {"n2": A.DONE} == (await stored(fleet, rolling)).ended
+
+
+async def test_a_failure_that_a_look_saw_says_why(fleet: World) -> None:
+    """Seen by a cycle that only looks: the next one that acts still knows the reason."""
+    rolling = await rolled(fleet)
+    await turned(fleet)
+    answer(fleet, A.FAILED, "no disk")
+    await cycle(await fleet.turn(), [REF], Mode.OBSERVE)
+    await turned(fleet)
+
+    assert "its action on n2 is FAILED: no disk" == (await stored(fleet, rolling)).error
 
 
 async def test_a_person_cancels_one_of_its_actions(fleet: World) -> None:

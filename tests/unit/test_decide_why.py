@@ -14,10 +14,11 @@ from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatu
 from blocks.models.node import NodeStatus
 from blocks.models.request import Request, WorkKind, WorkState
 from blocks.models.view import ClusterView
-from doubles.actions import make_action
+from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, discovery, intent, later, make_node, make_view
 from tasks.cluster_actions.table import CATALOGUE
-from tasks.decide.why import Circumstances, Lock, Reason, why_action, why_cluster
+from tasks.decide.reasons import Circumstances, Lock, Reason
+from tasks.decide.why import why_action, why_cluster
 
 S = ActionState
 ITEM = Request(kind=WorkKind.ORCHESTRATE, subject="prod/orders", next_at=later(30), interval=60)
@@ -87,6 +88,8 @@ QUEUED = ITEM.evolve(state=WorkState.QUEUED, wanted_at=NOW)
         ("NEW", action_on_n1(state=S.NEW), {}),
         ("RUNNING", action_on_n1(state=S.RUNNING), {}),
         ("ERROR", make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, error="no answer"), {}),
+        ("WORK_FAILED", action_on_n1(), {"around": replace(AROUND, item=QUEUED.evolve(error="no answer", failures=2))}),
+        ("HELD", make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, held_since=NOW), {}),
         ("DONE", action_on_n1(state=S.DONE), {}),
         ("FAILED", action_on_n1(state=S.FAILED, error="no disk"), {}),
         ("LOST", action_on_n1(state=S.LOST), {}),
@@ -101,12 +104,111 @@ def test_the_exact_rule(rule: str, action: Action, more: dict[str, Any]) -> None
     assert rule == reasons[0].rule
 
 
-def test_budgets_of_the_namespace() -> None:
-    """Full: how many there are and may be."""
-    home = NS.evolve(settings=NamespaceSettings(disruption_max=2))
-    reasons = told(action_on_n1(), around=replace(AROUND, namespace_taken=2), namespace=home)
+def rule_of(reasons: list[Reason], rule: str) -> str:
+    """What is said by a rule; nothing where it says nothing."""
+    return next((reason.text for reason in reasons if reason.rule == rule), "")
 
-    assert "BUDGET" in {reason.rule for reason in reasons}
+
+@pytest.mark.parametrize(
+    ("kind", "most", "blocked"),
+    [("x/restart", 2, True), ("x/restart", 3, False), ("agent.replicante.io/test.success", 2, False)],
+)
+def test_budgets_of_the_namespace(kind: str, most: int, blocked: bool) -> None:
+    """Full: which others have the room; the action itself takes none of it, and one that disturbs nobody needs none."""
+    home = NS.evolve(settings=NamespaceSettings(disruption_max=most))
+    holders = frozenset(map(action_id, (1, 8, 9)))
+    said = rule_of(
+        told(action_on_n1(kind=kind), around=replace(AROUND, namespace_holders=holders), namespace=home), "BUDGET"
+    )
+
+    assert blocked == (f"2 other actions take room in the budget of namespace prod, and {most} may at once" in said)
+    assert blocked == (action_id(8) in said and action_id(9) in said)
+
+
+# -- what is in the way ----------------------------------------------------------------------------------------------------
+
+LOOPS = make_action(2, node_id=None, kind=LOOP, state=S.RUNNING)
+ON_N2 = make_action(3, node_id="n2", state=S.RUNNING)
+N2_GONE = [make_node("n1"), make_node("n2", status=NodeStatus.UNREACHABLE), make_node("n3")]
+PROVISION = "core.replicante.io/platform.provision"
+
+
+@pytest.mark.parametrize(
+    ("rule", "action", "others", "more", "words"),
+    [
+        ("EXCLUSIVE", action_on_n1(), [LOOPS], {}, f"runs: action {action_id(2)} ({LOOP}, RUNNING)"),
+        ("EXCLUSIVE", action_on_n1(), [LOOPS.evolve(state=S.PENDING_SCHEDULE), ON_N2], {"around": replace(AROUND, now=later(700))}, f"goes first: action {action_id(2)}"),
+        ("SCHEDULING", make_action(1, node_id=None, kind=LOOP), [ON_N2], {}, f"action {action_id(3)} ({ON_N2.kind}, RUNNING) on n2"),
+        ("SCHEDULING", make_action(1, node_id=None, kind=LOOP), [ON_N2], {"nodes": N2_GONE}, f"whose agent cannot be asked: bring it back, or `replictl cancel {action_id(3)}`"),
+        ("SCHEDULING", make_action(1, node_id=None, kind=LOOP), [ON_N2.evolve(state=S.PENDING_SCHEDULE)], {}, f"action {action_id(3)} ({ON_N2.kind}, PENDING_SCHEDULE) on n2"),
+        ("SCHEDULING", make_action(1, node_id=None, kind=LOOP), [LOOPS], {}, f"action {action_id(2)}"),
+        ("SCHEDULING", make_action(1, node_id=None, kind=PROVISION), [LOOPS.evolve(state=S.PENDING_SCHEDULE)], {}, f"action {action_id(2)}"),
+        ("SCHEDULING", make_action(1, node_id=None, kind=LOOP), [ON_N2.evolve(action_id=action_id(n)) for n in range(10, 15)], {}, "; and 2 more"),
+        ("MAJORITY", action_on_n1(kind="x/restart"), [ON_N2.evolve(kind="x/restart")], {}, f"acted on by action {action_id(3)}"),
+        ("QUEUED", make_action(9, node_id=None, kind=LOOP), [make_action(n, node_id=None, kind=LOOP) for n in (1, 2)], {}, f"2 older actions on the cluster go before it, the first is {action_id(1)}"),
+    ],
+)  # fmt: skip
+def test_which_action_is_in_the_way(
+    rule: str, action: Action, others: list[Action], more: dict[str, Any], words: str
+) -> None:
+    """By its id, with what to do where its agent cannot be asked."""
+    assert words in rule_of(told(action, *others, **more), rule)
+
+
+def test_what_does_not_wait_for_a_silent_node_does_not_name_it() -> None:
+    """Beside an exclusive one that waits for a silent node the others go on."""
+    exclusive = LOOPS.evolve(state=S.PENDING_SCHEDULE)
+    reasons = told(make_action(1, node_id=None, kind=PROVISION), exclusive, ON_N2, nodes=N2_GONE)
+
+    assert ["TURN"] == [reason.rule for reason in reasons]
+
+
+# -- the last error --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "rules"),
+    [
+        (action_on_n1(error="refused", attempts=2, not_before=later(-1)), ["TURN", "ERROR"]),
+        (action_on_n1(error="refused", attempts=2, not_before=later(9)), ["BACKOFF"]),
+        (action_on_n1(error="refused", state=S.RUNNING), ["RUNNING", "ERROR"]),
+        (make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, error="refused", not_before=later(-1)), ["ERROR", "RUNNING"]),
+        (make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, error="refused", not_before=later(9)), ["BACKOFF", "RUNNING"]),
+    ],
+)  # fmt: skip
+def test_the_last_error(action: Action, rules: list[str]) -> None:
+    """Always: while the next try is waited for, when it is due, and while it runs; once."""
+    reasons = told(action)
+
+    assert rules == [reason.rule for reason in reasons]
+    assert 1 == sum("refused" in reason.text for reason in reasons)
+
+
+def test_the_last_error_of_its_cluster() -> None:
+    """Also when the next cycle is due already; how often it failed in a row."""
+    failed = ITEM.evolve(error="no answer", failures=3)
+
+    assert (
+        "its last cycle failed (3 in a row): no answer"
+        == told(action_on_n1(), around=replace(AROUND, item=failed))[0].text
+    )
+
+
+# -- cancelled -------------------------------------------------------------------------------------------------------------
+
+
+def test_cancelled_and_left_running() -> None:
+    """What goes on where nobody can stop it, until when, and whether that is known; then how it ended."""
+    left = action_on_n1(state=S.CANCELLED, left_running=True)
+    gone = [make_node("n1", status=NodeStatus.UNREACHABLE), *map(make_node, NODES[1:])]
+    ended = left.evolve(left_running=False, ended_as=S.DONE)
+
+    assert [["CANCELLED", "LEFT_RUNNING"], ["CANCELLED", "ENDED_AS"]] == [
+        [reason.rule for reason in told(one)] for one in (left, ended)
+    ]
+    assert "node n1 counts as acted on until then, and the agent is asked in every cycle" in told(left)[1].text
+    assert "the agent cannot be asked now" in told(left, nodes=gone)[1].text
+    assert "ended it as DONE" in told(ended)[1].text
 
 
 def test_when_it_may_be_over() -> None:
@@ -118,6 +220,13 @@ def test_when_it_may_be_over() -> None:
         told(action_on_n1(not_before=later(9)))[0].until,
         told(action_on_n1())[0].until,
     )
+
+
+def test_when_its_time_is_over() -> None:
+    """An action on a cluster: its limit from its start, without what it was held; nobody knows while it is."""
+    running = make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, scheduled_at=NOW, held_s=100.0)
+
+    assert (later(700), None) == (told(running)[-1].until, told(running.evolve(held_since=NOW))[-1].until)
 
 
 def test_how_it_ended() -> None:

@@ -19,8 +19,8 @@ from blocks.models.view import ClusterView
 from doubles.rollings import make_rolling
 from doubles.views import NODES, NOW, discovery, later, make_node, make_view, state
 from tasks.cluster_actions.table import CATALOGUE
+from tasks.decide.reasons import Circumstances, Reason
 from tasks.decide.rolling import actions_of
-from tasks.decide.why import Circumstances, Reason
 from tasks.decide.why_rolling import why_rolling, why_rollings
 
 S, P, A = RollingState, RollingPhase, ActionState

@@ -29,7 +29,7 @@ def test_graces_are_settings() -> None:
     """What the page calls a grace can be set."""
     graces = {line.split(" | ")[4].strip("|` ") for line in page().splitlines() if line.startswith("| `")} - {""}
 
-    assert {"primary_grace", "lag_grace"} == graces
+    assert {"primary_grace", "lag_grace", "exclusive_patience"} == graces
     assert graces <= SETTINGS
 
 

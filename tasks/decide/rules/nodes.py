@@ -10,6 +10,7 @@ from blocks.models.action import Action, ActionState
 from blocks.models.namespace import ForeignNodes
 from blocks.models.node import NodeStatus, ShardRole
 from blocks.models.view import ClusterView
+from tasks.decide.choose import on_silent_node
 from tasks.decide.foreign import policy_of
 from tasks.decide.lag import worst, worst_in
 from tasks.decide.lifecycle import ready_at
@@ -198,6 +199,32 @@ def stuck(scene: Scene) -> Iterator[Finding]:
         why = _why(scene.view, oldest)
         evidence = f"action {oldest.action_id} ({oldest.kind}) is {oldest.state}{f': {why}' if why else ''}{more}"
         yield Finding(evidence, node_id)
+
+
+def silent_with_action(scene: Scene) -> Iterator[Finding]:
+    """Nodes that cannot be asked what became of an action, while actions on the whole cluster wait: the oldest of each is named."""
+    by_age = sorted(scene.view.actions.values(), key=lambda one: (one.created_at, one.action_id))
+    waiting = [one for one in by_age if one.node_id is None and one.state is ActionState.PENDING_SCHEDULE]
+    if not waiting:
+        return
+    found: dict[str | None, list[Action]] = defaultdict(list)
+    for action in by_age:
+        if on_silent_node(scene.view, action, scene.now):
+            found[action.node_id].append(action)
+    for node_id, actions in found.items():
+        more = f" (and {len(actions) - 1} more)" if len(actions) > 1 else ""
+        behind = f"action {waiting[0].action_id} ({waiting[0].kind})"
+        others = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+        word = actions[0].state if actions[0].state.on_agent else "perhaps sent"
+        evidence = (
+            f"action {actions[0].action_id} ({actions[0].kind}) is {word}{more}; on the cluster wait: {behind}{others}"
+        )
+        yield Finding(evidence, node_id)
+
+
+def exclusive_patience_s(view: ClusterView) -> float:
+    """How long that must last before it is said."""
+    return view.namespace.settings.exclusive_patience
 
 
 def _why(view: ClusterView, action: Action) -> str | None:

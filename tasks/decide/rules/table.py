@@ -58,6 +58,7 @@ RULES: tuple[Rule, ...] = (
     Rule("CLUSTER_MISSING", W, "the source no longer tells of the cluster", "delete it if it is gone, or mend the source", cluster.missing),
     Rule("CLOCK_SKEW", W, "an agent's clock does not agree with ours", "synchronise the clocks; nothing is ordered or expires by agents' times", nodes.clock),
     Rule("ACTION_STUCK", W, "an action takes very long", "see `replictl action ID`; cancel it when it will not end", nodes.stuck, ("NODE_UNREACHABLE", FOREIGN)),
+    Rule("ACTION_UNREACHABLE", W, "an action is on a node whose agent cannot be asked about it, and actions on the whole cluster wait", "bring the agent back, or `replictl cancel` the action: EXCLUSIVE actions on the cluster wait for its end, others go on", nodes.silent_with_action, (), nodes.exclusive_patience_s),
     Rule(WORK_DEAD, W, "the cluster is no longer looked after: its work failed too often", "mend the cause, then `replictl work retry`", cluster.dead_work),
     Rule("AGENT_PROTOCOL_CHANGED", I, "an agent speaks another protocol than before", "nothing, if it was replaced; actions that the old one had are lost", nodes.protocol_changed),
     Rule("VERSION_SKEW", I, "the nodes run different versions", "finish the upgrade", cluster.versions),
