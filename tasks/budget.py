@@ -21,7 +21,9 @@ async def taken(store: Store, namespace: Namespace) -> tuple[Disruptions | None,
 
 
 def _acts(action: Action) -> bool:
-    return action.left_running or not action.state.final
+    """Whether it is begun, or may be: one that is chosen has its intent since the same transaction as its room."""
+    sent = not action.state.final and action.intent is not None
+    return action.left_running or action.state.on_agent or sent
 
 
 async def room_for(

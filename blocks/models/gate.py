@@ -170,7 +170,7 @@ class Disruptions(Fact):
 
     namespace: Name
     holders: Annotated[tuple[str, ...], Field(max_length=10_000)] = ()
-    """Ids of the actions; those that have ended count no more."""
+    """Ids of the actions; those that have ended, or were given back before they were begun, count no more."""
     version: int = 0
 
     @property
