@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blocks.models.action import Action
-from blocks.models.gate import Disruptions
+from blocks.models.gate import HOLDERS_MAX, Disruptions
 from blocks.models.namespace import Namespace
 from blocks.store.protocol import Store
 from tasks.decide.gates import disturbs
@@ -29,14 +29,22 @@ def _acts(action: Action) -> bool:
 async def room_for(
     store: Store, namespace: Namespace, chosen: Sequence[Action]
 ) -> tuple[tuple[Action, ...], Disruptions | None]:
-    """Those of the chosen actions that there is room for, and the record to be swapped in with them (None: no budget)."""
+    """Those of the chosen actions that there is room for, and the record to be swapped in with them (None: none takes any).
+
+    An action by force begins whether there is room or not, and takes room that others then do not have.
+    """
     most = namespace.settings.disruption_max
-    counted = [action for action in chosen if action.forced is None and disturbs(action, namespace)]
+    counted = [action for action in chosen if disturbs(action, namespace)]
     if most is None or not counted:
         return tuple(chosen), None
     record, holders = await taken(store, namespace)
     others = [one for one in holders if one not in {action.action_id for action in counted}]
-    fitting = {action.action_id for action in counted[: max(0, most - len(others))]}
-    allowed = tuple(action for action in chosen if action not in counted or action.action_id in fitting)
+    forced = [action.action_id for action in counted if action.forced is not None]
+    asking = [action.action_id for action in counted if action.forced is None]
+    begun = {*forced, *asking[: max(0, most - len(others) - len(forced))]}
+    allowed = tuple(action for action in chosen if action not in counted or action.action_id in begun)
+    if not begun:
+        return allowed, None
+    held = (*others, *sorted(begun))[:HOLDERS_MAX]  # no budget is larger: it is full all the same
     version = record.version + 1 if record is not None else 1
-    return allowed, Disruptions(namespace=namespace.name, holders=(*others, *sorted(fitting)), version=version)
+    return allowed, Disruptions(namespace=namespace.name, holders=held, version=version)

@@ -48,7 +48,7 @@ async def load_why(
         lock=await _lock(coordinator, ref),
         item=item,
         ahead=ahead,
-        namespace_taken=len(holders),
+        holders=frozenset(holders),
     )
 
 

@@ -16,7 +16,7 @@ from blocks.models.request import Request, WorkState
 from blocks.models.view import ClusterView
 from tasks.decide.choose import choose, in_doubt
 from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, timeout_of
-from tasks.decide.gates import blocks, closed, disturbed_nodes
+from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs
 
 S = ActionState
 ACTIONS_MAX = 50
@@ -54,8 +54,8 @@ class Circumstances:
     """The cluster's place on the timetable and in the queue."""
     ahead: int | None = None
     """How many items of the queue go before it; None: it is not queued."""
-    namespace_taken: int = 0
-    """How many nodes of the namespace are acted on, where it has a budget."""
+    holders: frozenset[str] = frozenset()
+    """Ids of the actions that take room of the namespace's budget, where it has one."""
 
 
 def why_action(view: ClusterView, action: Action, around: Circumstances) -> tuple[Reason, ...]:
@@ -119,12 +119,7 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
         view, [one for one in others if one.left_running or one.state.on_agent or in_doubt(view, one, now)]
     )
     yield from (reason_of(block.rule, block.reason, block.until) for block in blocks(view, action, busy, now))
-    most = view.namespace.settings.disruption_max
-    if action.node_id is not None and action.forced is None and most is not None and around.namespace_taken >= most:
-        yield reason_of(
-            "BUDGET",
-            f"{around.namespace_taken} nodes of namespace {action.namespace} are acted on, and {most} may be at once",
-        )
+    yield from _no_room(view, action, around)
     if action.intent is not None and in_doubt(view, action, now):
         yield reason_of(
             "IN_DOUBT",
@@ -137,6 +132,15 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
             f"it could not be sent {action.attempts} times, last: {action.error or 'no reason is known'}",
             action.not_before,
         )
+
+
+def _no_room(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
+    most, taken = view.namespace.settings.disruption_max, len(around.holders - {action.action_id})
+    if most is None or taken < most or action.node_id is None or action.forced is not None:
+        return
+    if disturbs(action, view.namespace):
+        text = f"{taken} nodes of namespace {action.namespace} are acted on, and {most} may be at once"
+        yield reason_of("BUDGET", text)
 
 
 def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:

@@ -13,6 +13,7 @@ from doubles.agents import Mishap
 from doubles.gated import RESTART, frozen, frozen_meanwhile, turned
 from doubles.world import World
 from flows.cycle import Mode, cycle
+from tasks.order import order
 
 S = ActionState
 
@@ -78,3 +79,34 @@ async def test_what_may_have_begun_holds_room_until_its_agent_was_asked(world: W
 
     assert (S.PENDING_SCHEDULE, S.NEW) == (in_doubt, await world.action_state(second))
     assert (None, 1, True) == ((after := await world.action(first)).intent, after.attempts, quiet)
+
+
+async def test_force_takes_room_and_needs_none(world: World) -> None:
+    """It begins although the budget is full; while it runs, what is not forced waits for it as for any other."""
+    (orders, billing), (first, second) = await two_that_want_one_place(world)
+    await order.fn(world.store, second.action_id, S.CANCELLED, "ann", "", world.clock())
+    forced = await world.order(make_action(3, kind=RESTART, cluster_id="billing", node_id="b1", forced="a leak"))
+    await turned(world, orders)
+    await turned(world, billing)
+    begun = [await world.action_state(first), await world.action_state(forced)]
+    world.node("n1").move(first.action_id, S.DONE)
+    third = await world.order(make_action(4, kind=RESTART, node_id="n2"))
+    await turned(world, orders)
+    waiting = await world.action_state(third)
+    world.node("b1").move(forced.action_id, S.DONE)
+    await turned(world, billing)
+    await turned(world, orders)
+
+    assert ([S.NEW, S.NEW], S.PENDING_SCHEDULE) == (begun, waiting)
+    assert S.NEW is await world.action_state(third)
+
+
+async def test_force_beside_others_of_one_choice(world: World) -> None:
+    """Of what is chosen at once the forced one takes room first."""
+    await world.save(Namespace(name="prod", version=1, settings=NamespaceSettings(disruption_max=1)))
+    ref = await world.declare(node_ids=("n1", "n2", "n3", "n4", "n5"))
+    plain = await world.order(make_action(1, kind=RESTART))
+    forced = await world.order(make_action(2, kind=RESTART, node_id="n2", forced="a leak"))
+    await turned(world, ref)
+
+    assert (S.PENDING_SCHEDULE, S.NEW) == (await world.action_state(plain), await world.action_state(forced))

@@ -14,7 +14,7 @@ from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatu
 from blocks.models.node import NodeStatus
 from blocks.models.request import Request, WorkKind, WorkState
 from blocks.models.view import ClusterView
-from doubles.actions import make_action
+from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, discovery, intent, later, make_node, make_view
 from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.why import Circumstances, Lock, Reason, why_action, why_cluster
@@ -102,11 +102,18 @@ def test_the_exact_rule(rule: str, action: Action, more: dict[str, Any]) -> None
 
 
 def test_budgets_of_the_namespace() -> None:
-    """Full: how many there are and may be."""
+    """Full: how many others there are, and may be. Only for what needs room and does not hold it itself."""
     home = NS.evolve(settings=NamespaceSettings(disruption_max=2))
-    reasons = told(action_on_n1(), around=replace(AROUND, namespace_taken=2), namespace=home)
+    around = replace(AROUND, holders=frozenset({action_id(1), action_id(8)}))
+    restart = make_action(2, kind="x/restart")
+    reasons = told(restart, around=around, namespace=home)
 
-    assert "BUDGET" in {reason.rule for reason in reasons}
+    assert ("BUDGET", "2 nodes of namespace prod are acted on, and 2 may be at once") == (
+        reasons[0].rule,
+        reasons[0].text,
+    )
+    for other in (restart.evolve(action_id=action_id(1)), restart.evolve(forced="now"), make_action(2)):
+        assert "BUDGET" not in {reason.rule for reason in told(other, around=around, namespace=home)}
 
 
 def test_when_it_may_be_over() -> None:
