@@ -31,10 +31,11 @@ async def room_for(
 ) -> tuple[tuple[Action, ...], Disruptions | None]:
     """Those of the chosen actions that there is room for, and the record to be swapped in with them (None: none takes any).
 
-    An action by force begins whether there is room or not, and takes room that others then do not have.
+    An action by force begins whether there is room or not, and takes room that others then do not have. Of actions on clusters
+    only those are to be asked about that take a node away.
     """
     most = namespace.settings.disruption_max
-    counted = [action for action in chosen if disturbs(action, namespace)]
+    counted = [action for action in chosen if action.node_id is None or disturbs(action, namespace)]
     if most is None or not counted:
         return tuple(chosen), None
     record, holders = await taken(store, namespace)

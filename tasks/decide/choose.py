@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,8 +13,8 @@ from blocks.models.node import Node
 from blocks.models.report import BLOCKED_MAX, Choice
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
-from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of
-from tasks.decide.gates import blocks, disturbed_nodes
+from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, taken_node
+from tasks.decide.gates import blocks, disturbed_nodes, health
 from tasks.decide.lifecycle import moved, noted, ready_at
 
 CORE = "core"
@@ -49,6 +49,8 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     """Pick at most one action per node, the oldest approved one where nothing is under way on that node, and at most one
     on the whole cluster, the oldest that nothing speaks against.
 
+    An action that would take a node away which the cluster cannot spare waits, and holds nothing else back.
+
     An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
     agent could be asked and does not have it.
 
@@ -57,7 +59,8 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
         kinds: what kinds of actions on clusters there are.
         now: when the looks began.
     """
-    standing = _standing(view, kinds, now)
+    blocked = unspared(view, kinds, now)
+    standing = _standing(view, kinds, now, blocked)
     choice = _choice(view, standing, now)
     start = None
     if not choice.block_exclusive and standing.pending[Mode.EXCLUSIVE]:
@@ -65,11 +68,9 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     elif not choice.block_parallel and standing.pending[Mode.NODE_PARALLEL]:
         start = standing.pending[Mode.NODE_PARALLEL][0]
     ready = () if choice.block_nodes else tuple(_next_of_each_node(view, standing.nodes, now))
-    blocked: dict[str, tuple[Block, ...]] = {}
-    if start is not None and (found := blocks(view, start, (), now)):
+    disturbed = acted_on(view, now)
+    if start is not None and (found := blocks(view, start, disturbed, now, taken_node(start, kinds))):
         blocked[start.action_id], start = found, None
-    busy = [a for a in standing.nodes if a.state.on_agent or in_doubt(view, a, now)]
-    disturbed = disturbed_nodes(view, [*busy, *(a for a in view.actions.values() if a.left_running)])
     actions = []
     for action in sorted(ready, key=lambda one: (one.created_at, one.action_id)):
         if found := blocks(view, action, disturbed, now):
@@ -81,8 +82,25 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     return Chosen(tuple(actions), start, choice.evolve(blocked=shown) if shown else choice)
 
 
-def _standing(view: ClusterView, kinds: Catalogue, now: datetime) -> _Standing:
-    open_ = sorted((a for a in view.actions.values() if not a.state.final), key=lambda a: (a.created_at, a.action_id))
+def acted_on(view: ClusterView, now: datetime) -> set[str]:
+    """The nodes that are acted on, or may be, also by actions that were cancelled here and go on at their agents."""
+    actions = (one for one in view.actions.values() if one.node_id is not None)
+    return disturbed_nodes(view, [a for a in actions if a.left_running or a.state.on_agent or in_doubt(view, a, now)])
+
+
+def unspared(view: ClusterView, kinds: Catalogue, now: datetime) -> dict[str, tuple[Block, ...]]:
+    """The actions that would take a node away that the cluster cannot spare, whatever else is under way, by id; and why."""
+    waiting = (a for a in view.actions.values() if a.state is ActionState.PENDING_SCHEDULE and a.forced is None)
+    return {
+        action.action_id: blocks(view, action, (), now, node_id)
+        for action in waiting
+        if (node_id := taken_node(action, kinds)) is not None and any(health(view, node_id, ()))
+    }
+
+
+def _standing(view: ClusterView, kinds: Catalogue, now: datetime, held: Collection[str]) -> _Standing:
+    unfinished = (a for a in view.actions.values() if not a.state.final and a.action_id not in held)
+    open_ = sorted(unfinished, key=lambda a: (a.created_at, a.action_id))
     nodes = tuple(action for action in open_ if action.node_id is not None)
     cluster = [(mode_of(action, kinds), action) for action in open_ if action.node_id is None]
     return _Standing(

@@ -14,9 +14,9 @@ from blocks.models.base import Fact, Text, Utc
 from blocks.models.report import Choice
 from blocks.models.request import Request, WorkState
 from blocks.models.view import ClusterView
-from tasks.decide.choose import choose, in_doubt
-from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, timeout_of
-from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs
+from tasks.decide.choose import acted_on, choose, in_doubt, unspared
+from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, taken_node, timeout_of
+from tasks.decide.gates import blocks, closed, disturbs, unjudged
 
 S = ActionState
 ACTIONS_MAX = 50
@@ -67,6 +67,9 @@ def why_action(view: ClusterView, action: Action, around: Circumstances) -> tupl
             found = [*_before_it_begins(view, action, around), *keeping_cluster(view, around)]
             if not found:
                 found = [turn_of(around)]
+            takes = taken_node(action, around.kinds)
+            if takes is not None and (text := unjudged(view, takes)) is not None:
+                found.append(reason_of("NODE_UNKNOWN", text))
         case S.NEW | S.RUNNING:
             found = [*_under_way(view, action, around), *keeping_cluster(view, around)]
         case _:
@@ -114,11 +117,8 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
         yield reason_of("EXCLUSIVE", text)
     if action.node_id is None:
         yield from _on_cluster(view, action, around, choice)
-    others = [one for one in view.actions.values() if one.node_id is not None and one.action_id != action.action_id]
-    busy = disturbed_nodes(
-        view, [one for one in others if one.left_running or one.state.on_agent or in_doubt(view, one, now)]
-    )
-    yield from (reason_of(block.rule, block.reason, block.until) for block in blocks(view, action, busy, now))
+    found = blocks(view, action, acted_on(view, now), now, taken_node(action, around.kinds))
+    yield from (reason_of(block.rule, block.reason, block.until) for block in found)
     yield from _no_room(view, action, around)
     if action.intent is not None and in_doubt(view, action, now):
         yield reason_of(
@@ -136,9 +136,10 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
 
 def _no_room(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
     most, taken = view.namespace.settings.disruption_max, len(around.holders - {action.action_id})
-    if most is None or taken < most or action.node_id is None or action.forced is not None:
+    if most is None or taken < most or action.forced is not None:
         return
-    if disturbs(action, view.namespace):
+    takes = taken_node(action, around.kinds) is not None
+    if takes or (action.node_id is not None and disturbs(action, view.namespace)):
         text = f"{taken} nodes of namespace {action.namespace} are acted on, and {most} may be at once"
         yield reason_of("BUDGET", text)
 
@@ -183,12 +184,10 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice
         found = [reason for reason in choice.reasons if reason.startswith(wanted) and "PARALLEL_PENDING" not in reason]
         if found:
             yield reason_of("SCHEDULING", f"it waits for what is under way or goes first: {', '.join(found)}")
+    waiting = (one for one in view.actions.values() if one.node_id is None and one.state is S.PENDING_SCHEDULE)
+    held = unspared(view, around.kinds, around.now).keys() - {action.action_id}
     before = sorted(
-        (
-            one
-            for one in view.actions.values()
-            if one.node_id is None and one.state is S.PENDING_SCHEDULE and mode_of(one, around.kinds) is mode
-        ),
+        (one for one in waiting if mode_of(one, around.kinds) is mode and one.action_id not in held),
         key=lambda one: (one.created_at, one.action_id),
     )
     if before and before[0].action_id != action.action_id:

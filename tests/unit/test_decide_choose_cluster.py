@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from blocks.models.action import Action, ActionState, Transition
 from blocks.models.namespace import Namespace, NamespaceStatus
+from blocks.models.node import NodeStatus
 from blocks.models.report import Choice
-from doubles.actions import make_action
+from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, intent, later, make_node, make_view
 from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.choose import Chosen, choose
@@ -18,6 +19,7 @@ from tasks.decide.cluster_kinds import Mode, mode_of
 S = ActionState
 P, R = S.PENDING_SCHEDULE, S.RUNNING
 EXCLUSIVE, PARALLEL = "core.replicante.io/test.loop", "core.replicante.io/platform.provision"
+TAKING = "core.replicante.io/platform.deprovision"
 NODE_PENDING, NODE_RUNNING = "FOUND_NODE_PENDING", "FOUND_NODE_RUNNING"
 EXCL_PENDING, EXCL_RUNNING = "FOUND_ORCHESTRATOR_EXCLUSIVE_PENDING", "FOUND_ORCHESTRATOR_EXCLUSIVE_RUNNING"
 
@@ -158,3 +160,18 @@ def test_nothing_starts_where_the_namespace_may_not_act() -> None:
         found.start,
         found.choice,
     )
+
+
+def test_what_the_cluster_cannot_spare_holds_nothing_back() -> None:
+    """A node that cannot be taken away now: others on the cluster and on nodes begin, however long that waits."""
+    nodes = [make_node("n1"), make_node("n2", status=NodeStatus.UNAVAILABLE), make_node("n3")]
+    taking = make_action(1, node_id=None, kind=TAKING, args={"node_id": "n3"}, created_at=later(0))
+    [parallel, on_node] = made([P], [], [P])
+    view = make_view(*nodes, actions=[taking, parallel.evolve(action_id=action_id(2)), on_node])
+    found = choose(view, CATALOGUE, now=later(9_999))
+
+    assert (action_id(2), [on_node]) == (getattr(found.start, "action_id", None), list(found.actions))
+    assert {taking.action_id: ["MAJORITY"]} == {
+        key: [block.rule for block in why] for key, why in found.choice.blocked.items()
+    }
+    assert taking == choose(make_view(*map(make_node, NODES), actions=[taking]), CATALOGUE, now=NOW).start

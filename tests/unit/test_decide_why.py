@@ -23,7 +23,7 @@ S = ActionState
 ITEM = Request(kind=WorkKind.ORCHESTRATE, subject="prod/orders", next_at=later(30), interval=60)
 AROUND = Circumstances(now=NOW, kinds=CATALOGUE, item=ITEM)
 FREEZE = Gate(name="g", kind=GateKind.FREEZE, reason="disk", owner="ann", created_at=later(-9), created_by="ann")
-LOOP = "core.replicante.io/test.loop"
+LOOP, DEPROVISION = "core.replicante.io/test.loop", "core.replicante.io/platform.deprovision"
 
 
 def view_of(*actions: Action, **parts: Any) -> ClusterView:
@@ -114,6 +114,20 @@ def test_budgets_of_the_namespace() -> None:
     )
     for other in (restart.evolve(action_id=action_id(1)), restart.evolve(forced="now"), make_action(2)):
         assert "BUDGET" not in {reason.rule for reason in told(other, around=around, namespace=home)}
+
+
+def test_a_node_that_is_taken_away() -> None:
+    """Its gates are named, nobody waits behind it meanwhile, and of a node that is not known it is said that nothing was judged."""
+    nodes = [make_node("n1"), make_node("n2", status=NodeStatus.UNAVAILABLE), make_node("n3")]
+    taking = make_action(1, node_id=None, kind=DEPROVISION, args={"node_id": "n3"})
+    other = make_action(2, node_id=None, kind=LOOP, created_at=later(5))
+    unknown = taking.evolve(args={"node_id": "n9"})
+    full = {"namespace": NS.evolve(settings=NamespaceSettings(disruption_max=1))}
+
+    assert "MAJORITY" == told(taking, nodes=nodes)[0].rule
+    assert ["TURN"] == [reason.rule for reason in told(other, taking, nodes=nodes)]
+    assert ["TURN", "NODE_UNKNOWN"] == [reason.rule for reason in told(unknown)]
+    assert "BUDGET" == told(taking, around=replace(AROUND, holders=frozenset({action_id(8)})), **full)[0].rule
 
 
 def test_when_it_may_be_over() -> None:
