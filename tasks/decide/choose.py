@@ -88,6 +88,16 @@ def acted_on(view: ClusterView, now: datetime) -> set[str]:
     return disturbed_nodes(view, [a for a in actions if a.left_running or a.state.on_agent or in_doubt(view, a, now)])
 
 
+def left_at_work(view: ClusterView, now: datetime) -> list[Action]:
+    """The actions that were cancelled here and that their agents may still be at work on, as far as the whole cluster is concerned:
+    an agent that has been silent for `exclusive_patience` keeps nothing exclusive back with what somebody has given up.
+    """
+    patience = timedelta(seconds=view.namespace.settings.exclusive_patience)
+    silent = {node.node_id: node.actions_stale_since for node in view.nodes.values()}
+    left = [action for action in view.actions.values() if action.left_running]
+    return [a for a in left if (since := silent.get(a.node_id or "")) is None or now - since < patience]
+
+
 def unspared(view: ClusterView, kinds: Catalogue, now: datetime) -> dict[str, tuple[Block, ...]]:
     """The actions that would take a node away that the cluster cannot spare, whatever else is under way, by id; and why."""
     waiting = (a for a in view.actions.values() if a.state is ActionState.PENDING_SCHEDULE and a.forced is None)
@@ -106,7 +116,8 @@ def _standing(view: ClusterView, kinds: Catalogue, now: datetime, held: Collecti
     return _Standing(
         nodes=nodes,
         nodes_pending=any(action.state is ActionState.PENDING_SCHEDULE for action in nodes),
-        nodes_running=any(action.state.on_agent or in_doubt(view, action, now) for action in nodes),
+        nodes_running=any(action.state.on_agent or in_doubt(view, action, now) for action in nodes)
+        or bool(left_at_work(view, now)),
         pending={
             mode: tuple(a for m, a in cluster if m is mode and a.state is ActionState.PENDING_SCHEDULE) for mode in Mode
         },
@@ -149,10 +160,10 @@ def _choice(view: ClusterView, standing: _Standing, now: datetime) -> Choice:
 
 
 def _next_of_each_node(view: ClusterView, actions: Sequence[Action], now: datetime) -> list[Action]:
-    chosen = []
+    chosen, left = [], {action.node_id for action in view.actions.values() if action.left_running}
     for node_id, node in sorted(view.nodes.items()):
         mine = [action for action in actions if action.node_id == node_id]
-        if not node.takes_actions or any(action.state.on_agent for action in mine):
+        if not node.takes_actions or node_id in left or any(action.state.on_agent for action in mine):
             continue
         pending = [action for action in mine if action.state is ActionState.PENDING_SCHEDULE]
         if pending and _may_be_sent(pending[0], node, now):

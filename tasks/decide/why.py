@@ -5,7 +5,7 @@ The first reason is the one to do something about; what merely describes comes l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,12 +14,13 @@ from blocks.models.base import Fact, Text, Utc
 from blocks.models.report import Choice
 from blocks.models.request import Request, WorkState
 from blocks.models.view import ClusterView
-from tasks.decide.choose import acted_on, choose, in_doubt, unspared
+from tasks.decide.choose import acted_on, choose, in_doubt, left_at_work, unspared
 from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, taken_node, timeout_of
 from tasks.decide.gates import blocks, closed, disturbs, unjudged
 
 S = ActionState
 ACTIONS_MAX = 50
+LEFT_MAX = 5
 
 
 class Reason(Fact):
@@ -169,10 +170,18 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
     running = next((one for one in mine if one.state.on_agent), None)
     if running is not None:
         yield reason_of("NODE_BUSY", f"action {running.action_id} ({running.kind}) is {running.state} on its node")
+    yield from _left(one for one in view.actions.values() if one.left_running and one.node_id == action.node_id)
     before = [one for one in mine if one.state is S.PENDING_SCHEDULE]
     place = next((place for place, one in enumerate(before) if one.action_id == action.action_id), 0)
     if place:
         yield reason_of("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
+
+
+def _left(actions: Iterable[Action]) -> Iterator[Reason]:
+    """Each that was cancelled here and is perhaps not at its end."""
+    for one in sorted(actions, key=lambda one: one.action_id)[:LEFT_MAX]:
+        text = f"action {one.action_id} ({one.kind}) was cancelled, and the agent of node {one.node_id} may still be at work on it"
+        yield reason_of("NODE_BUSY", text)
 
 
 def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice: Choice) -> Iterator[Reason]:
@@ -184,6 +193,8 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, choice
         found = [reason for reason in choice.reasons if reason.startswith(wanted) and "PARALLEL_PENDING" not in reason]
         if found:
             yield reason_of("SCHEDULING", f"it waits for what is under way or goes first: {', '.join(found)}")
+    if mode is Mode.EXCLUSIVE:
+        yield from _left(left_at_work(view, around.now))
     waiting = (one for one in view.actions.values() if one.node_id is None and one.state is S.PENDING_SCHEDULE)
     held = unspared(view, around.kinds, around.now).keys() - {action.action_id}
     before = sorted(
@@ -223,6 +234,8 @@ def _ended(action: Action) -> Reason:
         words.append(f"{last.who}: {last.why}")
     if action.error:
         words.append(action.error)
+    if action.left_running:
+        words.append("its agent may still be at work on it, and its node takes nothing else until that has ended")
     return reason_of(action.state.value, "; ".join(words))
 
 

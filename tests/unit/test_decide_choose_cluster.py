@@ -111,6 +111,30 @@ def test_what_may_be_on_a_node_already_counts_as_running() -> None:
     assert EXCLUSIVE == getattr(chosen([exclusive, doubt], at=730).start, "kind", None)
 
 
+def test_what_was_cancelled_and_goes_on_at_its_agent_counts_as_running() -> None:
+    """Nothing more begins on its node, and nothing exclusive, until it has ended there; beside it others go on."""
+    exclusive, on_n1, on_n2 = made([P, P], [P])
+    left = make_action(9, state=S.CANCELLED, left_running=True)
+    waiting = chosen([exclusive, on_n1, on_n2, left])
+    alone = chosen([exclusive, left])
+
+    assert ((on_n2,), None) == (waiting.actions, waiting.start)
+    assert (None, True, NODE_RUNNING) == (alone.start, alone.choice.block_exclusive, alone.choice.reasons[1])
+    assert (on_n1, on_n2) == chosen([on_n1, on_n2, left.evolve(left_running=False)]).actions
+
+
+@pytest.mark.parametrize(("silent_s", "starts"), [(599, False), (600, True)])
+def test_what_was_given_up_on_a_silent_agent_holds_for_so_long_only(silent_s: float, starts: bool) -> None:
+    """An agent that is gone for good must not keep the cluster's exclusive actions back for ever, once somebody gave its action up."""
+    left = make_action(9, state=S.CANCELLED, left_running=True)
+    silent = make_node("n1", status=NodeStatus.UNREACHABLE, actions_stale_since=NOW)
+    exclusive, on_n1 = made([P], [P])
+    view = make_view(silent, make_node("n2"), actions=[left, exclusive])
+
+    assert starts is (choose(view, CATALOGUE, now=later(silent_s)).start is not None)
+    assert () == choose(make_view(silent, actions=[left, on_n1]), CATALOGUE, now=later(silent_s)).actions
+
+
 STATES = st.lists(st.sampled_from(list(ActionState)), max_size=3)
 
 

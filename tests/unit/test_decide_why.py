@@ -24,6 +24,7 @@ ITEM = Request(kind=WorkKind.ORCHESTRATE, subject="prod/orders", next_at=later(3
 AROUND = Circumstances(now=NOW, kinds=CATALOGUE, item=ITEM)
 FREEZE = Gate(name="g", kind=GateKind.FREEZE, reason="disk", owner="ann", created_at=later(-9), created_by="ann")
 LOOP, DEPROVISION = "core.replicante.io/test.loop", "core.replicante.io/platform.deprovision"
+PROVISION = "core.replicante.io/platform.provision"
 
 
 def view_of(*actions: Action, **parts: Any) -> ClusterView:
@@ -68,6 +69,7 @@ QUEUED = ITEM.evolve(state=WorkState.QUEUED, wanted_at=NOW)
         ("NODE_UNREACHABLE", action_on_n1(), {"nodes": [make_node("n1", status=NodeStatus.UNREACHABLE)]}),
         ("FOREIGN_NODE", action_on_n1(), {"nodes": [make_node("n1", foreign_id="billing")]}),
         ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.RUNNING)]}),
+        ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.CANCELLED, left_running=True)]}),
         ("QUEUED", action_on_n1(created_at=later(5)), {"others": [make_action(2, created_at=later(0))]}),
         ("EXCLUSIVE", action_on_n1(), {"others": [make_action(2, node_id=None, kind=LOOP, state=S.RUNNING)]}),
         ("NAMESPACE", action_on_n1(), {"namespace": NS.evolve(status=NamespaceStatus.OBSERVED)}),
@@ -114,6 +116,19 @@ def test_budgets_of_the_namespace() -> None:
     )
     for other in (restart.evolve(action_id=action_id(1)), restart.evolve(forced="now"), make_action(2)):
         assert "BUDGET" not in {reason.rule for reason in told(other, around=around, namespace=home)}
+
+
+def test_what_was_cancelled_and_goes_on() -> None:
+    """Actions on its node and exclusive ones wait for its end, and say so; others do not."""
+    left = make_action(2, state=S.CANCELLED, left_running=True)
+    text = f"action {left.action_id} ({left.kind}) was cancelled, and the agent of node n1 may still be at work on it"
+    on_cluster = make_action(1, node_id=None, kind=LOOP)
+
+    assert ("NODE_BUSY", text) == (told(action_on_n1(), left)[0].rule, told(action_on_n1(), left)[0].text)
+    assert told(left)[0].text.endswith("its node takes nothing else until that has ended")
+    assert ["SCHEDULING", "NODE_BUSY"] == [reason.rule for reason in told(on_cluster, left)]
+    assert ["TURN"] == [reason.rule for reason in told(make_action(1, node_id="n2"), left)]
+    assert ["TURN"] == [reason.rule for reason in told(on_cluster.evolve(kind=PROVISION), left)]
 
 
 def test_a_node_that_is_taken_away() -> None:
