@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from blocks.models.action import Action
-from blocks.models.gate import Disruptions
+from blocks.models.gate import HOLDERS_MAX, Disruptions
 from blocks.models.namespace import Namespace
 from blocks.store.protocol import Store
 from tasks.decide.gates import disturbs
@@ -21,20 +21,31 @@ async def taken(store: Store, namespace: Namespace) -> tuple[Disruptions | None,
 
 
 def _acts(action: Action) -> bool:
-    return action.left_running or not action.state.final
+    """Whether it is begun, or may be: one that is chosen has its intent since the same transaction as its room."""
+    sent = not action.state.final and action.intent is not None
+    return action.left_running or action.state.on_agent or sent
 
 
 async def room_for(
     store: Store, namespace: Namespace, chosen: Sequence[Action]
 ) -> tuple[tuple[Action, ...], Disruptions | None]:
-    """Those of the chosen actions that there is room for, and the record to be swapped in with them (None: no budget)."""
+    """Those of the chosen actions that there is room for, and the record to be swapped in with them (None: none takes any).
+
+    An action by force begins whether there is room or not, and takes room that others then do not have. Of actions on clusters
+    only those are to be asked about that take a node away.
+    """
     most = namespace.settings.disruption_max
-    counted = [action for action in chosen if action.forced is None and disturbs(action, namespace)]
+    counted = [action for action in chosen if action.node_id is None or disturbs(action, namespace)]
     if most is None or not counted:
         return tuple(chosen), None
     record, holders = await taken(store, namespace)
     others = [one for one in holders if one not in {action.action_id for action in counted}]
-    fitting = {action.action_id for action in counted[: max(0, most - len(others))]}
-    allowed = tuple(action for action in chosen if action not in counted or action.action_id in fitting)
+    forced = [action.action_id for action in counted if action.forced is not None]
+    asking = [action.action_id for action in counted if action.forced is None]
+    begun = {*forced, *asking[: max(0, most - len(others) - len(forced))]}
+    allowed = tuple(action for action in chosen if action not in counted or action.action_id in begun)
+    if not begun:
+        return allowed, None
+    held = (*others, *sorted(begun))[:HOLDERS_MAX]  # no budget is larger: it is full all the same
     version = record.version + 1 if record is not None else 1
-    return allowed, Disruptions(namespace=namespace.name, holders=(*others, *sorted(fitting)), version=version)
+    return allowed, Disruptions(namespace=namespace.name, holders=held, version=version)

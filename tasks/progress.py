@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,13 +19,16 @@ from prefect.cache_policies import NO_CACHE
 from blocks.coordinator.protocol import Claim, Coordinator
 from blocks.errors import ConflictError, DependencyUnavailableError, LockLostError, ReplicoreError
 from blocks.models.action import Action, ActionState
+from blocks.models.gate import Block, Disruptions
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.models.source import Source
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
+from tasks.budget import room_for
 from tasks.cluster_actions.base import ClusterAction, Outside, Scene
-from tasks.decide.cluster_kinds import Catalogue
+from tasks.decide.cluster_kinds import Catalogue, taken_node
+from tasks.decide.gates import unjudged
 from tasks.decide.lifecycle import noted
 from tasks.decide.progress import Step, broken, held, intending, let_go, overdue, started, stepped
 from tasks.decide.sync import tell
@@ -91,14 +94,16 @@ async def progress(world: Surroundings, view: ClusterView, claim: Claim, start: 
     changed, notes = [], []
     closed = await still_closed(world.store, view, world.clock())
     frozen = [block for block in closed if block.rule in STOPS]
-    if start is not None and closed:
-        notes.append(f"action {start.action_id} was not started: {closed[0].reason}")
-        start = None
+    start, room, why_not = await _startable(world, view, start, closed)
+    if why_not is not None:
+        notes.append(why_not)
     for action in [*([start] if start is not None else []), *running]:
+        beside = room if action is start else None
         try:
-            after = await _step(world, view, claim, action, frozen=bool(frozen))
+            after = await _step(world, view, claim, action, beside, frozen=bool(frozen))
         except ConflictError:
-            notes.append(f"action {action.action_id}: a person changed it just now")
+            room_taken = ", or another worker took the room in the budget" if beside is not None else ""
+            notes.append(f"action {action.action_id}: a person changed it just now{room_taken}")
             continue
         except LockLostError as error:
             notes.append(str(error))
@@ -108,11 +113,31 @@ async def progress(world: Surroundings, view: ClusterView, claim: Claim, start: 
     return Progressed(tuple(changed), tuple(notes))
 
 
-async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Action, *, frozen: bool) -> Action | None:
+async def _startable(
+    world: Surroundings, view: ClusterView, start: Action | None, closed: Sequence[Block]
+) -> tuple[Action | None, Disruptions | None, str | None]:
+    """What is to be started all the same, the room that it takes, to be saved with it, and why nothing is."""
+    if start is None:
+        return None, None, None
+    if closed:
+        return None, None, f"action {start.action_id} was not started: {closed[0].reason}"
+    if taken_node(start, world.kinds) is None:
+        return start, None, None
+    allowed, room = await room_for(world.store, view.namespace, (start,))
+    if allowed:
+        return start, room, None
+    full = f"the budget of namespace {view.namespace.name} leaves no room for it"
+    return None, None, f"action {start.action_id} was not started: {full}"
+
+
+async def _step(
+    world: Surroundings, view: ClusterView, claim: Claim, action: Action, room: Disruptions | None, *, frozen: bool
+) -> Action | None:
     """One action's next step, saved; None where nothing changed."""
     now, before = world.clock(), action
     if action.state is ActionState.PENDING_SCHEDULE:
-        action = started(action, now=now)
+        takes = taken_node(action, world.kinds)
+        action = started(action, now=now, note=unjudged(view, takes) if takes is not None else None)
     known = world.handlers.get(action.kind)
     kinds = world.kinds
     if known is None:
@@ -131,7 +156,7 @@ async def _step(world: Surroundings, view: ClusterView, claim: Claim, action: Ac
     if known.effect:
         generation, token = claim.generation, claim.token
         action = intending(action, generation=generation, token=token, now=now, budget_s=budget_s)
-        before = action = await _saved(world, claim, before, action) or action
+        before = action = await _saved(world, claim, before, action, room) or action
         if not repeated and await _stopped(world, view):  # a gate came down just now: nobody was asked
             return await _saved(world, claim, before, noted(action, intent=None))
     step, wrong = await _called(known, world, view, claim, action, budget_s, repeated=repeated)
@@ -206,11 +231,15 @@ def _budget_s(world: Surroundings, claim: Claim) -> float:
     return min(world.step_s, budget_s)
 
 
-async def _saved(world: Surroundings, claim: Claim, before: Action, after: Action | None) -> Action | None:
+async def _saved(
+    world: Surroundings, claim: Claim, before: Action, after: Action | None, room: Disruptions | None = None
+) -> Action | None:
     if after is None or after is before:
         return None
     after = after.evolve(version=before.version + 1)  # several moves may be saved at once
     told = any(getattr(before, name) != getattr(after, name) for name in TOLD)
-    change = Change(swaps=(after,), drafts=tuple(tell(before, after)) if told else ())
+    change = Change(
+        swaps=(after, *([room] if room is not None else [])), drafts=tuple(tell(before, after)) if told else ()
+    )
     await world.store.commit(change, now=world.clock(), fence=fence_of(claim))
     return after

@@ -13,6 +13,7 @@ from blocks.models.base import Fact, Id, Labels, Name, Text, Utc
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MINUTES_MAX = 7 * 24 * 60
+HOLDERS_MAX = 10_000
 
 
 class GateKind(StrEnum):
@@ -169,8 +170,8 @@ class Disruptions(Fact):
     """The actions that take the room of a namespace's budget, by compare-and-set: two workers never give the last place twice."""
 
     namespace: Name
-    holders: Annotated[tuple[str, ...], Field(max_length=10_000)] = ()
-    """Ids of the actions; those that have ended count no more."""
+    holders: Annotated[tuple[str, ...], Field(max_length=HOLDERS_MAX)] = ()
+    """Ids of the actions; those that have ended, or were given back before they were begun, count no more."""
     version: int = 0
 
     @property

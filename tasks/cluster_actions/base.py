@@ -19,7 +19,7 @@ from blocks.models.source import Source
 from blocks.models.view import ClusterView
 from blocks.sources.platforms_protocol import Platforms
 from blocks.sources.webhooks_protocol import Webhooks
-from tasks.decide.cluster_kinds import ClusterKind
+from tasks.decide.cluster_kinds import ClusterKind, Mode
 from tasks.decide.progress import KEEP, Keep, Step
 
 __all__ = ["KEEP", "ClusterAction", "Handler", "Keep", "Outside", "Scene", "Step"]
@@ -71,3 +71,9 @@ class ClusterAction:
     handler: Handler
     effect: bool = False
     """Whether a call may have an effect outside."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for one that takes a node away beside others, or without saying so before."""
+        if self.kind.takes is not None and (self.kind.mode is not Mode.EXCLUSIVE or not self.effect):
+            message = f"{self.kind.name} takes a node away: it must be exclusive, and have an effect"
+            raise ValueError(message)

@@ -1,4 +1,8 @@
-"""`core.replicante.io/platform.deprovision`: a node fewer. Asking a platform again is harmless: one that is gone is gone."""
+"""`core.replicante.io/platform.deprovision`: a node fewer. Asking a platform again is harmless: one that is gone is gone.
+
+Whether the cluster can spare the node is judged by the gates before it begins, and again here before each time it is asked: what
+could only wait would keep everything else from the cluster meanwhile, also what may mend it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from blocks.models.action import ActionState
 from blocks.models.base import Id
 from tasks.cluster_actions.base import Scene, Step
 from tasks.cluster_actions.provision import StableAfter, node_ids, platform_of
+from tasks.decide.choose import acted_on
 from tasks.decide.cluster_kinds import Args
+from tasks.decide.gates import health
 
 S = ActionState
 
@@ -32,6 +38,9 @@ async def deprovision(scene: Scene) -> Step:
     platform = await platform_of(scene, scene.view.spec.platform)
     if isinstance(platform, str):
         return Step(S.FAILED, error=platform)
+    if (danger := _danger(scene, args.node_id)) is not None:
+        asked = "it may have been asked all the same" if scene.repeated else "it was not asked"
+        return Step(S.FAILED, error=f"the cluster cannot spare node {args.node_id} any more ({danger}); {asked}")
     try:
         await (await scene.outside.platforms()).deprovision(
             platform, scene.action.cluster_id, args.node_id, scene.within_s
@@ -41,6 +50,14 @@ async def deprovision(scene: Scene) -> Step:
     except PlatformError as error:
         return Step(S.RUNNING, error=str(error), failed=True, in_doubt=error.maybe_done)
     return Step(S.RUNNING, payload={"requested": True, "gone_since": None}, error=None)
+
+
+def _danger(scene: Scene, node_id: str) -> str | None:
+    """Why the cluster cannot spare the node now; None: it can, or somebody has said why it must."""
+    if scene.action.forced is not None:
+        return None
+    blocks = health(scene.view, node_id, acted_on(scene.view, scene.now))
+    return next((f"{block.rule}: {block.reason}" for block in blocks), None)
 
 
 def _waited(scene: Scene, args: Deprovision, payload: dict[str, Any]) -> Step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,8 +13,8 @@ from blocks.models.node import Node
 from blocks.models.report import BLOCKED_MAX, Choice
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
-from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of
-from tasks.decide.gates import blocks, disturbed_nodes
+from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, taken_node
+from tasks.decide.gates import blocks, disturbed_nodes, health
 from tasks.decide.lifecycle import moved, noted, ready_at
 
 CORE = "core"
@@ -51,6 +51,8 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     """Pick at most one action per node, the oldest approved one where nothing is under way on that node, and at most one
     on the whole cluster, the oldest that nothing speaks against.
 
+    An action that would take a node away which the cluster cannot spare waits, and holds nothing else back.
+
     An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
     agent could be asked and does not have it.
 
@@ -59,7 +61,8 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
         kinds: what kinds of actions on clusters there are.
         now: when the looks began.
     """
-    standing = _standing(view, kinds, now)
+    blocked = unspared(view, kinds, now)
+    standing = _standing(view, kinds, now, blocked)
     choice = _choice(view, standing, now)
     start = None
     if not choice.block_exclusive and standing.pending[Mode.EXCLUSIVE]:
@@ -67,11 +70,9 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     elif not choice.block_parallel and standing.pending[Mode.NODE_PARALLEL]:
         start = standing.pending[Mode.NODE_PARALLEL][0]
     ready = () if choice.block_nodes else tuple(_next_of_each_node(view, standing.nodes, now))
-    blocked: dict[str, tuple[Block, ...]] = {}
-    if start is not None and (found := blocks(view, start, (), now)):
+    disturbed = acted_on(view, now)
+    if start is not None and (found := blocks(view, start, disturbed, now, taken_node(start, kinds))):
         blocked[start.action_id], start = found, None
-    busy = [a for a in standing.nodes if a.state.on_agent or in_doubt(view, a, now)]
-    disturbed = disturbed_nodes(view, [*busy, *(a for a in view.actions.values() if a.left_running)])
     actions = []
     for action in sorted(ready, key=lambda one: (one.created_at, one.action_id)):
         if found := blocks(view, action, disturbed, now):
@@ -83,14 +84,47 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     return Chosen(tuple(actions), start, choice.evolve(blocked=shown) if shown else choice)
 
 
-def _standing(view: ClusterView, kinds: Catalogue, now: datetime) -> _Standing:
-    open_ = sorted((a for a in view.actions.values() if not a.state.final), key=lambda a: (a.created_at, a.action_id))
+def acted_on(view: ClusterView, now: datetime) -> set[str]:
+    """The nodes that are acted on, or may be."""
+    return disturbed_nodes(view, acting_on(view, now))
+
+
+def acting_on(view: ClusterView, now: datetime) -> list[Action]:
+    """The actions that act on a node, or may, also those that were cancelled here and go on at their agents."""
+    actions = (one for one in view.actions.values() if one.node_id is not None)
+    return [a for a in actions if a.left_running or a.state.on_agent or in_doubt(view, a, now)]
+
+
+def left_at_work(view: ClusterView, now: datetime) -> list[Action]:
+    """The actions that were cancelled here and that their agents may still be at work on, as far as the whole cluster is concerned:
+    an agent that has been silent for `exclusive_patience` keeps nothing exclusive back with what somebody has given up.
+    """
+    patience = timedelta(seconds=view.namespace.settings.exclusive_patience)
+    silent = {node.node_id: node.actions_stale_since for node in view.nodes.values()}
+    left = [action for action in view.actions.values() if action.left_running]
+    return [a for a in left if (since := silent.get(a.node_id or "")) is None or now - since < patience]
+
+
+def unspared(view: ClusterView, kinds: Catalogue, now: datetime) -> dict[str, tuple[Block, ...]]:
+    """The actions that would take a node away that the cluster cannot spare, whatever else is under way, by id; and why."""
+    waiting = (a for a in view.actions.values() if a.state is ActionState.PENDING_SCHEDULE and a.forced is None)
+    return {
+        action.action_id: blocks(view, action, (), now, node_id)
+        for action in waiting
+        if (node_id := taken_node(action, kinds)) is not None and any(health(view, node_id, ()))
+    }
+
+
+def _standing(view: ClusterView, kinds: Catalogue, now: datetime, held: Collection[str]) -> _Standing:
+    unfinished = (a for a in view.actions.values() if not a.state.final and a.action_id not in held)
+    open_ = sorted(unfinished, key=lambda a: (a.created_at, a.action_id))
     nodes = tuple(action for action in open_ if action.node_id is not None)
     cluster = [(mode_of(action, kinds), action) for action in open_ if action.node_id is None]
     return _Standing(
         nodes=nodes,
         nodes_pending=any(action.state is ActionState.PENDING_SCHEDULE for action in nodes),
-        nodes_running=any(action.state.on_agent or in_doubt(view, action, now) for action in nodes),
+        nodes_running=any(action.state.on_agent or in_doubt(view, action, now) for action in nodes)
+        or bool(left_at_work(view, now)),
         nodes_silent=any(on_silent_node(view, action, now) for action in nodes),
         pending={
             mode: tuple(a for m, a in cluster if m is mode and a.state is ActionState.PENDING_SCHEDULE) for mode in Mode
@@ -137,10 +171,10 @@ def _choice(view: ClusterView, standing: _Standing, now: datetime) -> Choice:
 
 
 def _next_of_each_node(view: ClusterView, actions: Sequence[Action], now: datetime) -> list[Action]:
-    chosen = []
+    chosen, left = [], {action.node_id for action in view.actions.values() if action.left_running}
     for node_id, node in sorted(view.nodes.items()):
         mine = [action for action in actions if action.node_id == node_id]
-        if not node.takes_actions or any(action.state.on_agent for action in mine):
+        if not node.takes_actions or node_id in left or any(action.state.on_agent for action in mine):
             continue
         pending = [action for action in mine if action.state is ActionState.PENDING_SCHEDULE]
         if pending and _may_be_sent(pending[0], node, now):

@@ -49,6 +49,8 @@ class ClusterKind:
     mode: Mode = Mode.EXCLUSIVE
     timeout_s: float = TIMEOUT_S
     """How long it may take from its start, when the action itself does not say."""
+    takes: str | None = None
+    """The argument that names a node that is taken away: gates judge it as an action on that node. None: there is none."""
 
     def read(self, args: Json) -> Any:
         """The arguments, as `args` has them.
@@ -90,6 +92,17 @@ def mode_of(action: Action, kinds: Catalogue) -> Mode:
     """What may run beside an action on a cluster; nothing beside one whose kind is not known."""
     kind = kinds.get(action.kind)
     return kind.mode if kind is not None else Mode.EXCLUSIVE
+
+
+def taken_node(action: Action, kinds: Catalogue) -> str | None:
+    """The node that an action on a cluster takes away; None: none, or its arguments do not fit, and it fails when its turn comes."""
+    kind = kinds.get(action.kind) if action.node_id is None else None
+    if kind is None or kind.takes is None:
+        return None
+    try:
+        return str(getattr(kind.read(action.args), kind.takes))
+    except InvalidInputError:
+        return None
 
 
 def timeout_of(action: Action, kinds: Catalogue) -> float:

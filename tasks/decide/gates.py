@@ -40,7 +40,9 @@ def closed(gates: Iterable[Gate], now: datetime) -> Iterator[Block]:
         yield Block(rule="OUTSIDE_WINDOW", reason=f"outside its maintenance windows ({names})", until=opens)
 
 
-def blocks(view: ClusterView, action: Action, disturbed: Collection[str], now: datetime) -> tuple[Block, ...]:
+def blocks(
+    view: ClusterView, action: Action, disturbed: Collection[str], now: datetime, takes: str | None = None
+) -> tuple[Block, ...]:
     """Everything that keeps an approved action from beginning now.
 
     Args:
@@ -48,10 +50,12 @@ def blocks(view: ClusterView, action: Action, disturbed: Collection[str], now: d
         action: what is to begin.
         disturbed: the nodes of the cluster that are acted on already.
         now: the present.
+        takes: the node that an action on the cluster takes away.
     """
     found = [*_namespace(view.namespace), *closed(view.gates, now), *_rolling(view, action)]
-    if action.node_id is not None and action.forced is None:
-        found += [*_budget(view, action, disturbed), *_health(view, action, disturbed)]
+    node_id = takes if action.node_id is None else action.node_id
+    if node_id is not None and action.forced is None and (takes is not None or disturbs(action, view.namespace)):
+        found += [*_budget(view, node_id, disturbed), *health(view, node_id, disturbed)]
     return tuple(found)
 
 
@@ -63,6 +67,13 @@ def disturbed_nodes(view: ClusterView, may_run: Collection[Action]) -> set[str]:
 def disturbs(action: Action, namespace: Namespace) -> bool:
     """Whether an action may keep its node from serving for a while."""
     return not action.kind.startswith(namespace.settings.harmless_actions)
+
+
+def unjudged(view: ClusterView, node_id: str) -> str | None:
+    """That nothing was judged about a node that is to be taken away, since it is not known; None: it is."""
+    if node_id in view.nodes:
+        return None
+    return f"node {node_id} is not known here: whether the cluster keeps its majority without it is not judged"
 
 
 def _namespace(namespace: Namespace) -> Iterator[Block]:
@@ -80,20 +91,27 @@ def _rolling(view: ClusterView, action: Action) -> Iterator[Block]:
         yield Block(rule="ROLLING", reason=f"its rolling action {action.rolling_id} is {state}")
 
 
-def _budget(view: ClusterView, action: Action, disturbed: Collection[str]) -> Iterator[Block]:
+def _budget(view: ClusterView, node_id: str, disturbed: Collection[str]) -> Iterator[Block]:
     own, settings = view.spec.disruption_max, view.namespace.settings
     most = own if own is not None else settings.disruption_max_cluster
-    if most is None or not disturbs(action, view.namespace):
+    if most is None:
         return
-    others = sorted(set(disturbed) - {action.node_id or ""})
+    others = sorted(set(disturbed) - {node_id})
     if len(others) >= most:
         reason = f"{len(others)} of its nodes are acted on already ({', '.join(others[:5])}), and {most} may be at once"
         yield Block(rule="BUDGET", reason=reason)
 
 
-def _health(view: ClusterView, action: Action, disturbed: Collection[str]) -> Iterator[Block]:
-    node = view.nodes.get(action.node_id or "")
-    if node is None or not _serves(node) or not disturbs(action, view.namespace):
+def health(view: ClusterView, node_id: str, disturbed: Collection[str]) -> Iterator[Block]:
+    """What of the cluster's health speaks against a node that serves no more. Of a node that is not known nothing does.
+
+    Args:
+        view: the cluster.
+        node_id: the node.
+        disturbed: the nodes of the cluster that are acted on already.
+    """
+    node = view.nodes.get(node_id)
+    if node is None or not _serves(node):
         return
     left = [one for one in view.nodes.values() if _serves(one) and one.node_id not in {node.node_id, *disturbed}]
     serve = {one.node_id for one in left}

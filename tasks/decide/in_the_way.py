@@ -8,7 +8,7 @@ from datetime import datetime
 from blocks.models.action import Action, ActionState
 from blocks.models.report import Choice
 from blocks.models.view import ClusterView
-from tasks.decide.choose import in_doubt, on_silent_node
+from tasks.decide.choose import in_doubt, on_silent_node, unspared
 from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of
 
 NAMED_MAX = 3
@@ -34,7 +34,8 @@ def in_the_way(
     nodes = [one for one in others if one.node_id is not None]
     cluster = [one for one in others if one.node_id is None]
     runs = [one for one in cluster if one.state.on_agent]
-    pending = [one for one in cluster if one.state is ActionState.PENDING_SCHEDULE and _exclusive(one, kinds)]
+    waiting = [one for one in cluster if one.state is ActionState.PENDING_SCHEDULE and _exclusive(one, kinds)]
+    pending = [one for one in waiting if one.action_id not in unspared(view, kinds, now)]
     if action.node_id is not None:
         return tuple([one for one in runs if _exclusive(one, kinds)] or pending[:1]) if choice.block_nodes else ()
     if not _exclusive(action, kinds):

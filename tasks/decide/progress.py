@@ -47,13 +47,26 @@ class Step:
     """The request may have arrived all the same: the next try has the same key."""
 
 
-def started(action: Action, *, now: datetime) -> Action:
+def started(action: Action, *, now: datetime, note: str | None = None) -> Action:
     """An action that begins to run.
+
+    Args:
+        action: what begins.
+        now: the present.
+        note: what whoever looks at it later is to know of its beginning.
 
     Raises:
         RefusedError: it does not wait to be started.
     """
-    return moved(action, ActionState.RUNNING, now=now, who=CORE, why="it begins", scheduled_at=now, error=None)
+    return moved(
+        action,
+        ActionState.RUNNING,
+        now=now,
+        who=CORE,
+        why=f"it begins; {note}" if note else "it begins",
+        scheduled_at=now,
+        error=None,
+    )
 
 
 def intending(action: Action, *, generation: int, token: int, now: datetime, budget_s: float) -> Action:

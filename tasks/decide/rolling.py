@@ -206,6 +206,12 @@ def left_of(rolling: Rolling, actions: Mapping[str, Action]) -> tuple[str, ...]:
                 f"action {action.action_id} of it is still {action.state} on {node_id}: wait for its end, or cancel it"
             )
             raise RefusedError(message)
+        if action is not None and action.left_running:
+            message = (
+                f"action {action.action_id} of it was cancelled, and the agent of {node_id} may still be at work on it: wait for "
+                "its end, or order a rolling action on the other nodes"
+            )
+            raise RefusedError(message)
         state = action.state if action is not None else rolling.ended.get(node_id)
         if state is not ActionState.DONE:
             left.append(node_id)

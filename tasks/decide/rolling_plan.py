@@ -21,7 +21,7 @@ from blocks.models.node import Node, NodeStatus, ShardRole
 from blocks.models.problem import Problem, Severity
 from blocks.models.rolling import UNWELL_MAX, Hindrance, Pace, Prospect, Rolling, RollingPlan
 from blocks.models.view import ClusterView
-from tasks.decide.choose import in_doubt
+from tasks.decide.choose import acted_on
 from tasks.decide.cluster_kinds import Catalogue
 from tasks.decide.conditions import parse_conditions
 from tasks.decide.gates import blocks, disturbed_nodes
@@ -201,14 +201,9 @@ def prospect(view: ClusterView, plan: RollingPlan, forced: str | None, now: date
 
 
 def _hindrances(view: ClusterView, plan: RollingPlan, forced: str | None, now: datetime) -> list[Hindrance]:
-    busy = [
-        one
-        for one in view.actions.values()
-        if one.node_id is not None and (one.state.on_agent or in_doubt(view, one, now))
-    ]
     found = []
     for number in range(len(plan.batches)):
-        disturbed = disturbed_nodes(view, busy)
+        disturbed = acted_on(view, now)
         for action in actions_of(imagined(plan, number, forced, now), now=now):
             free = action.evolve(rolling_id=None)
             hindrances = blocks(view, free, disturbed, now)

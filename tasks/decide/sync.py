@@ -82,6 +82,8 @@ def sync(
 def _told(before: Action | None, after: Action) -> Iterator[EventDraft]:
     if before is not None and before.left_running and after.ended_as is None:
         return  # that it will never be known is no news
+    if before is not None and before.state is after.state and before.intent != after.intent:
+        return  # nor that it did not arrive: how sending it ended was told
     if before is None or before.refused == after.refused or after.refused is None:
         yield from tell(before, after)
         return
@@ -161,11 +163,16 @@ def _settled(
         why = f"the agent no longer knows it{upgraded}"
         return moved(known, ActionState.LOST, now=now, who=CORE, why=why, error=why)
     if word is None and known.intent is not None and known.intent.answer_by < now:
-        attempts_max = view.namespace.settings.schedule_attempts_max
-        if known.attempts > attempts_max:
-            why = f"not sent after {known.attempts} attempts; its agent does not have it"
-            return moved(known, ActionState.FAILED, now=now, who=CORE, why=why)
+        return _not_arrived(known, view.namespace.settings.schedule_attempts_max, now)
     return None
+
+
+def _not_arrived(known: Action, attempts_max: int, now: datetime) -> Action:
+    """What its agent does not have and will not get any more: in doubt no longer, so that it takes no room until its next try."""
+    if known.attempts > attempts_max:
+        why = f"not sent after {known.attempts} attempts; its agent does not have it"
+        return moved(known, ActionState.FAILED, now=now, who=CORE, why=why)
+    return noted(known, intent=None)
 
 
 def _left(known: Action, word: object, now: datetime) -> Action | None:

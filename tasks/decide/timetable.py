@@ -45,13 +45,13 @@ def _cluster_item(spec: ClusterSpec, namespace: Namespace) -> Request:
 def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
     """When to look at a cluster again before its turn; None when nothing is under way on it.
 
-    Something is under way when an action is with its agent (or may be), a rolling action waits, a node is joining or leaving,
-    or something is a problem only if it lasts. What has just begun is looked at often, what takes hours seldom.
+    Something is under way when an action is with its agent (or may be, or was cancelled there), or waits for its next try, a rolling action waits, a
+    node is joining or leaving, or something is a problem only if it lasts. What has just begun is looked at often, what takes hours seldom.
     """
     begun = [
         action.history[-1].at if action.history else action.created_at
         for action in view.actions.values()
-        if not action.state.final and (action.state.on_agent or action.intent is not None)
+        if action.left_running or (not action.state.final and (action.state.on_agent or action.intent is not None))
     ]
     transit = {NodeStatus.JOINING_CLUSTER, NodeStatus.LEAVING_CLUSTER}
     begun += [
@@ -61,6 +61,11 @@ def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
     soonest = now + timedelta(seconds=FOLLOW_UP_MIN_S)
     wanted = [ends] if (ends := pending_ends(view)) is not None else []
     wanted += [ends] if (ends := waits_until(view)) is not None else []
+    wanted += [
+        action.not_before
+        for action in view.actions.values()
+        if not action.state.final and action.not_before is not None and action.not_before > now
+    ]
     if begun:
         age_s = max(0.0, (now - max(begun)).total_seconds())
         wanted.append(now + timedelta(seconds=age_s * FOLLOW_UP_SHARE))

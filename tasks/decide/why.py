@@ -5,20 +5,21 @@ The first reason is the one to do something about; what merely describes comes l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from blocks.models.action import Action, ActionState
 from blocks.models.view import ClusterView
-from tasks.decide.choose import choose, in_doubt
-from tasks.decide.cluster_kinds import mode_of
-from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs
+from tasks.decide.choose import acting_on, choose, in_doubt, left_at_work, unspared
+from tasks.decide.cluster_kinds import Mode, mode_of, taken_node
+from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs, unjudged
 from tasks.decide.in_the_way import NAMED_MAX, in_the_way, named
 from tasks.decide.progress import ends_at
 from tasks.decide.reasons import Circumstances, Reason, keeping_cluster, reason_of, turn_of
 
 S = ActionState
 ACTIONS_MAX = 50
+LEFT_MAX = 5
 ABOUT_OTHERS = frozenset({"BUDGET", "MAJORITY", "LAST_COPY"})
 """Rules that say no because of other nodes that are acted on."""
 
@@ -30,7 +31,11 @@ def why_action(view: ClusterView, action: Action, around: Circumstances) -> tupl
             found = list(_approval(view, action))
         case S.PENDING_SCHEDULE:
             found = [*_before_it_begins(view, action, around), *keeping_cluster(view, around)]
-            found = [*(found or [turn_of(around)]), *_last_error(action, around)]
+            found = found or [turn_of(around)]
+            takes = taken_node(action, around.kinds)
+            if takes is not None and (text := unjudged(view, takes)) is not None:
+                found.append(reason_of("NODE_UNKNOWN", text))
+            found += _last_error(action, around)
         case S.NEW | S.RUNNING:
             found = [*_under_way(view, action, around), *keeping_cluster(view, around)]
         case _:
@@ -88,16 +93,16 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
 def _gates(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
     """What the gates say, and which actions take the room that it needs."""
     now = around.now
-    others = [one for one in view.actions.values() if one.node_id is not None and one.action_id != action.action_id]
-    acting = [one for one in others if one.left_running or one.state.on_agent or in_doubt(view, one, now)]
-    acting = [one for one in acting if disturbed_nodes(view, [one])]
-    for block in blocks(view, action, disturbed_nodes(view, acting), now):
+    others = [one for one in acting_on(view, now) if one.action_id != action.action_id]
+    acting = [one for one in others if disturbed_nodes(view, [one])]
+    takes = taken_node(action, around.kinds)
+    for block in blocks(view, action, disturbed_nodes(view, acting), now, takes):
         by = f"; acted on by {named(view, acting, now)}" if acting and block.rule in ABOUT_OTHERS else ""
         yield reason_of(block.rule, f"{block.reason}{by}", block.until)
     most = view.namespace.settings.disruption_max
     holders = sorted(around.namespace_holders - {action.action_id})
-    counts = action.node_id is not None and action.forced is None and disturbs(action, view.namespace)
-    if counts and most is not None and len(holders) >= most:
+    counts = takes is not None or (action.node_id is not None and disturbs(action, view.namespace))
+    if counts and action.forced is None and most is not None and len(holders) >= most:
         text = f"{len(holders)} other actions take room in the budget of namespace {action.namespace}, and {most} may at once"
         yield reason_of("BUDGET", f"{text}: {', '.join(holders[:NAMED_MAX])}")
 
@@ -135,10 +140,18 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
     running = next((one for one in mine if one.state.on_agent), None)
     if running is not None:
         yield reason_of("NODE_BUSY", f"action {running.action_id} ({running.kind}) is {running.state} on its node")
+    yield from _left(one for one in view.actions.values() if one.left_running and one.node_id == action.node_id)
     before = [one for one in mine if one.state is S.PENDING_SCHEDULE]
     place = next((place for place, one in enumerate(before) if one.action_id == action.action_id), 0)
     if place:
         yield reason_of("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
+
+
+def _left(actions: Iterable[Action]) -> Iterator[Reason]:
+    """Each that was cancelled here and is perhaps not at its end."""
+    for one in sorted(actions, key=lambda one: one.action_id)[:LEFT_MAX]:
+        text = f"action {one.action_id} ({one.kind}) was cancelled, and the agent of node {one.node_id} may still be at work on it"
+        yield reason_of("NODE_BUSY", text)
 
 
 def _on_cluster(view: ClusterView, action: Action, around: Circumstances, before: Sequence[Action]) -> Iterator[Reason]:
@@ -148,12 +161,12 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, before
         text = f"it waits for what is under way or goes first: {named(view, before, around.now)}"
         yield reason_of("SCHEDULING", text)
     mode = mode_of(action, around.kinds)
+    if mode is Mode.EXCLUSIVE:
+        yield from _left(left_at_work(view, around.now))
+    waiting = (one for one in view.actions.values() if one.node_id is None and one.state is S.PENDING_SCHEDULE)
+    held = unspared(view, around.kinds, around.now).keys() - {action.action_id}
     queue = sorted(
-        (
-            one
-            for one in view.actions.values()
-            if one.node_id is None and one.state is S.PENDING_SCHEDULE and mode_of(one, around.kinds) is mode
-        ),
+        (one for one in waiting if mode_of(one, around.kinds) is mode and one.action_id not in held),
         key=lambda one: (one.created_at, one.action_id),
     )
     place = next((place for place, one in enumerate(queue) if one.action_id == action.action_id), 0)
@@ -212,5 +225,5 @@ def _left_running(view: ClusterView, action: Action) -> Iterator[Reason]:
     yield reason_of(
         "LEFT_RUNNING",
         f"its agent had it, or may have had it, and cannot be told to stop: it goes on there to its end, node {action.node_id} "
-        f"counts as acted on until then, and the agent {asked}",
+        f"counts as acted on and takes nothing else until then, and the agent {asked}",
     )

@@ -14,38 +14,27 @@ from blocks.coordinator.protocol import ClaimKind
 from blocks.errors import PlatformError, PlatformRefusedError
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Json
-from blocks.models.cluster import ClusterSpec, Discovery
-from blocks.models.declaration import Declaration
+from blocks.models.cluster import ClusterSpec
 from blocks.models.ids import ClusterRef
 from blocks.models.namespace import Namespace, NamespaceStatus
-from blocks.models.platform import ClusterDefinition, PlatformRef, Provisioned
-from blocks.models.source import Source
+from blocks.models.platform import PlatformRef, Provisioned
 from blocks.sources.webhooks_protocol import Answered
-from doubles.agents import MemoryNode
 from doubles.eventually import until
 from doubles.on_cluster import CORE, ordered, turned, with_handler
-from doubles.views import NODES, address, discovery
+from doubles.platformed import DEFINITION, PLATFORM, declared_with_platform, now_tells
+from doubles.views import NODES
 from doubles.world import World
 from flows.cycle import Mode, cycle
 from tasks.cluster_actions.base import Scene, Step
 
 S = ActionState
 REMOTE: Json = {"remote": {"url": "http://remote.test/do", "timeout": 4}}
-PLATFORM = Source.model_validate({"namespace": "prod", "name": "metal", "platform": {"base_url": "http://metal.test/"}})
-DEFINITION = ClusterDefinition(cluster_id="orders", store="mongo", store_version="8.0")
 
 
 @pytest.fixture
 async def ref(world: World) -> ClusterRef:
     """A healthy cluster that its platform could extend."""
-    ref = await world.declare()
-    spec = await world.store.get(ClusterSpec, ref.key)
-    assert spec is not None
-    declared = spec.evolve(
-        platform=PlatformRef(name="metal"), declaration=Declaration(definition=DEFINITION), version=2
-    )
-    await world.save(PLATFORM.evolve(version=1), declared)
-    return ref
+    return await declared_with_platform(world)
 
 
 def told(world: World, action: Action) -> list[tuple[str, str]]:
@@ -327,15 +316,6 @@ async def test_a_worker_that_dies_while_it_asks(world: World, ref: ClusterRef) -
 WANTED: dict[str, Json] = {"request": {"node_group_id": "data", "count": 2}, "stable_after": 10}
 
 
-async def now_tells(world: World, ref: ClusterRef, *node_ids: str) -> None:
-    """Discovery tells of these nodes."""
-    known = await world.store.get(Discovery, ref.key)
-    assert known is not None
-    for node_id in node_ids:
-        world.agents.add(MemoryNode(node_id=node_id, cluster_id="orders"), address(node_id))
-    await world.save(discovery(node_ids).evolve(version=known.version + 1))
-
-
 async def test_provisioning_waits_until_the_nodes_stay(world: World, ref: ClusterRef) -> None:
     """Asked once; done when all are told of, and have been for so long without a change."""
     world.outside.made = [Provisioned(count=2, node_ids=("n4", "n5"))]
@@ -446,19 +426,3 @@ async def test_nodes_of_another_cluster_are_not_made(world: World, ref: ClusterR
     after = await turned(world, ref, await ordered(world, "platform.replicante.io/node.provision", args))
 
     assert (S.FAILED, []) == (after.state, world.outside.provisioned)
-
-
-async def test_deprovisioning(world: World, ref: ClusterRef) -> None:
-    """Asked until the platform has agreed, done when the node has been gone for a while; coming back starts that anew."""
-    world.outside.removed = [PlatformError("timeout", maybe_done=True), None]
-    action = await ordered(world, "platform.deprovision", {"node_id": "n3", "stable_after": 10})
-    await turned(world, ref, action, 4)
-    await now_tells(world, ref, "n1", "n2")
-    gone = await turned(world, ref, action, 4)
-    await now_tells(world, ref, "n1", "n2", "n3")
-    back = await turned(world, ref, action, 3)
-    await now_tells(world, ref, "n1", "n2")
-    after = await turned(world, ref, action, 7)
-
-    assert [("orders", "n3")] * 2 == world.outside.deprovisioned
-    assert [S.RUNNING, S.RUNNING, S.DONE] == [gone.state, back.state, after.state]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
-from blocks.agents.protocol import Agents
 from blocks.errors import InvalidInputError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
 from blocks.models.event import SYSTEM_STREAM, Event, EventType
-from blocks.models.gate import Disruptions, Gate, Weekly
+from blocks.models.gate import Gate, Weekly
 from blocks.models.ids import ClusterRef
-from blocks.models.look import Look
 from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatus
 from blocks.models.record import Change, Fence
 from blocks.sources.webhooks_protocol import Answered
 from doubles.actions import make_action
-from doubles.agents import MemoryAgents
+from doubles.gated import RESTART, frozen, frozen_meanwhile, turned
 from doubles.store import MemoryStore
 from doubles.views import NOW
 from doubles.world import World
@@ -31,20 +26,6 @@ from tasks.gating import lift, place
 from tasks.order import order
 
 S = ActionState
-RESTART = "agent.replicante.io/service.restart"
-
-
-async def turned(world: World, ref: ClusterRef, agents: Agents | None = None) -> dict[str, list[str]]:
-    """One cycle; by action id, the rules that kept it."""
-    [report] = (await cycle(await world.turn(agents=agents), [ref], Mode.ORCHESTRATE)).reports
-    assert report.error is None
-    world.advance(2)
-    return {action_id: [block.rule for block in why] for action_id, why in report.choice.blocked.items()}
-
-
-async def frozen(world: World, target: str = EVERYTHING, until: datetime | None = None) -> Gate:
-    """A freeze."""
-    return await place.fn(world.store, freeze_of(target, "disk trouble", until, "ann", world.clock()), world.clock())
 
 
 # -- freezes and windows ---------------------------------------------------------------------------------------------------
@@ -95,12 +76,7 @@ async def test_a_freeze_between_choice_and_sending(world: World) -> None:
     ref = await world.declare()
     action = await world.order(make_action())
 
-    class Freezing(MemoryAgents):
-        async def look(self, target: Any, action_ids: Sequence[str] = ()) -> Look:
-            await frozen(world, "prod")
-            return await super().look(target, action_ids)
-
-    await turned(world, ref, Freezing(world.agents.nodes))
+    await turned(world, ref, frozen_meanwhile(world, "prod"))
     after = await world.action(action)
 
     assert ([], S.PENDING_SCHEDULE, None, 0) == (world.agents.sent, after.state, after.intent, after.attempts)
@@ -300,41 +276,6 @@ async def test_a_window_needs_reason_and_owner(world: World, missing: str) -> No
         window_of("w", "blackout", fields["reason"], fields["owner"], now, "prod", {}, None, None, "ann", now)
     with pytest.raises(InvalidInputError, match="would have ended"):
         window_of("w", "blackout", "r", "o", now, "prod", {}, None, None, "ann", now)
-
-
-# -- budgets ---------------------------------------------------------------------------------------------------------------
-
-
-async def test_the_budget_of_a_namespace_holds_across_clusters(world: World) -> None:
-    """Two clusters, one place: the second waits until the first action has ended, and says why."""
-    await world.save(Namespace(name="prod", version=1, settings=NamespaceSettings(disruption_max=1)))
-    orders, billing = await world.declare(), await world.declare("billing", ("b1", "b2", "b3"))
-    first = await world.order(make_action(1, kind=RESTART))
-    second = await world.order(make_action(2, kind=RESTART, cluster_id="billing", node_id="b1"))
-    await turned(world, orders)
-    [full] = (await cycle(await world.turn(), [billing], Mode.ORCHESTRATE)).reports
-    waiting = await world.action_state(second)
-    world.node("n1").move(first.action_id, S.DONE)
-    await turned(world, orders)
-    await turned(world, billing)
-
-    assert ("the budget of namespace prod leaves no room for 1 actions",) == full.notes
-    assert (S.PENDING_SCHEDULE, S.NEW) == (waiting, await world.action_state(second))
-
-
-async def test_two_workers_never_give_the_last_place_twice(world: World) -> None:
-    """At the same moment: one of them sends, whatever the order of their steps."""
-    await world.save(Namespace(name="prod", version=1, settings=NamespaceSettings(disruption_max=1)))
-    clusters = [await world.declare(), await world.declare("billing", ("b1", "b2", "b3"))]
-    await world.order(make_action(1, kind=RESTART))
-    await world.order(make_action(2, kind=RESTART, cluster_id="billing", node_id="b1"))
-    turns = [await world.turn(name) for name in ("w1", "w2")]
-    await asyncio.gather(*(cycle(turn, [ref], Mode.ORCHESTRATE) for turn, ref in zip(turns, clusters, strict=True)))
-    holders = await world.store.get(Disruptions, "prod")
-
-    assert 1 == len(world.agents.sent)
-    assert holders is not None
-    assert 1 == len(holders.holders)
 
 
 # -- approvals -------------------------------------------------------------------------------------------------------------

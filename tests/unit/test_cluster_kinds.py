@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from blocks.errors import InvalidInputError
+from blocks.models.base import Json
 from doubles.actions import make_action
+from tasks.cluster_actions.base import ClusterAction
 from tasks.cluster_actions.table import ACTIONS, BY_NAME, CATALOGUE
-from tasks.decide.cluster_kinds import ClusterKind, Mode, catalogue, mode_of, timeout_of
+from tasks.decide.cluster_kinds import ClusterKind, Mode, catalogue, mode_of, taken_node, timeout_of
 
 KIND = ClusterKind("core.replicante.io/x", "does x", timeout_s=60)
 
@@ -68,3 +70,26 @@ def test_arguments_that_do_not_fit() -> None:
         str(error.value).partition("provision: ")[2].split("; ")
     )
     assert "geheim" not in str(error.value)
+
+
+@pytest.mark.parametrize("args", [{"node_id": "n3"}, {"node_id": 3}, {}, None, "n3", {"node_id": "n3", "x": 1}])
+def test_which_node_is_taken_away(args: Json) -> None:
+    """As the kind reads its arguments; those that do not fit name none, and neither do other kinds."""
+    name = "core.replicante.io/platform.deprovision"
+    action = make_action(node_id=None, kind=name, args=args)
+    others = (
+        action.evolve(kind="core.replicante.io/debug.ping"),
+        action.evolve(kind="unknown"),
+        action.evolve(node_id="n1"),
+    )
+
+    assert ("n3" if args == {"node_id": "n3"} else None) == taken_node(action, CATALOGUE)
+    assert {None} == {taken_node(other, CATALOGUE) for other in others}
+
+
+@pytest.mark.parametrize(("mode", "effect"), [(Mode.NODE_PARALLEL, True), (Mode.EXCLUSIVE, False)])
+def test_what_takes_a_node_away_runs_alone(mode: Mode, effect: bool) -> None:
+    """Or its gates would not hold beside others, nor its room be saved before it."""
+    kind = ClusterKind("core.replicante.io/x", "does x", mode=mode, takes="node_id")
+    with pytest.raises(ValueError, match="takes a node away"):
+        ClusterAction(kind, BY_NAME["core.replicante.io/debug.success"].handler, effect=effect)

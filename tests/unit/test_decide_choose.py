@@ -29,7 +29,7 @@ def _intents(draw: st.DrawFn) -> Intent | None:
 @st.composite
 def _actions(draw: st.DrawFn) -> list[Action]:
     count = draw(st.integers(0, 8))
-    return [
+    found = [
         make_action(
             number,
             node_id=draw(st.sampled_from([*NODES, "gone", None])),
@@ -40,6 +40,7 @@ def _actions(draw: st.DrawFn) -> list[Action]:
         )
         for number in range(1, count + 1)
     ]
+    return [one.evolve(left_running=one.state is S.CANCELLED and draw(st.booleans())) for one in found]
 
 
 def _sent_ids(chosen: tuple[Action, ...]) -> list[str]:
@@ -58,7 +59,7 @@ def test_what_is_chosen_may_be_sent(actions: list[Action], stale: set[str], lost
         for node_id in NODES
     ]
     chosen = choose(make_view(*nodes, actions=actions), CATALOGUE, now=NOW).actions
-    busy = {action.node_id for action in actions if action.state.on_agent}
+    busy = {action.node_id for action in actions if action.state.on_agent or action.left_running}
 
     assert len({action.node_id for action in chosen}) == len(chosen)
     assert {action.node_id for action in chosen} <= set(NODES) - lost - busy

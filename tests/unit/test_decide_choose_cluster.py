@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from blocks.models.action import Action, ActionState, Transition
 from blocks.models.namespace import Namespace, NamespaceStatus
+from blocks.models.node import NodeStatus
 from blocks.models.report import Choice
-from doubles.actions import make_action
+from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, intent, later, make_node, make_view
 from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.choose import Chosen, choose
@@ -18,6 +19,7 @@ from tasks.decide.cluster_kinds import Mode, mode_of
 S = ActionState
 P, R = S.PENDING_SCHEDULE, S.RUNNING
 EXCLUSIVE, PARALLEL = "core.replicante.io/test.loop", "core.replicante.io/platform.provision"
+TAKING = "core.replicante.io/platform.deprovision"
 NODE_PENDING, NODE_RUNNING = "FOUND_NODE_PENDING", "FOUND_NODE_RUNNING"
 EXCL_PENDING, EXCL_RUNNING = "FOUND_ORCHESTRATOR_EXCLUSIVE_PENDING", "FOUND_ORCHESTRATOR_EXCLUSIVE_RUNNING"
 
@@ -109,6 +111,30 @@ def test_what_may_be_on_a_node_already_counts_as_running() -> None:
     assert EXCLUSIVE == getattr(chosen([exclusive, doubt], at=730).start, "kind", None)
 
 
+def test_what_was_cancelled_and_goes_on_at_its_agent_counts_as_running() -> None:
+    """Nothing more begins on its node, and nothing exclusive, until it has ended there; beside it others go on."""
+    exclusive, on_n1, on_n2 = made([P, P], [P])
+    left = make_action(9, state=S.CANCELLED, left_running=True)
+    waiting = chosen([exclusive, on_n1, on_n2, left])
+    alone = chosen([exclusive, left])
+
+    assert ((on_n2,), None) == (waiting.actions, waiting.start)
+    assert (None, True, NODE_RUNNING) == (alone.start, alone.choice.block_exclusive, alone.choice.reasons[1])
+    assert (on_n1, on_n2) == chosen([on_n1, on_n2, left.evolve(left_running=False)]).actions
+
+
+@pytest.mark.parametrize(("silent_s", "starts"), [(599, False), (600, True)])
+def test_what_was_given_up_on_a_silent_agent_holds_for_so_long_only(silent_s: float, starts: bool) -> None:
+    """An agent that is gone for good must not keep the cluster's exclusive actions back for ever, once somebody gave its action up."""
+    left = make_action(9, state=S.CANCELLED, left_running=True)
+    silent = make_node("n1", status=NodeStatus.UNREACHABLE, actions_stale_since=NOW)
+    exclusive, on_n1 = made([P], [P])
+    view = make_view(silent, make_node("n2"), actions=[left, exclusive])
+
+    assert starts is (choose(view, CATALOGUE, now=later(silent_s)).start is not None)
+    assert () == choose(make_view(silent, actions=[left, on_n1]), CATALOGUE, now=later(silent_s)).actions
+
+
 STATES = st.lists(st.sampled_from(list(ActionState)), max_size=3)
 
 
@@ -158,3 +184,18 @@ def test_nothing_starts_where_the_namespace_may_not_act() -> None:
         found.start,
         found.choice,
     )
+
+
+def test_what_the_cluster_cannot_spare_holds_nothing_back() -> None:
+    """A node that cannot be taken away now: others on the cluster and on nodes begin, however long that waits."""
+    nodes = [make_node("n1"), make_node("n2", status=NodeStatus.UNAVAILABLE), make_node("n3")]
+    taking = make_action(1, node_id=None, kind=TAKING, args={"node_id": "n3"}, created_at=later(0))
+    [parallel, on_node] = made([P], [], [P])
+    view = make_view(*nodes, actions=[taking, parallel.evolve(action_id=action_id(2)), on_node])
+    found = choose(view, CATALOGUE, now=later(9_999))
+
+    assert (action_id(2), [on_node]) == (getattr(found.start, "action_id", None), list(found.actions))
+    assert {taking.action_id: ["MAJORITY"]} == {
+        key: [block.rule for block in why] for key, why in found.choice.blocked.items()
+    }
+    assert taking == choose(make_view(*map(make_node, NODES), actions=[taking]), CATALOGUE, now=NOW).start

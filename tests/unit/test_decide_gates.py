@@ -147,6 +147,20 @@ def test_the_health_of_the_cluster(nodes: list[Node], disturbed: tuple[str, ...]
     assert [] == rules(view, make_action(1), *disturbed)
 
 
+def test_a_node_that_is_taken_away() -> None:
+    """By an action on the cluster: judged as an action on that node, also where its kind begins as harmless ones do."""
+    home = Namespace(name="prod", settings=NamespaceSettings(harmless_actions=("core.",), disruption_max_cluster=1))
+    view = make_view(node("n1", P), node("n2"), node("n3", status=NodeStatus.UNAVAILABLE), namespace=home)
+    action = make_action(1, node_id=None, kind="core.replicante.io/platform.deprovision", args={"node_id": "n2"})
+    found = [
+        [block.rule for block in blocks(view, one, ("n1",), NOW, takes=takes)]
+        for one in (action, action.evolve(forced="it burns"))
+        for takes in ("n2", "n3", "n9")
+    ]
+
+    assert [["BUDGET", "MAJORITY", "LAST_COPY"], ["BUDGET"], ["BUDGET"], [], [], []] == found
+
+
 def test_nodes_that_do_not_count_are_no_majority() -> None:
     """Two and one that is not counted are two nodes; acting on that one takes no majority, as of three it would."""
     spec = ClusterSpec(namespace="prod", cluster_id="orders", not_counted=("n3",))

@@ -353,10 +353,13 @@ def test_several_stuck_actions_are_one_problem_of_their_node() -> None:
     second = make_action(2, created_at=NOW - timedelta(hours=2))
     (problem,) = _lasting(make_view(*map(make_node, NODES), actions=[second, first]))
     (waits,) = _lasting(make_view(*map(make_node, NODES), actions=[second, first.evolve(created_at=NOW)]))
+    left = first.evolve(state=ActionState.CANCELLED, left_running=True)
+    (behind,) = _lasting(make_view(*map(make_node, NODES), actions=[second, left]))
 
     assert problem.evidence.endswith("is RUNNING (and 1 more)")
     assert problem.evidence.startswith(f"action {first.action_id}")
     assert waits.evidence.endswith(f"it waits for action {first.action_id} on its node")
+    assert behind.evidence.endswith(f"it waits for action {first.action_id} on its node")
 
 
 @pytest.mark.parametrize(("state_", "codes"), [(WorkState.DEAD, [("WORK_DEAD", None)]), (WorkState.CLAIMED, [])])

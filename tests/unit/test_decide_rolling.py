@@ -144,6 +144,12 @@ def test_what_an_agent_is_still_at_is_waited_for() -> None:
     running = actions_of(rolling, now=NOW)[0].evolve(state=A.RUNNING)
     with pytest.raises(RefusedError, match="is still RUNNING on n2"):
         left_of(rolling, {running.action_id: running})
+    left = running.evolve(state=A.CANCELLED, left_running=True)
+    with pytest.raises(RefusedError, match="was cancelled, and the agent of n2 may still be at work on it"):
+        left_of(rolling, {left.action_id: left})
+    ended = left.evolve(left_running=False, ended_as=A.DONE)
+
+    assert "n2" in left_of(rolling, {ended.action_id: ended})
 
 
 def test_once_more_is_another_one() -> None:

@@ -102,6 +102,16 @@ def test_the_agents_record_wins_over_ours() -> None:
     assert {"target": 3} == (same.actions or (known,))[0].args
 
 
+def test_what_did_not_arrive_is_in_doubt_no_more() -> None:
+    """Its agent was asked after the request had ended and does not have it: told before, by how sending it ended."""
+    known = make_action(intent=intent(later(-99)), attempts=1, not_before=later(5))
+    (after,) = _synced(known, None).actions
+
+    assert (None, S.PENDING_SCHEDULE, 1, later(5)) == (after.intent, after.state, after.attempts, after.not_before)
+    assert () == _synced(known, None).drafts
+    assert Synced() == _synced(known.evolve(intent=intent(NOW)), None)
+
+
 @pytest.mark.parametrize("state", sorted(S))
 def test_a_failed_question_concludes_nothing(state: S) -> None:
     """That an agent could not be asked says nothing about an action."""
@@ -182,7 +192,10 @@ def test_unsent_action_of_too_many_attempts_fails_once_its_agent_denies_it() -> 
     not_yet = make_action(attempts=5, intent=intent(later(-60), answer_by=later(-1)))
 
     assert [S.FAILED] == [action.state for action in _synced(tried, None).actions]
-    assert (Synced(), Synced()) == (_synced(on_its_way, None), _synced(not_yet, None))
+    assert (Synced(), [S.PENDING_SCHEDULE]) == (
+        _synced(on_its_way, None),
+        [action.state for action in _synced(not_yet, None).actions],
+    )
 
 
 def test_an_agents_own_action_is_adopted() -> None:

@@ -85,6 +85,22 @@ def test_the_youngest_thing_under_way_counts() -> None:
     assert later(1) == follow_up(make_view(make_node("n1"), actions=[old, young]), now=NOW)
 
 
+def test_what_was_cancelled_and_goes_on_is_followed() -> None:
+    """Others wait for its end at its agent."""
+    left = make_action(state=ActionState.CANCELLED, left_running=True, created_at=later(-8))
+
+    assert later(2) == follow_up(make_view(make_node("n1"), actions=[left]), now=NOW)
+    assert None is follow_up(make_view(make_node("n1"), actions=[left.evolve(left_running=False)]), now=NOW)
+
+
+def test_the_next_try_is_not_missed() -> None:
+    """What could not be sent is looked at when it may be tried again, not an interval later; once that is due it waits its turn."""
+    action = make_action(not_before=later(7), attempts=1)
+
+    assert later(7) == follow_up(make_view(make_node("n1"), actions=[action]), now=NOW)
+    assert None is follow_up(make_view(make_node("n1"), actions=[action]), now=later(7))
+
+
 def test_what_must_last_is_looked_at_when_it_has() -> None:
     """A shard without primary is looked at again at the end of its grace, not an interval later; what is said is not."""
     view = make_view(

@@ -24,7 +24,8 @@ S = ActionState
 ITEM = Request(kind=WorkKind.ORCHESTRATE, subject="prod/orders", next_at=later(30), interval=60)
 AROUND = Circumstances(now=NOW, kinds=CATALOGUE, item=ITEM)
 FREEZE = Gate(name="g", kind=GateKind.FREEZE, reason="disk", owner="ann", created_at=later(-9), created_by="ann")
-LOOP = "core.replicante.io/test.loop"
+LOOP, DEPROVISION = "core.replicante.io/test.loop", "core.replicante.io/platform.deprovision"
+PROVISION = "core.replicante.io/platform.provision"
 
 
 def view_of(*actions: Action, **parts: Any) -> ClusterView:
@@ -69,6 +70,7 @@ QUEUED = ITEM.evolve(state=WorkState.QUEUED, wanted_at=NOW)
         ("NODE_UNREACHABLE", action_on_n1(), {"nodes": [make_node("n1", status=NodeStatus.UNREACHABLE)]}),
         ("FOREIGN_NODE", action_on_n1(), {"nodes": [make_node("n1", foreign_id="billing")]}),
         ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.RUNNING)]}),
+        ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.CANCELLED, left_running=True)]}),
         ("QUEUED", action_on_n1(created_at=later(5)), {"others": [make_action(2, created_at=later(0))]}),
         ("EXCLUSIVE", action_on_n1(), {"others": [make_action(2, node_id=None, kind=LOOP, state=S.RUNNING)]}),
         ("NAMESPACE", action_on_n1(), {"namespace": NS.evolve(status=NamespaceStatus.OBSERVED)}),
@@ -206,9 +208,38 @@ def test_cancelled_and_left_running() -> None:
     assert [["CANCELLED", "LEFT_RUNNING"], ["CANCELLED", "ENDED_AS"]] == [
         [reason.rule for reason in told(one)] for one in (left, ended)
     ]
-    assert "node n1 counts as acted on until then, and the agent is asked in every cycle" in told(left)[1].text
+    assert (
+        "node n1 counts as acted on and takes nothing else until then, and the agent is asked in every cycle"
+        in told(left)[1].text
+    )
     assert "the agent cannot be asked now" in told(left, nodes=gone)[1].text
     assert "ended it as DONE" in told(ended)[1].text
+
+
+def test_what_was_cancelled_and_goes_on() -> None:
+    """Actions on its node and exclusive ones wait for its end, and say so; others do not."""
+    left = make_action(2, state=S.CANCELLED, left_running=True)
+    text = f"action {left.action_id} ({left.kind}) was cancelled, and the agent of node n1 may still be at work on it"
+    on_cluster = make_action(1, node_id=None, kind=LOOP)
+
+    assert ("NODE_BUSY", text) == (told(action_on_n1(), left)[0].rule, told(action_on_n1(), left)[0].text)
+    assert ["NODE_BUSY"] == [reason.rule for reason in told(on_cluster, left)]
+    assert ["TURN"] == [reason.rule for reason in told(make_action(1, node_id="n2"), left)]
+    assert ["TURN"] == [reason.rule for reason in told(on_cluster.evolve(kind=PROVISION), left)]
+
+
+def test_a_node_that_is_taken_away() -> None:
+    """Its gates are named, nobody waits behind it meanwhile, and of a node that is not known it is said that nothing was judged."""
+    nodes = [make_node("n1"), make_node("n2", status=NodeStatus.UNAVAILABLE), make_node("n3")]
+    taking = make_action(1, node_id=None, kind=DEPROVISION, args={"node_id": "n3"})
+    other = make_action(2, node_id=None, kind=LOOP, created_at=later(5))
+    unknown = taking.evolve(args={"node_id": "n9"})
+    full = {"namespace": NS.evolve(settings=NamespaceSettings(disruption_max=1))}
+
+    assert "MAJORITY" == told(taking, nodes=nodes)[0].rule
+    assert ["TURN"] == [reason.rule for reason in told(other, taking, nodes=nodes)]
+    assert ["TURN", "NODE_UNKNOWN"] == [reason.rule for reason in told(unknown)]
+    assert "BUDGET" == told(taking, around=replace(AROUND, namespace_holders=frozenset({action_id(8)})), **full)[0].rule
 
 
 def test_when_it_may_be_over() -> None:

@@ -238,6 +238,10 @@ def _why(view: ClusterView, action: Action) -> str | None:
         return None
     if not view.namespace.may_act:
         return f"its namespace is {view.namespace.status}"
-    others = (one for one in view.actions.values() if one.node_id == action.node_id and one.state.on_agent)
-    before = next(others, None) if action.node_id is not None else None
+    others = (one for one in view.actions.values() if one.node_id == action.node_id)
+    before = (
+        next((one for one in others if one.state.on_agent or one.left_running), None)
+        if action.node_id is not None
+        else None
+    )
     return f"it waits for action {before.action_id} on its node" if before is not None else None
