@@ -45,7 +45,7 @@ replies = st.builds(Reply, values.map(encode) | st.binary(max_size=50), statuses
 
 
 @pytest.mark.parametrize("asker", ASKERS, ids=str)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(reply=replies)
 async def test_no_answer_breaks_the_client(asker: Asker, reply: Reply) -> None:
     """A result of the right kind, or an error that names the source and has a reason in one line."""
@@ -56,7 +56,7 @@ async def test_no_answer_breaks_the_client(asker: Asker, reply: Reply) -> None:
     assert isinstance(said, (Found, Provisioned)) or _is_reason(said)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(reply=replies, listing=replies)
 async def test_no_answer_breaks_the_removal_of_a_node(reply: Reply, listing: Reply) -> None:
     """It is gone, or there is an error with a reason; without a success it is gone only when a good listing is without it."""

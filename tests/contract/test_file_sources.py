@@ -154,7 +154,7 @@ class TestContent:
         assert (0, 3, False) == (len(found.clusters), len(found.rejected), SECRET in str(found))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     name=st.sampled_from(["a.yaml", "a.json"]),
     changes=st.lists(

@@ -416,6 +416,5 @@ TestFleet = Fleet.TestCase
 TestFleet.settings = settings(
     max_examples=100,
     stateful_step_count=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

@@ -237,7 +237,7 @@ class Tale:
 
 
 @given(moves=st.lists(MOVES, max_size=60), batch=st.integers(1, 3))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.data_too_large])
 def test_whatever_happens(moves: list[tuple[Any, ...]], batch: int) -> None:
     """Each node is acted on at most once; it ends; what is DONE was done everywhere; nothing of it is left; all was told."""
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import RefusedError
@@ -74,7 +74,6 @@ def test_a_refusal_names_some_and_counts_the_rest() -> None:
     refuse_under_way("cluster prod/orders", actions, FORCED)
 
 
-@settings(deadline=None)
 @given(nodes=st.integers(0, 2 * CHUNK_MAX + 1), actions=st.integers(0, 3))
 def test_all_goes_once_and_what_makes_it_a_cluster_last(nodes: int, actions: int) -> None:
     """Every node and action in exactly one transaction of bounded size; spec, discovery, state, report and event in the last."""

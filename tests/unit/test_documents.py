@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.documents import DocumentError, read_json, read_json_texts, read_yaml
@@ -87,14 +87,12 @@ class TestYaml:
             read_yaml("\n".join(lines))
         assert time.monotonic() - started < 1.0
 
-    @settings(deadline=None)
     @given(values)
     def test_what_was_written_is_read(self, value: object) -> None:
         """Whatever JSON can say comes back from YAML and from JSON."""
         assert [value] == read_yaml(write_yaml([value]))
         assert value == read_json(orjson.dumps(value).decode())
 
-    @settings(deadline=None)
     @given(st.lists(values, max_size=4), st.sampled_from(["", " ", "\n", "\r\n\t"]))
     def test_json_texts_after_each_other(self, many: list[object], between: str) -> None:
         """JSON lines, or files put together: each is read."""
@@ -119,7 +117,6 @@ class TestYaml:
         """Only the plain `<<` is YAML's merge key."""
         assert [{"<<": {"a": 1}, "b": 2}] == read_yaml("{'<<': {a: 1}, b: 2}")
 
-    @settings(deadline=None)
     @given(st.text("{}[]:,-&*!'\"#|>?%@~ \n\tab01.<", max_size=40) | st.text(max_size=40))
     def test_no_text_breaks_it(self, text: str) -> None:
         """A text is documents or a `DocumentError`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.errors import PlatformError, PlatformRefusedError
@@ -25,7 +25,6 @@ answers = st.builds(Answer, statuses, bodies, st.just((SECRET,)))
 CALL = Call(source_of("platform", "http://platform.test"), "make 1 node(s)")
 
 
-@settings(deadline=None)
 @given(answers)
 @example(Answer(200, b'{"count": 2, "node_ids": ["a", "b"]}', ()))
 def test_a_success_is_nodes_or_an_error(answer: Answer) -> None:
@@ -42,7 +41,6 @@ def test_a_success_is_nodes_or_an_error(answer: Answer) -> None:
         assert made.node_ids is None or len(set(made.node_ids)) == made.count
 
 
-@settings(deadline=None)
 @given(answers)
 def test_a_refusal_has_a_reason(answer: Answer) -> None:
     """It is permanent or not, in one line, without our secrets; what is permanent was not done."""
@@ -55,7 +53,6 @@ def test_a_refusal_has_a_reason(answer: Answer) -> None:
     assert not (isinstance(error, PlatformRefusedError) and error.maybe_done)
 
 
-@settings(deadline=None)
 @given(answers)
 def test_gone_is_said_with_a_404_or_a_500(answer: Answer) -> None:
     """No other status means that a node is gone."""

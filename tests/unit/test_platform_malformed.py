@@ -128,7 +128,7 @@ JSON = st.recursive(
 KEYS = ["cluster_id", "store", "store_version", "attributes", "nodes"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_body_is_answered(data: st.DataObject) -> None:
     """Whatever is sent, the answer is one of those described, with a reason, and only a good body makes nodes."""

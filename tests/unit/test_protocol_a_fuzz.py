@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.agents.answers import Answer
@@ -26,7 +26,6 @@ agent_actions = st.fixed_dictionaries(
 ).map(lambda value: Answer(200, encode({"action": value, "history": []})))
 
 
-@settings(deadline=None)
 @given(answers, answers)
 def test_a_node(agent: Answer, told: Answer) -> None:
     """An agent and a store are read, or it is said why not; a node can be made of either."""
@@ -37,14 +36,12 @@ def test_a_node(agent: Answer, told: Answer) -> None:
     assert isinstance(node_info(Version(number="1"), store), NodeInfo)
 
 
-@settings(deadline=None)
 @given(answers)
 def test_shards(answer: Answer) -> None:
     """Shards are read, or it is said why not."""
     assert isinstance(shards_info(answer), ShardsInfo | Failure)
 
 
-@settings(deadline=None)
 @given(answers | agent_actions)
 def test_an_action(answer: Answer) -> None:
     """An action is read, unknown, or it is said why not; what is read can be stored as JSON."""
@@ -55,7 +52,6 @@ def test_an_action(answer: Answer) -> None:
         assert told == AgentAction.model_validate_json(told.model_dump_json())
 
 
-@settings(deadline=None)
 @given(answers)
 def test_an_answer_to_an_action(answer: Answer) -> None:
     """An answer to an action has exactly one meaning."""
@@ -64,7 +60,6 @@ def test_an_answer_to_an_action(answer: Answer) -> None:
     assert 1 == sum((told.accepted, told.superseded, told.refused is not None, told.failed is not None))
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=30), max_size=10))
 def test_headers(metadata: dict[str, str]) -> None:
     """Every entry is a legal header, which is sent as it is, or noted."""
@@ -76,7 +71,6 @@ def test_headers(metadata: dict[str, str]) -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._/\-]{0,60}\Z"), values)
 def test_a_request(kind: str, args: object) -> None:
     """Any kind makes a request below the agent's actions, or is refused."""

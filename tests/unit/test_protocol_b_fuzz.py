@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.agents.actions import listed_ids, sent
@@ -24,21 +24,18 @@ agent_actions = st.fixed_dictionaries(
 ).map(lambda value: Answer(200, encode(value)))
 
 
-@settings(deadline=None)
 @given(answers)
 def test_a_node(answer: Answer) -> None:
     """A node is read, or it is said why not."""
     assert isinstance(node_info(answer), NodeInfo | Failure)
 
 
-@settings(deadline=None)
 @given(answers)
 def test_a_store(answer: Answer) -> None:
     """A store is read, or it is said why not."""
     assert isinstance(store_info(answer), StoreInfo | Failure)
 
 
-@settings(deadline=None)
 @given(answers | st.lists(values, max_size=30).map(lambda items: Answer(200, encode(items))))
 def test_shards(answer: Answer) -> None:
     """Every listed shard is either kept or noted."""
@@ -51,14 +48,12 @@ def test_shards(answer: Answer) -> None:
         assert len(items) <= len(found.shards) + len(found.notes)
 
 
-@settings(deadline=None)
 @given(answers)
 def test_lists_of_actions(answer: Answer) -> None:
     """Ids are read, or it is said why not."""
     assert isinstance(listed_ids(answer), tuple | Failure | None)
 
 
-@settings(deadline=None)
 @given(answers | agent_actions)
 def test_an_action(answer: Answer) -> None:
     """An action is read, unknown, or it is said why not; what is read can be stored as JSON."""
@@ -69,7 +64,6 @@ def test_an_action(answer: Answer) -> None:
         assert told == AgentAction.model_validate_json(told.model_dump_json())
 
 
-@settings(deadline=None)
 @given(answers)
 def test_an_answer_to_an_action(answer: Answer) -> None:
     """An answer to an action has exactly one meaning."""
@@ -79,7 +73,6 @@ def test_an_answer_to_an_action(answer: Answer) -> None:
     assert 1 == sum((told.accepted, told.superseded, told.refused is not None, told.failed is not None))
 
 
-@settings(deadline=None)
 @given(answers, answers)
 async def test_detection(first: Answer, second: Answer) -> None:
     """Whatever the two probes bring, there is a protocol or a reason."""
@@ -90,7 +83,6 @@ async def test_detection(first: Answer, second: Answer) -> None:
     assert isinstance(await detect(ask, None), Detected | Failure)
 
 
-@settings(deadline=None)
 @given(values)
 def test_a_request(args: object) -> None:
     """Any arguments make a request, integers beyond 64 bits included."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import SourceError
@@ -313,7 +313,6 @@ values = st.recursive(
 good_node = st.sampled_from(["http://good:1", {"node_id": "good", "agent_address": URL, "labels": {"a": "b"}}])
 
 
-@settings(deadline=None)
 @given(st.lists(values, max_size=8), st.lists(values, max_size=8), good_node, st.data())
 def test_the_good_is_kept_among_whatever_else(
     records: list[object], others: list[object], node: object, data: st.DataObject
@@ -341,7 +340,6 @@ def _again(records: list[object]) -> list[bool]:
     return [isinstance(one, str) and one in ids[:number] for number, one in enumerate(ids)]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=100) | values.map(lambda value: json.dumps(value).encode()))
 def test_no_body_breaks_the_page(body: bytes) -> None:
     """A body is a page or a `SourceError`."""

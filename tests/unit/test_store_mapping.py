@@ -9,7 +9,7 @@ from typing import Any
 import bson
 import pytest
 from bson.codec_options import CodecOptions
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import RecordError
@@ -111,7 +111,6 @@ def through_bson(document: dict[str, Any]) -> dict[str, Any]:
     return decoded
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(nodes | actions | events | requests)
 def test_any_record_comes_back_the_same(record: Storable) -> None:
     """Whatever texts, names, numbers and times a record holds, it comes back equal."""

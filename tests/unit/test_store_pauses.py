@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.models.request import Ended, Priority, Request, WorkState
@@ -207,7 +207,6 @@ OPERATIONS: dict[str, Callable[[Request, datetime], Request | None]] = {
 STEPS = st.lists(st.tuples(st.sampled_from(sorted(OPERATIONS)), st.integers(0, 40)), max_size=40)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_no_operations_lose_an_item(path: list[tuple[str, int]]) -> None:
     """Whatever happens to an item, it comes back: after the end of its pause, within one interval, by the ordinary rules

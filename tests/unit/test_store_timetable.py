@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.models.request import Ended, Priority, Request, WorkState
@@ -40,7 +40,6 @@ RULES: dict[str, Rule] = {
 steps = st.lists(st.tuples(st.sampled_from(sorted(RULES)), st.floats(0.0, 100.0)), max_size=25)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_item_makes_sense_after_any_steps(path: list[tuple[str, float]]) -> None:
     """Claimed has an owner, idle has none and waits for a turn if it is periodic, queued wants to start, dead has failed."""
