@@ -55,9 +55,9 @@ class Eyes:
     async def look(self) -> None:
         """Look once."""
         at = time.monotonic()
-        items, work = await self._work()
+        before, (items, work) = self.workers, await self._work()
         away, between = await self._claims()  # after the work: a worker announces itself before it claims
-        self.ill = (*away, *between, *work, *self._orphans(items))
+        self.ill = (*away, *between, *work, *self._orphans(items, before))
         self.well_since = None if self.ill else self.well_since if self.well_since is not None else at
         self.recorder.note("pulse", at=at, workers=len(self.workers), ill=self.ill, between=between)
 
@@ -76,8 +76,9 @@ class Eyes:
         between = [f"duty {name} has no worker" for name in free]
         return [], between if len(workers) >= self.seats else [*between, f"{len(workers)} of {self.seats} workers"]
 
-    def _orphans(self, items: Sequence[Request]) -> list[str]:
-        owners = {worker.owner for worker in self.workers}
+    def _orphans(self, items: Sequence[Request], before: Sequence[Holder]) -> list[str]:
+        """Who was there before the work was looked at and is not any more has given it back in between, or is found next time."""
+        owners = {worker.owner for worker in (*before, *self.workers)}
         count = sum(item.state is WorkState.CLAIMED and item.owner not in owners for item in items)
         return [f"{count} items of work are claimed by the dead"] if count else []
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from blocks.coordinator.protocol import ClaimKind
+from blocks.models.request import Priority
 from doubles.world import World
 from flows.cycle import Mode, cycle
 from infra.chaos.eyes import DUTIES, Eyes
@@ -51,3 +52,22 @@ async def test_nobody_at_work_is_what_passes_with_a_handing_over(world: World, t
     free = [f"duty {name} has no worker" for name in sorted(DUTIES)]
 
     assert ([*free, "0 of 1 workers"], pulse["ill"]) == (pulse["between"], pulse["between"])
+
+
+async def test_work_of_one_who_has_just_gone_is_not_yet_of_the_dead(world: World, tmp_path: Path) -> None:
+    """Work is looked at before workers: who left in between may have given it back. Whoever is missed twice is dead."""
+    worker, recorder = await world.worker("worker-1"), Recorder(tmp_path / "h")
+    here = await worker.take(ClaimKind.WORKER, "worker-1", "works")
+    await world.store.ask("orchestrate", "prod/orders", Priority.ROUTINE, world.clock())
+    await world.store.queue_due(world.clock(), 10)
+    [item] = await world.store.claim_any(["orchestrate"], "worker-1", world.clock(), 10)
+    eyes = Eyes(await world.worker("eyes"), world.store, recorder, world.clock, 1, 0)
+    await eyes.look()
+    await worker.give_back([here])
+    seen = []
+    for _ in range(2):
+        await eyes.look()
+        seen.append("1 items of work are claimed by the dead" in eyes.ill)
+    recorder.close()
+
+    assert ("worker-1", [False, True]) == (item.owner, seen)
