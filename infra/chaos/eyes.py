@@ -55,11 +55,12 @@ class Eyes:
     async def look(self) -> None:
         """Look once."""
         at = time.monotonic()
-        before, (items, work) = self.workers, await self._work()
+        before, (items, late, bad) = self.workers, await self._work()
         away, between = await self._claims()  # after the work: a worker announces itself before it claims
-        self.ill = (*away, *between, *work, *self._orphans(items, before))
+        passing = (*between, *late)
+        self.ill = (*away, *passing, *bad, *self._orphans(items, before))
         self.well_since = None if self.ill else self.well_since if self.well_since is not None else at
-        self.recorder.note("pulse", at=at, workers=len(self.workers), ill=self.ill, between=between)
+        self.recorder.note("pulse", at=at, workers=len(self.workers), ill=self.ill, passing=passing)
 
     async def _claims(self) -> tuple[list[str], list[str]]:
         """What is ill, and what is so for a moment, too, whenever a worker hands over."""
@@ -82,7 +83,8 @@ class Eyes:
         count = sum(item.state is WorkState.CLAIMED and item.owner not in owners for item in items)
         return [f"{count} items of work are claimed by the dead"] if count else []
 
-    async def _work(self) -> tuple[list[Request], list[str]]:
+    async def _work(self) -> tuple[list[Request], list[str], list[str]]:
+        """Work that is claimed or dead, what is late, and what is ill."""
         now = self.clock()
         try:
             async with asyncio.timeout(_WITHIN_S):
@@ -92,17 +94,16 @@ class Eyes:
                     self.store.list_work([WorkState.CLAIMED, WorkState.DEAD]),
                 )
         except (ReplicoreError, TimeoutError):
-            return [], ["MongoDB does not answer"]
-        ill = []
+            return [], [], ["MongoDB does not answer"]
+        late, ill = [], unhealthy(states)
         if oldest is not None and (now - oldest).total_seconds() > OUTBOX_MAX_S:
-            ill.append(f"{waiting} events wait, the oldest for {(now - oldest).total_seconds():.0f} s")
+            late.append(f"{waiting} events wait, the oldest for {(now - oldest).total_seconds():.0f} s")
         seen = [(now - state.observed_at).total_seconds() for state in states if state.observed_at is not None]
-        if late := sum(age > LOOK_MAX_S for age in seen) + self.clusters - len(seen):
-            ill.append(f"{late} clusters not seen for {LOOK_MAX_S:.0f} s")
-        ill += unhealthy(states)
+        if unseen := sum(age > LOOK_MAX_S for age in seen) + self.clusters - len(seen):
+            late.append(f"{unseen} clusters not seen for {LOOK_MAX_S:.0f} s")
         if dead := sum(item.state is WorkState.DEAD for item in items):
             ill.append(f"{dead} items of work are dead")
-        return items, ill
+        return items, late, ill
 
     async def until_well(self, within_s: float, for_s: float = 0.0) -> bool:
         """Wait until nothing has been ill for so long; False: it did not come to that."""

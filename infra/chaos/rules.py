@@ -18,7 +18,8 @@ LATE_S = 1.0
 UNSEEN_MAX_S = 2 * INTERVAL_S + 5.0
 RECOVER_MAX_S = 15.0
 FLICKER_S = 2.0
-"""A shift that ends hands over: for so long a seat or a duty may be between two workers. Nothing else may be ill again."""
+"""A shift that ends hands over: for so long a seat or a duty may be between two workers, and something may be late on a machine
+that is. Nothing else may be ill again."""
 FINAL = frozenset({"DONE", "FAILED", "LOST", "CANCELLED"})
 _ACTIONS = ("io.replicante.action.created", "io.replicante.action.changed", "io.replicante.action.finished")
 
@@ -233,7 +234,7 @@ def _ill_again(pulses: Iterable[Pulse], last: float) -> Iterator[Violation]:
         since = None if not pulse.ill else pulse.at if since is None else since
         if since is None or pulse.at - last <= RECOVER_MAX_S:
             continue
-        if not set(pulse.ill) <= set(pulse.between) or pulse.at - since > FLICKER_S:
+        if not set(pulse.ill) <= set(pulse.passing) or pulse.at - since > FLICKER_S:
             says = f"was ill {pulse.at - last:.1f} s after the last fault: {'; '.join(pulse.ill)}"
             yield Violation(8, pulse.at, "everything", says)
             return
