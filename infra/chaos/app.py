@@ -11,13 +11,14 @@ from pathlib import Path
 import orjson
 import uvloop
 
+from infra.chaos.deeds import Deeds
 from infra.chaos.history import read
 from infra.chaos.plan import FaultKind
 from infra.chaos.report import figures, markdown
 from infra.chaos.rules import RULES, judge
 from infra.chaos.run import run, say
 from infra.chaos.saboteur import SWITCHES
-from infra.chaos.settings import Part, Settings
+from infra.chaos.settings import DEEDS, Part, Settings
 
 _SHOWN_MAX = 20
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     settings = Settings(
         seed=parsed.seed, minutes=parsed.minutes, clusters=parsed.clusters, seats=parsed.seats, workers=parsed.workers,
-        serving=parsed.serving, kinds=kinds, proofs=tuple(SWITCHES) if parsed.prove else (), folder=parsed.folder.resolve(),
+        serving=parsed.serving, calm_s=parsed.calm, orders_every_s=parsed.orders, kinds=kinds, proofs=tuple(SWITCHES) if parsed.prove else (), folder=parsed.folder.resolve(),
     )  # fmt: skip
     if parsed.judge:
         return verdict(settings)
@@ -57,11 +58,13 @@ def verdict(settings: Settings) -> int:
 
 
 def proven(part: Part, settings: Settings) -> bool:
-    """Whether the rule that was broken on purpose was caught."""
+    """Whether the rule was really broken on purpose, and that was caught."""
     rule, _ = SWITCHES[part.name]
-    found = list(RULES[rule](read(settings.home_of(part))))
-    say(f"{part.name}: " + (f"caught by rule {rule}: {found[0].subject}: {found[0].says}" if found else "NOT CAUGHT"))
-    return bool(found)
+    folder = settings.home_of(part)
+    found, deeds = list(RULES[rule](read(folder))), Deeds(folder / DEEDS).since(0.0)
+    how = f"caught by rule {rule}: {found[0].subject}: {found[0].says}" if found else "NOT CAUGHT"
+    say(f"{part.name}: broken {deeds} times, {how}" if deeds else f"{part.name}: NEVER BROKEN")
+    return bool(found and deeds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seats", type=int, default=usual.seats, help="workers at work")
     add("--workers", type=int, default=usual.workers, help="worker processes without Prefect")
     add("--serving", type=int, default=usual.serving, help="processes that serve deployments")
+    add("--calm", type=float, default=usual.calm_s, help="seconds of calm after each fault")
+    add("--orders", type=float, default=usual.orders_every_s, help="seconds between two orders of people")
     add("--folder", type=Path, default=usual.folder, help="where what a run leaves is kept, by seed")
     add("--only", help="kinds of faults, such as WORKER_KILL,NET_CUT; all by default")
     add("--prove", action="store_true", help="afterwards break each rule on purpose, and see that it is caught")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from blocks.coordinator.protocol import ClaimKind, Coordinator, Holder
 from blocks.errors import ReplicoreError
-from blocks.models.cluster import ClusterState
+from blocks.models.cluster import ClusterState, Health
 from blocks.models.request import Request, WorkState
 from blocks.store.protocol import Store
 from infra.chaos.recorder import Recorder
@@ -25,6 +25,7 @@ LOOK_MAX_S = 2 * INTERVAL_S + 2.0
 _WITHIN_S = 4.0
 _FAILOVER_WITHIN_S = 90.0
 _QUICK_S = 0.1
+_SHOWN_MAX = 3
 
 
 @dataclass(slots=True)
@@ -54,31 +55,36 @@ class Eyes:
     async def look(self) -> None:
         """Look once."""
         at = time.monotonic()
-        items, work = await self._work()
-        claims = await self._claims()  # after the work: a worker announces itself before it claims
-        self.ill = (*claims, *work, *self._orphans(items))
+        before, (items, late, bad) = self.workers, await self._work()
+        away, between = await self._claims()  # after the work: a worker announces itself before it claims
+        passing = (*between, *late)
+        self.ill = (*away, *passing, *bad, *self._orphans(items, before))
         self.well_since = None if self.ill else self.well_since if self.well_since is not None else at
-        self.recorder.note("pulse", at=at, workers=len(self.workers), ill=self.ill)
+        self.recorder.note("pulse", at=at, workers=len(self.workers), ill=self.ill, passing=passing)
 
-    async def _claims(self) -> list[str]:
+    async def _claims(self) -> tuple[list[str], list[str]]:
+        """What is ill, and what is so for a moment, too, whenever a worker hands over."""
         try:
             async with asyncio.timeout(_WITHIN_S):
                 workers, duties = await asyncio.gather(
                     self.coordinator.holders(ClaimKind.WORKER), self.coordinator.holders(ClaimKind.DUTY)
                 )
         except (ReplicoreError, TimeoutError):
-            return ["ZooKeeper does not answer"]
+            return ["ZooKeeper does not answer"], []
         self.workers = workers
         owners = {worker.owner for worker in workers}
-        ill = [f"duty {name} has no worker" for name in sorted(DUTIES - {d.name for d in duties if d.owner in owners})]
-        return ill if len(workers) >= self.seats else [*ill, f"{len(workers)} of {self.seats} workers"]
+        free = sorted(DUTIES - {duty.name for duty in duties if duty.owner in owners})
+        between = [f"duty {name} has no worker" for name in free]
+        return [], between if len(workers) >= self.seats else [*between, f"{len(workers)} of {self.seats} workers"]
 
-    def _orphans(self, items: Sequence[Request]) -> list[str]:
-        owners = {worker.owner for worker in self.workers}
+    def _orphans(self, items: Sequence[Request], before: Sequence[Holder]) -> list[str]:
+        """Who was there before the work was looked at and is not any more has given it back in between, or is found next time."""
+        owners = {worker.owner for worker in (*before, *self.workers)}
         count = sum(item.state is WorkState.CLAIMED and item.owner not in owners for item in items)
         return [f"{count} items of work are claimed by the dead"] if count else []
 
-    async def _work(self) -> tuple[list[Request], list[str]]:
+    async def _work(self) -> tuple[list[Request], list[str], list[str]]:
+        """Work that is claimed or dead, what is late, and what is ill."""
         now = self.clock()
         try:
             async with asyncio.timeout(_WITHIN_S):
@@ -88,16 +94,16 @@ class Eyes:
                     self.store.list_work([WorkState.CLAIMED, WorkState.DEAD]),
                 )
         except (ReplicoreError, TimeoutError):
-            return [], ["MongoDB does not answer"]
-        ill = []
+            return [], [], ["MongoDB does not answer"]
+        late, ill = [], unhealthy(states)
         if oldest is not None and (now - oldest).total_seconds() > OUTBOX_MAX_S:
-            ill.append(f"{waiting} events wait, the oldest for {(now - oldest).total_seconds():.0f} s")
+            late.append(f"{waiting} events wait, the oldest for {(now - oldest).total_seconds():.0f} s")
         seen = [(now - state.observed_at).total_seconds() for state in states if state.observed_at is not None]
-        if late := sum(age > LOOK_MAX_S for age in seen) + self.clusters - len(seen):
-            ill.append(f"{late} clusters not seen for {LOOK_MAX_S:.0f} s")
+        if unseen := sum(age > LOOK_MAX_S for age in seen) + self.clusters - len(seen):
+            late.append(f"{unseen} clusters not seen for {LOOK_MAX_S:.0f} s")
         if dead := sum(item.state is WorkState.DEAD for item in items):
             ill.append(f"{dead} items of work are dead")
-        return items, ill
+        return items, late, ill
 
     async def until_well(self, within_s: float, for_s: float = 0.0) -> bool:
         """Wait until nothing has been ill for so long; False: it did not come to that."""
@@ -150,3 +156,14 @@ class Eyes:
             done = item.finished_at is not None and item.finished_at > now
             if item.key in keys and (elsewhere or done):
                 took.setdefault(item.key, seconds)
+
+
+def unhealthy(states: Iterable[ClusterState]) -> list[str]:
+    """Which clusters that were seen are not HEALTHY, and of what."""
+    found = [
+        f"{state.ref.key} {state.health} ({', '.join(sorted({one.code for one in state.problems}))})"
+        for state in states
+        if state.observed_at is not None and state.health is not Health.HEALTHY
+    ]
+    more = [f"{len(found) - _SHOWN_MAX} clusters more not HEALTHY"] if len(found) > _SHOWN_MAX else []
+    return [*found[:_SHOWN_MAX], *more]

@@ -94,6 +94,8 @@ class Pulse:
 
     at: float
     ill: tuple[str, ...] = ()
+    passing: tuple[str, ...] = ()
+    """What of it may be so for a moment: a worker hands over to another, something is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def read(folder: Path) -> History:
         spans=tuple(_span(one) for one in by.get("gate", ()) if one["placed"] is not None),
         orders=tuple(map(_order, by.get("order", ()))),
         faults=tuple(sorted(map(_fault, by.get("fault", ())), key=lambda one: one.begun)),
-        pulses=tuple(Pulse(one["at"], tuple(one["ill"])) for one in by.get("pulse", ())),
+        pulses=tuple(Pulse(one["at"], tuple(one["ill"]), tuple(one.get("passing", ()))) for one in by.get("pulse", ())),
         failovers=tuple(map(_failover, by.get("failover", ()))),
         final=_final(orjson.loads((folder / "final.json").read_bytes())),
         homes=homes,

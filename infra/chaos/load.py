@@ -7,11 +7,11 @@ could not be confirmed (MongoDB away) is written down as unknown: it may have be
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ import yaml
 
 from blocks.errors import PermanentError, ReplicoreError
 from blocks.models.action import ActionState
+from blocks.models.gate import Gate
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.submit import submit
@@ -75,6 +76,8 @@ class Load:
     """Time between two orders, about."""
     nodes: dict[str, str]
     """By node, the key of its cluster."""
+    closing: bool = True
+    """Whether they also freeze and black out, now and then."""
     ordered: int = 0
     _dice: random.Random = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -87,7 +90,8 @@ class Load:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._orders())
-                group.create_task(self._gates())
+                if self.closing:
+                    group.create_task(self._gates())
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -167,20 +171,39 @@ class Load:
             where = self.nodes[self._dice.choice(sorted(self.nodes))]
         now = self.clock()
         if self._dice.random() < 0.5:  # noqa: PLR2004 - one of two
-            gate = freeze_of(where, "chaos", None, "people", now).evolve(name=name)
+            gate = _freeze(name, where, now)
         else:
             ends = now + timedelta(hours=1)
             gate = window_of(name, "blackout", "chaos", "people", ends, where, {}, None, None, "people", now)
-        placed: float | None = None
-        with contextlib.suppress(ReplicoreError):
-            await place.fn(self.store, gate, now)
-            placed = time.monotonic()
-        try:
+        async with self._closed(gate, await self._placed(gate)):
             await asyncio.sleep(for_s)
+
+    @asynccontextmanager
+    async def frozen(self, name: str) -> AsyncIterator[float]:
+        """A freeze of everything for as long as it is open; tells since when. Placing it is tried until the store takes it."""
+        gate = _freeze(name, "everything", self.clock())
+        while (since := await self._placed(gate)) is None:  # noqa: ASYNC110 - it is tried
+            await asyncio.sleep(_AGAIN_S)
+        async with self._closed(gate, since):
+            yield since
+
+    async def _placed(self, gate: Gate) -> float | None:
+        """When it was confirmed; None: it may have been placed or not."""
+        try:
+            await place.fn(self.store, gate, self.clock())
+        except ReplicoreError:
+            return None
+        return time.monotonic()
+
+    @asynccontextmanager
+    async def _closed(self, gate: Gate, placed: float | None) -> AsyncIterator[None]:
+        """Then it is written down and lifted."""
+        try:
+            yield
         finally:
             lifting = time.monotonic()
-            self.recorder.note("gate", at=placed, name=name, where=where, placed=placed, lifting=lifting)
-            await self._lift(name)
+            self.recorder.note("gate", at=placed, name=gate.name, where=gate.where, placed=placed, lifting=lifting)
+            await self._lift(gate.name)
 
     async def _lift(self, name: str) -> None:
         while True:
@@ -195,6 +218,10 @@ class Load:
 
 
 _ANSWERS = (ActionState.PENDING_SCHEDULE,) * 4 + (ActionState.CANCELLED,)
+
+
+def _freeze(name: str, where: str, now: datetime) -> Gate:
+    return freeze_of(where, "chaos", None, "people", now).evolve(name=name)
 
 
 def _of_node(dice: random.Random) -> str:

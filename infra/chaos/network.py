@@ -79,14 +79,22 @@ class _Link:
     """One connection."""
 
     target: str
-    knowing: asyncio.Task[Caller]
-    writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
+    callers: Callers
+    writers: tuple[asyncio.StreamWriter, ...]
     has_lost: bool = False
+    _knowing: asyncio.Task[Caller] | None = None
+
+    def knowing(self) -> asyncio.Task[Caller]:
+        """Find out who called. That costs much, so it is only done once a rule may be about it."""
+        if self._knowing is None:
+            self._knowing = asyncio.ensure_future(self.callers.of(_ports(self.writers[0])))
+        return self._knowing
 
     @property
     def caller(self) -> Caller | None:
         """Who called, once that is known."""
-        return self.knowing.result() if self.knowing.done() and not self.knowing.cancelled() else None
+        known = self._knowing
+        return known.result() if known is not None and known.done() and not known.cancelled() else None
 
     def reset(self) -> None:
         """Break it off."""
@@ -137,6 +145,9 @@ class Network:
     def add(self, *rules: Rule) -> None:
         """Put rules in force."""
         self._rules.extend(rules)
+        for link in self._links:
+            if self._may_be_about(link.target):
+                link.knowing()
         for rule in rules:
             if rule.mode is Mode.REFUSE:
                 self._reset(rule)
@@ -164,10 +175,12 @@ class Network:
                 link.reset()
 
         for link in tuple(self._links):
-            if link.knowing.done():
+            if not self._may_be_about(link.target):
+                continue
+            if link.caller is not None:
                 reset(link)
             else:
-                link.knowing.add_done_callback(partial(_call, partial(reset, link)))
+                link.knowing().add_done_callback(partial(_call, partial(reset, link)))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, route: Route) -> None:
         found = route(writer.get_extra_info("sockname")[:2])
@@ -175,16 +188,16 @@ class Network:
             _reset(writer)
             return
         target, address = found
-        knowing = asyncio.ensure_future(self.callers.of(_ports(writer)))
+        link = _Link(target, self.callers, (writer,))
         try:
-            if (rule := await self._rule(target, knowing)) is not None and rule.mode is Mode.REFUSE:
+            if (rule := await self._rule(link)) is not None and rule.mode is Mode.REFUSE:
                 _reset(writer)
                 return
             far_reader, far_writer = await asyncio.open_connection(*address)
         except OSError:
             _reset(writer)
             return
-        link = _Link(target, knowing, (writer, far_writer))
+        link.writers = (writer, far_writer)
         self._links.add(link)
         try:
             await asyncio.gather(
@@ -213,7 +226,7 @@ class Network:
         """Wait for as long as the rules say; False: it is lost."""
         begun, was_held = time.monotonic(), False
         while True:
-            changed, rule = self._changed, await self._rule(link.target, link.knowing)
+            changed, rule = self._changed, await self._rule(link)
             match rule:
                 case Rule(mode=Mode.CUT):
                     pass
@@ -235,12 +248,16 @@ class Network:
             self.held.append(Held(link.target, caller.pid, begun, time.monotonic()))
         return True
 
-    async def _rule(self, target: str, knowing: asyncio.Task[Caller]) -> Rule | None:
+    async def _rule(self, link: _Link) -> Rule | None:
         """The first rule about a connection; who calls is waited for only where it matters."""
-        if not self._rules or not any(rule.about(target, Caller(rule.pid or -1)) for rule in self._rules):
+        if not self._may_be_about(link.target):
             return None
-        caller = await knowing
-        return next((rule for rule in self._rules if rule.about(target, caller)), None)
+        caller = await link.knowing()
+        return next((rule for rule in self._rules if rule.about(link.target, caller)), None)
+
+    def _may_be_about(self, target: str) -> bool:
+        """Whether there is a rule about this target, whoever calls."""
+        return any(rule.about(target, Caller(rule.pid or -1)) for rule in self._rules)
 
 
 def to(name: str, address: Address) -> Route:

@@ -24,7 +24,7 @@ class FaultKind(StrEnum):
     WORKER_STOP = "worker: SIGTERM"
     WORKER_CLOCK = "worker: its clock jumps"
     SERVE_KILL = "serving process: kill -9"
-    ZOOKEEPER_KILL = "ZooKeeper: kill -9 of the leader"
+    ZOOKEEPER_KILL = "ZooKeeper: kill -9 of one"
     ZOOKEEPER_PAUSE = "ZooKeeper: SIGSTOP of one"
     ZOOKEEPER_AWAY = "ZooKeeper: all away"
     ZOOKEEPER_ALONE = "ZooKeeper: one is cut off from its clients"

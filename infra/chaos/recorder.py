@@ -22,12 +22,15 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from infra.chaos.records import ends
+
 OWNED = ("states", "nodes", "reports")
 """Collections of what a cluster's holder alone may write."""
 WATCHED = (*OWNED, "fences", "actions")
 _AGAIN_S = 0.5
 _AWAIT_MS = 500
 _QUIET_S = 20.0
+_POLL_S = 0.2
 
 
 class Recorder:
@@ -71,6 +74,19 @@ class Reader(threading.Thread, ABC):
     def turn(self) -> None:
         """Read some."""
 
+    def read_up(self, within_s: float) -> bool:
+        """Wait until everything that is there now was read; False: it was not in time."""
+        asked_at = time.monotonic()
+        while time.monotonic() < asked_at + within_s and self.failed is None:
+            if self._has_read(asked_at):
+                return True
+            self._over.wait(_POLL_S)
+        return False
+
+    @abstractmethod
+    def _has_read(self, asked_at: float) -> bool:
+        """Whether everything that was there at a moment was read."""
+
     def stop(self) -> None:
         """Read no more."""
         self._over.set()
@@ -84,8 +100,8 @@ class Writes(Reader):
         super().__init__("writes", recorder)
         self._uri, self._database = uri, database
         self._token: Any = None
-        self.caught_up_at = 0.0
-        """When there was last nothing more to read."""
+        self._caught_up_at = 0.0
+        """Since when there was nothing more to read, as the last answer says."""
 
     def turn(self) -> None:
         """Read on after what was read last."""
@@ -108,12 +124,16 @@ class Writes(Reader):
         ]
         with client[self._database].watch(pipeline, resume_after=self._token, max_await_time_ms=_AWAIT_MS) as stream:
             while not self._over.is_set():
+                asked_at = time.monotonic()
                 change = stream.try_next()
                 self._token = stream.resume_token
                 if change is None:
-                    self.caught_up_at = time.monotonic()
+                    self._caught_up_at = asked_at
                 else:
                     self._tell(change)
+
+    def _has_read(self, asked_at: float) -> bool:
+        return self._caught_up_at > asked_at
 
     def _tell(self, change: dict[str, Any]) -> None:
         collection, fields = change["ns"]["coll"], change.get("updateDescription", {}).get("updatedFields", {})
@@ -162,6 +182,9 @@ class Events(Reader):
             }
         )
         self._assigned = False
+        self._brokers = bootstrap
+        self._next: dict[int, int] = {}
+        """By partition, the offset of the next record."""
 
     def turn(self) -> None:
         """Read some records."""
@@ -202,6 +225,15 @@ class Events(Reader):
             digest=digest.hexdigest()[:16],
             data=data,
         )
+        self._next[message.partition() or 0] = (message.offset() or 0) + 1
+
+    def _has_read(self, asked_at: float) -> bool:
+        del asked_at
+        try:
+            at_end = ends(self._brokers, (self._topic,))
+        except KafkaException:
+            return False
+        return all(self._next.get(number, first) >= last for (_, number), (first, last) in at_end.items())
 
     def stop(self) -> None:
         """Read no more; what is not closed here closes with the process."""

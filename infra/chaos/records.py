@@ -15,14 +15,13 @@ _NEWEST = 20
 
 def lose(bootstrap: str, topics: tuple[str, ...]) -> int:
     """Delete everything that is in these topics now, read or not; returns how many records may have been lost."""
-    with closing(_consumer(bootstrap)) as consumer:
-        ends = _ends(consumer, topics)
+    found = ends(bootstrap, topics)
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    at_end = [TopicPartition(topic, number, last) for (topic, number), (first, last) in ends.items() if last > first]
+    at_end = [TopicPartition(topic, number, last) for (topic, number), (first, last) in found.items() if last > first]
     if at_end:
         for future in admin.delete_records(at_end, request_timeout=_WITHIN_S).values():
             future.result(_WITHIN_S)
-    return sum(last - first for first, last in ends.values())
+    return sum(last - first for first, last in found.values())
 
 
 def double(bootstrap: str, topics: tuple[str, ...]) -> int:
@@ -30,10 +29,10 @@ def double(bootstrap: str, topics: tuple[str, ...]) -> int:
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": int(_WITHIN_S * 1_000)})
     copied = 0
     with closing(_consumer(bootstrap)) as consumer:
-        ends = _ends(consumer, topics)
-        starts = {place: max(first, last - _NEWEST) for place, (first, last) in ends.items() if last > first}
+        found = _ends(consumer, topics)
+        starts = {place: max(first, last - _NEWEST) for place, (first, last) in found.items() if last > first}
         consumer.assign([TopicPartition(topic, number, start) for (topic, number), start in starts.items()])
-        wanted = sum(ends[place][1] - start for place, start in starts.items())
+        wanted = sum(found[place][1] - start for place, start in starts.items())
         for message in consumer.consume(wanted, timeout=_WITHIN_S) if wanted else []:
             if message.error() is None:
                 headers: Any = message.headers()
@@ -43,6 +42,12 @@ def double(bootstrap: str, topics: tuple[str, ...]) -> int:
                 copied += 1
     producer.flush(_WITHIN_S)
     return copied
+
+
+def ends(bootstrap: str, topics: tuple[str, ...]) -> dict[tuple[str, int], tuple[int, int]]:
+    """By topic and partition, the first offset and the one after the last."""
+    with closing(_consumer(bootstrap)) as consumer:
+        return _ends(consumer, topics)
 
 
 def _consumer(bootstrap: str) -> Consumer:
@@ -57,7 +62,6 @@ def _consumer(bootstrap: str) -> Consumer:
 
 
 def _ends(consumer: Consumer, topics: tuple[str, ...]) -> dict[tuple[str, int], tuple[int, int]]:
-    """By topic and partition, the first offset and the one after the last."""
     found: dict[tuple[str, int], tuple[int, int]] = {}
     for topic in topics:
         for number in consumer.list_topics(topic, timeout=_WITHIN_S).topics[topic].partitions:

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from infra.chaos.history import History, Inflicted
+from infra.chaos.history import History, Inflicted, Pulse
 from infra.chaos.plan import FaultKind
-from infra.chaos.rules import Violation
+from infra.chaos.rules import RECOVER_MAX_S, Violation
 
 WORST = 99
 _SHOWN_MAX = 50
@@ -31,11 +31,23 @@ def recoveries(history: History) -> dict[int, float | None]:
     for group in _groups(done):
         over = max(fault.over for fault in group)
         later = [fault.begun for fault in done if fault.begun > over]
-        until = min(later, default=math.inf)
-        well = next((p.at for p in history.pulses if over <= p.at < until and not p.ill), None)
+        well = _well(over, [p for p in history.pulses if over <= p.at < min(later, default=math.inf)])
         for fault in group:
             found[fault.number] = None if well is None else round(well - over, 2)
     return found
+
+
+def _well(over: float, pulses: Iterable[Pulse]) -> float | None:
+    """Since when nothing is ill. What a fault breaks may only show later, as the dead are known when their sessions have ended."""
+    well: float | None = None
+    for pulse in pulses:
+        if not pulse.ill:
+            well = pulse.at if well is None else well
+        elif well is not None and pulse.at - over > RECOVER_MAX_S:
+            return well
+        else:
+            well = None
+    return well
 
 
 def _groups(faults: Sequence[Inflicted]) -> list[list[Inflicted]]:
@@ -61,6 +73,7 @@ def figures(history: History, violations: Sequence[Violation], seed: int, minute
         "events": len({event.id for event in history.told}),
         "violations": len(violations),
         "recovery_p99_s": percentile(recovered, WORST),
+        "failover_p50_s": percentile(failed_over, 50),
         "failover_p99_s": percentile(failed_over, WORST),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from infra.chaos.history import OWNED, Fence, History, Step, Write
+from infra.chaos.history import OWNED, Fence, History, Pulse, Step, Write
 from infra.chaos.replay import first_copies, replayed
 from infra.chaos.settings import AGENT_TIMEOUT_S, INTERVAL_S
 
@@ -18,7 +18,8 @@ LATE_S = 1.0
 UNSEEN_MAX_S = 2 * INTERVAL_S + 5.0
 RECOVER_MAX_S = 15.0
 FLICKER_S = 2.0
-"""A shift that ends hands over: for so long a seat may be between two workers, now and then."""
+"""A shift that ends hands over: for so long a seat or a duty may be between two workers, and something may be late on a machine
+that is. Nothing else may be ill again."""
 FINAL = frozenset({"DONE", "FAILED", "LOST", "CANCELLED"})
 _ACTIONS = ("io.replicante.action.created", "io.replicante.action.changed", "io.replicante.action.finished")
 
@@ -220,16 +221,23 @@ def recovered(history: History) -> Iterator[Violation]:
     if well is None or well - last > RECOVER_MAX_S:
         when = "never" if well is None else f"{well - last:.1f} s after the last fault"
         yield Violation(8, last, "everything", f"was well {when}; ill was {'; '.join(pulses[0].ill)}")
-    since: float | None = None
-    for pulse in pulses:
-        since = None if not pulse.ill else pulse.at if since is None else since
-        if since is not None and pulse.at - since > FLICKER_S and pulse.at - last > RECOVER_MAX_S:
-            says = f"was ill {pulse.at - last:.1f} s after the last fault: {'; '.join(pulse.ill)}"
-            yield Violation(8, pulse.at, "everything", says)
-            return
+    else:
+        yield from _ill_again(pulses, last)
     for cluster, health in sorted(history.final.healths.items()):
         if health != "HEALTHY":
             yield Violation(8, 0.0, cluster, f"is {health} at the end")
+
+
+def _ill_again(pulses: Iterable[Pulse], last: float) -> Iterator[Violation]:
+    since: float | None = None
+    for pulse in pulses:
+        since = None if not pulse.ill else pulse.at if since is None else since
+        if since is None or pulse.at - last <= RECOVER_MAX_S:
+            continue
+        if not set(pulse.ill) <= set(pulse.passing) or pulse.at - since > FLICKER_S:
+            says = f"was ill {pulse.at - last:.1f} s after the last fault: {'; '.join(pulse.ill)}"
+            yield Violation(8, pulse.at, "everything", says)
+            return
 
 
 RULES: Mapping[int, Callable[[History], Iterator[Violation]]] = {

@@ -1,7 +1,7 @@
 """Workers that break one rule on purpose, so that one sees that the checker notices.
 
-A switch puts a wrapper around a real adapter of a shift. Nothing of it is in the product, nor can it be switched on there: only the
-worker of chaos runs knows these.
+A switch puts a wrapper around a real adapter of a shift, which tells each time that it broke the rule. Nothing of it is in the
+product, nor can it be switched on there: only the worker of chaos runs knows these.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from uuid import uuid4
 
 from blocks.coordinator.protocol import Claim, ClaimKind
 from blocks.models.action import Action, ActionState
+from blocks.models.cluster import ClusterState
 from blocks.models.event import Event, EventType
 from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef
+from blocks.models.node import Node
 from blocks.models.record import Change, Fence, Seen
-from blocks.models.request import Request
+from blocks.models.request import Request, WorkKind
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
 from flows.shift import Shift
@@ -27,12 +29,16 @@ from flows.shift import Shift
 _EACH = 7
 """Of so many events one is lost."""
 
+Did = Callable[[], None]
+"""Told each time that a rule was broken."""
+
 
 class _Around:
     """Everything as the inner one does it, but what a subclass says."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, did: Did) -> None:
         self._inner = inner
+        self._did = did
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -71,21 +77,47 @@ class _NoFence(_Around):
         return set()
 
     async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
-        del fence
-        return await self._inner.commit(change, now=now)  # type: ignore[no-any-return]
+        told: tuple[Event, ...] = await self._inner.commit(change, now=now)
+        if fence is not None and any(isinstance(one, ClusterState | Node) for one in change.puts):
+            self._did()
+        return told
 
     async def seen(self, seen: Sequence[Seen]) -> set[str]:
         for one in seen:
             await self._inner.commit(Change(puts=(one.state, *one.nodes)), now=one.state.observed_at)
+            self._did()
         return set()
+
+
+class _Sends(_Around):
+    """Sends as ever, and tells of what should not have been sent and arrived."""
+
+    def __init__(self, inner: Any, did: Did, wrong: Callable[[Action], bool]) -> None:
+        super().__init__(inner, did)
+        self._wrong = wrong
+
+    async def send(self, target: Any, action: Action, fence: str, budget_s: float, **more: Any) -> Sent:
+        sent: Sent = await self._inner.send(target, action, fence, budget_s, **more)
+        if sent.accepted and self._wrong(action):
+            self._did()
+        return sent
 
 
 class _NoIntent(_Around):
     """Sends without having said so."""
 
+    def __init__(self, inner: Any, did: Did) -> None:
+        super().__init__(inner, did)
+        self._unsaved: set[str] = set()
+
+    def unsaved(self, action: Action) -> bool:
+        """Whether its intent was not saved."""
+        return action.action_id in self._unsaved
+
     async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
         intents = [one for one in change.swaps if isinstance(one, Action) and one.intent is not None]
         if intents and not change.drafts:
+            self._unsaved |= {one.action_id for one in intents}
             return ()
         return await self._inner.commit(change, now=now, fence=fence)  # type: ignore[no-any-return]
 
@@ -95,7 +127,10 @@ class _NoEvents(_Around):
 
     async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
         quiet = tuple(one for one in change.drafts if one.type is not EventType.ACTION_FINISHED)
-        return await self._inner.commit(replace(change, drafts=quiet), now=now, fence=fence)  # type: ignore[no-any-return]
+        told: tuple[Event, ...] = await self._inner.commit(replace(change, drafts=quiet), now=now, fence=fence)
+        if len(quiet) < len(change.drafts):
+            self._did()
+        return told
 
 
 class _MovesFinal(_Around):
@@ -107,14 +142,22 @@ class _MovesFinal(_Around):
         again = tuple(one.evolve(state=ActionState.RUNNING, version=one.version + 1) for one in over)
         if again:
             await self._inner.commit(Change(swaps=again), now=now, fence=fence)
+            self._did()
         return told
 
 
 class _NoGates(_Around):
     """Sees no freeze and no blackout."""
 
+    closed = False
+    """Whether there is one."""
+
     async def find(self, type_: type[Any], *args: Any, **more: Any) -> list[Any]:
-        return [] if type_ is Gate else await self._inner.find(type_, *args, **more)
+        found: list[Any] = await self._inner.find(type_, *args, **more)
+        if type_ is not Gate:
+            return found
+        self.closed = bool(found)
+        return []
 
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         found: dict[str, ClusterView] = await self._inner.views(clusters)
@@ -122,11 +165,19 @@ class _NoGates(_Around):
 
 
 class _Forgets(_Around):
-    """Claims work and leaves half of it undone."""
+    """Claims work and leaves undone what clusters need."""
 
     async def claim_work(self, keys: Sequence[str], owner: str, now: datetime) -> list[Request]:
-        claimed: list[Request] = await self._inner.claim_work(keys, owner, now)
-        return [one for one in claimed if one.kind != "orchestrate" or one.subject[-1] not in "02468"]
+        return self._remembered(await self._inner.claim_work(keys, owner, now))
+
+    async def claim_any(self, kinds: Sequence[str], owner: str, now: datetime, limit: int) -> list[Request]:
+        return self._remembered(await self._inner.claim_any(kinds, owner, now, limit))
+
+    def _remembered(self, claimed: list[Request]) -> list[Request]:
+        kept = [one for one in claimed if one.kind != WorkKind.ORCHESTRATE]
+        for _ in range(len(claimed) - len(kept)):
+            self._did()
+        return kept
 
 
 class _SendsTwice(_Around):
@@ -136,7 +187,11 @@ class _SendsTwice(_Around):
         begun = time.monotonic()
         sent: Sent = await self._inner.send(target, action, fence, budget_s, **more)
         again = action.evolve(action_id=str(uuid4()))
-        await self._inner.send(target, again, fence, max(0.1, budget_s - (time.monotonic() - begun)), **more)
+        twice: Sent = await self._inner.send(
+            target, again, fence, max(0.1, budget_s - (time.monotonic() - begun)), **more
+        )
+        if sent.accepted and twice.accepted:
+            self._did()
         return sent
 
 
@@ -146,26 +201,39 @@ class _LosesEvents(_Around):
     async def publish(self, events: Sequence[Event], **more: Any) -> list[str]:
         kept = [event for event in events if event.sequence % _EACH]
         lost = [event.event_id for event in events if not event.sequence % _EACH]
+        if lost:
+            self._did()
         return [*await self._inner.publish(kept, **more), *lost] if kept else lost
 
 
-def _unlocked(shift: Shift) -> Shift:
-    return replace(shift, coordinator=_NoLock(shift.coordinator), store=_NoFence(shift.store))
+def _unsaid(shift: Shift, did: Did) -> Shift:
+    store = _NoIntent(shift.store, did)
+    return replace(shift, store=store, agents=_Sends(shift.agents, did, store.unsaved))
 
 
-SWITCHES: Mapping[str, tuple[int, Callable[[Shift], Shift]]] = {
-    "dedupe": (1, lambda shift: replace(shift, agents=_SendsTwice(shift.agents))),
-    "intent": (2, lambda shift: replace(shift, store=_NoIntent(shift.store))),
-    "gates": (3, lambda shift: replace(shift, store=_NoGates(shift.store))),
-    "work": (4, lambda shift: replace(shift, store=_Forgets(shift.store))),
-    "outbox": (5, lambda shift: replace(shift, bus=_LosesEvents(shift.bus))),
-    "events": (5, lambda shift: replace(shift, store=_NoEvents(shift.store))),
+def _ungated(shift: Shift, did: Did) -> Shift:
+    """Whoever works looks at all gates when an intent was saved, and sends then."""
+    store = _NoGates(shift.store, did)
+    return replace(shift, store=store, agents=_Sends(shift.agents, did, lambda _: store.closed))
+
+
+def _unlocked(shift: Shift, did: Did) -> Shift:
+    return replace(shift, coordinator=_NoLock(shift.coordinator, did), store=_NoFence(shift.store, did))
+
+
+SWITCHES: Mapping[str, tuple[int, Callable[[Shift, Did], Shift]]] = {
+    "dedupe": (1, lambda shift, did: replace(shift, agents=_SendsTwice(shift.agents, did))),
+    "intent": (2, _unsaid),
+    "gates": (3, _ungated),
+    "work": (4, lambda shift, did: replace(shift, store=_Forgets(shift.store, did))),
+    "outbox": (5, lambda shift, did: replace(shift, bus=_LosesEvents(shift.bus, did))),
+    "events": (5, lambda shift, did: replace(shift, store=_NoEvents(shift.store, did))),
     "fence": (6, _unlocked),
-    "final": (7, lambda shift: replace(shift, store=_MovesFinal(shift.store))),
+    "final": (7, lambda shift, did: replace(shift, store=_MovesFinal(shift.store, did))),
 }
 """By name, the rule that is broken, and how."""
 
 
-def sabotaged(shift: Shift, switch: str) -> Shift:
-    """The shift that breaks a rule."""
-    return SWITCHES[switch][1](shift)
+def sabotaged(shift: Shift, switch: str, did: Did) -> Shift:
+    """The shift that breaks a rule, and tells each time that it did."""
+    return SWITCHES[switch][1](shift, did)

@@ -29,8 +29,10 @@ BUDGET = 3
 
 
 MAIN = "main"
-PROOF_CLUSTERS = 4
+PROOF_CLUSTERS = 2
 """What is broken on purpose is broken on so many clusters."""
+DEEDS = "deeds"
+"""The file with what a saboteur did, in the folder of its part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Settings:
     """Processes that serve deployments: their shifts are runs of Prefect."""
     orders_every_s: float = 0.7
     """Time between two orders of people."""
+    calm_s: float = 16.0
+    """Calm after each fault; after less than 15 s not all has recovered when the next one comes."""
     kinds: tuple[FaultKind, ...] = tuple(FaultKind)
     """Which faults may happen."""
     proofs: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -295,15 +295,22 @@ async def dismiss(made: World, *names: str) -> None:
         await asyncio.to_thread(control.wait_stopped, name, made.stack.layout, 60.0)
 
 
-def worker(made: World, name: str, part: Part, sabotage: str | None = None) -> Service:
-    """A worker without Prefect, honest or not."""
+def worker(made: World, name: str, part: Part) -> Service:
+    """A worker without Prefect."""
+    return _worker(made, name, part, "--clock", str(made.clock_of(name)))
+
+
+def saboteurs(made: World, name: str, parts: Sequence[Part]) -> Service:
+    """One process with a dishonest shift for each part: to start as many processes would take minutes on a small machine."""
+    switches = (part.name for part in parts)
+    return _worker(made, name, parts[0], "--home", str(made.settings.home), "--sabotage", *switches)
+
+
+def _worker(made: World, name: str, part: Part, *arguments: str) -> Service:
     ready = made.stack.layout.run / f"{name}.ready"
-    command = [sys.executable, "-m", "infra.chaos.worker", "--clock", str(made.clock_of(name))]
-    command += ["--sabotage", sabotage] if sabotage is not None else []
+    command = (sys.executable, "-m", "infra.chaos.worker", *arguments)
     environment = {**made.environment(part), "REPLICORE_READY_FILE": str(ready)}
-    return Service(
-        name, tuple(command), Probe("file", expect=str(ready)), (), environment, str(PROJECT), stop_within=30.0
-    )
+    return Service(name, command, Probe("file", expect=str(ready)), (), environment, str(PROJECT), stop_within=30.0)
 
 
 def serving(made: World, name: str, part: Part) -> Service:

@@ -102,6 +102,28 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     server.close()
 
 
+class Counted(Callers):
+    """Counts whom it was asked about."""
+
+    asked = 0
+
+    async def of(self, ports: tuple[int, int]) -> Caller:
+        """See `Callers`."""
+        self.asked += 1
+        return await super().of(ports)
+
+
+async def test_who_calls_is_only_found_out_for_a_rule(scene: Scene) -> None:
+    """To look through all processes for each connection would make the network slow; a rule finds the open ones all the same."""
+    scene.network.callers = counted = Counted(scene.root)
+    async with scene.client("worker-1") as client:
+        await client.answered("one")
+        before = counted.asked
+        scene.network.add(Rule(Mode.REFUSE, "zookeeper-"), Rule(Mode.REFUSE, "kafka-", client.pid))
+
+        assert ("ended", 0, 1) == (await client.answered("two"), before, counted.asked)
+
+
 async def test_everything_passes_without_rules(scene: Scene) -> None:
     """A network without rules is a network."""
     async with scene.client("worker-1") as client:

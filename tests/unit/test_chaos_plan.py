@@ -74,3 +74,12 @@ def test_a_target_is_one_of_those_there_are() -> None:
     assert fault.pick([]) is None
     assert fault.pick(["a"]) == "a"
     assert fault.pick(["a", "b", "c"]) in {"a", "b", "c"}
+
+
+@given(SEEDS)
+def test_kills_alone_are_twenty_in_six_minutes_and_a_half(seed: int) -> None:
+    """What docs/chaos.md takes the figures of fail-over from."""
+    kills = schedule(seed, Rhythm(6.5, kinds=(FaultKind.WORKER_KILL,)))
+
+    assert len(kills) >= 20
+    assert {FaultKind.WORKER_KILL} == {fault.kind for fault in kills}

@@ -48,11 +48,24 @@ def test_not_recovered_before_the_next_fault() -> None:
     assert {1: None, 2: None, 3: 3.0} == recoveries(never_well)
 
 
+@pytest.mark.parametrize(
+    ("pulses", "expected"),
+    [
+        ((Pulse(41.0), Pulse(50.0, ("2 of 3 workers",)), Pulse(53.0)), 13.0),
+        ((Pulse(41.0), Pulse(50.0, ("2 of 3 workers",))), None),
+        ((Pulse(41.0), Pulse(60.0, ("2 of 3 workers",)), Pulse(61.0)), 1.0),
+    ],
+)
+def test_what_shows_late_is_not_recovered_before(pulses: tuple[Pulse, ...], expected: float | None) -> None:
+    """The dead are missed when their session has ended; what is ill much later has another cause."""
+    assert expected == recoveries(replace(HISTORY, pulses=pulses))[3]
+
+
 def test_figures() -> None:
     """The last line of a run."""
     expected = {
         "seed": 7, "minutes": 1.0, "faults": 3, "actions": 1, "events": 2, "violations": 1, "recovery_p99_s": 4.5,
-        "failover_p99_s": 11.2,
+        "failover_p50_s": 11.2, "failover_p99_s": 11.2,
     }  # fmt: skip
 
     assert expected == figures(HISTORY, [Violation(1, 12.0, "a", "x")], 7, 1.0)

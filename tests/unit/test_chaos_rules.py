@@ -12,6 +12,7 @@ from infra.chaos.rules import RULES, judge
 
 CLUSTER, NODE, ACTION = "strict/c1", "c1-0", "a1"
 OLD, NEW = (1, 10), (1, 20)
+BETWEEN = "2 of 3 workers"
 
 
 def fence(at: float, transaction: str, token: int | None = None, key: str = CLUSTER) -> Write:
@@ -114,7 +115,9 @@ BAD: dict[str, tuple[int, History]] = {
     "told of as something else": (7, replace(GOOD, told=(*GOOD.told, moved(5, "FAILED", "finished")))),
     "well too late": (8, replace(GOOD, pulses=(Pulse(31.0, ("ill",)), Pulse(50.0)))),
     "never well": (8, replace(GOOD, pulses=(Pulse(31.0, ("ill",)),))),
-    "ill again": (8, replace(GOOD, pulses=(Pulse(31.0), Pulse(50.0, ("ill",)), Pulse(53.0, ("ill",))))),
+    "ill again": (8, replace(GOOD, pulses=(Pulse(31.0), Pulse(50.0, ("ill",)), Pulse(50.5)))),
+    "ill while handing over": (8, replace(GOOD, pulses=(Pulse(31.0), Pulse(50.0, ("ill", BETWEEN), (BETWEEN,)), Pulse(50.5)))),
+    "hands over for long": (8, replace(GOOD, pulses=(Pulse(31.0), *(Pulse(at, (BETWEEN,), (BETWEEN,)) for at in (50.0, 53.0))))),
     "unhealthy at the end": (8, final(healths={CLUSTER: "DEGRADED"})),
     "incomplete record": (8, replace(GOOD, holes=("the oplog was too small",))),
 }  # fmt: skip
@@ -131,6 +134,13 @@ def test_bad_history_is_caught_by_its_rule(case: str) -> None:
     number, history = BAD[case]
 
     assert [] != list(RULES[number](history))
+
+
+def test_what_is_ill_does_not_hide_what_is_ill_at_the_end() -> None:
+    """Each is told of."""
+    bad = replace(final(healths={CLUSTER: "DEGRADED"}), pulses=(Pulse(31.0), Pulse(50.0, ("ill",))))
+
+    assert ["everything", CLUSTER] == [violation.subject for violation in RULES[8](bad)]
 
 
 TOLERATED: dict[str, Callable[[], History]] = {
@@ -158,7 +168,7 @@ TOLERATED: dict[str, Callable[[], History]] = {
     "record deleted without a fence": lambda: replace(
         GOOD, writes=(*GOOD.writes, Write(16.0, "nodes", "delete", f"{CLUSTER}/{NODE}", None))
     ),
-    "handing over": lambda: replace(GOOD, pulses=(*GOOD.pulses, Pulse(55.0, ("2 of 3 workers",)), Pulse(55.5))),
+    "handing over": lambda: replace(GOOD, pulses=(*GOOD.pulses, Pulse(55.0, (BETWEEN,), (BETWEEN,)), Pulse(55.5))),
     "fault that was skipped": lambda: replace(
         GOOD, faults=(*GOOD.faults, Inflicted(2, "WORKER_KILL", "", 45.0, 49.5, "skipped"))
     ),
