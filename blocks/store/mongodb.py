@@ -5,6 +5,8 @@ the fence's document written in it; sequences counted in the same transaction; w
 
 Failure modes:
 - No server, no primary, no answer: `DependencyUnavailableError` within `timeout_s`. The client recovers by itself.
+- The caller is cancelled: it goes at once, the call runs on to its end within its deadline (`mongodb_calls`), and the
+  outcome is unknown. `close` waits a little for such calls; `release_work` waits for those that were given up before it.
 - The answer is lost: the driver repeats what it safely can within the deadline; after that the outcome is unknown and the
   caller reads again.
 - A superseded holder: `FencedError`; its transaction collides with the claim of the newer one or comes to see it.

@@ -26,6 +26,7 @@ from blocks.connected import Connected
 from blocks.errors import DependencyUnavailableError, InvalidInputError, RecordError
 from blocks.models.base import clean_text
 from blocks.store.mapping import Document
+from blocks.store.mongodb_calls import GIVEN_UP_MAX, Calls, whole
 from blocks.store.settings import MongoDb
 
 APPLICATION: Final = "replicore"
@@ -55,6 +56,7 @@ class Connection(Connected):
     def __init__(self, settings: MongoDb) -> None:
         self._settings = settings
         self._client: AsyncMongoClient[Document] | None = None
+        self._calls = Calls()
 
     async def connect(self) -> None:
         """Make the client, within the running event loop.
@@ -75,11 +77,14 @@ class Connection(Connected):
             raise InvalidInputError(message) from None  # its text may hold the password
 
     async def close(self) -> None:
-        """Close every connection; harmless when repeated."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        """Close every connection, after a short wait for calls that were given up; harmless when repeated."""
+        if (client := self._client) is None:
+            return
+        try:
+            await self._calls.close(client.close)
             await asyncio.sleep(0)  # the event loop closes the sockets in its next turn
+        finally:
+            self._client = None
 
     @property
     def database(self) -> AsyncDatabase[Document]:
@@ -93,6 +98,17 @@ class Connection(Connected):
         """One of our collections."""
         return self.database[name]
 
+    def calls(self) -> Calls:
+        """Those that run.
+
+        Raises:
+            DependencyUnavailableError: too many that were given up wait for the server.
+        """
+        if self._calls.full:
+            self._unavailable(f"{GIVEN_UP_MAX} calls that were given up still wait", "Check that mongod runs.")
+        return self._calls
+
+    @whole
     async def ready(self) -> None:
         """See `Store.ready`."""
         with self.call():
@@ -106,7 +122,7 @@ class Connection(Connected):
 
     @contextmanager
     def call(self, deadline_s: float | None = None) -> Iterator[None]:
-        """One call of the store: all that is asked of the server in it shares one deadline."""
+        """One call of the store: all that is asked of the server in it shares one deadline. Only within what is `whole`."""
         seconds = deadline_s or self._settings.timeout_s
         try:
             with pymongo.timeout(seconds):

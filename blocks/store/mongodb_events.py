@@ -19,6 +19,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from blocks.errors import RecordError
 from blocks.models.event import Event, EventDraft
 from blocks.store.mapping import SCHEMA, Document, from_document, to_document
+from blocks.store.mongodb_calls import whole
 from blocks.store.mongodb_connection import Connection, chunked
 from blocks.store.mongodb_schema import EVENTS, STREAMS
 from blocks.store.protocol import EventQuery
@@ -83,6 +84,7 @@ class Events(Connection):
                 documents += await collection.find({"_id": {"$in": piece}}, session=session).to_list()
         return {found["_id"]: (found["seq"] - counts[found["_id"]] + 1, found["time"]) for found in documents}
 
+    @whole
     async def events(self, query: EventQuery) -> list[Event]:
         """See `Store.events`."""
         if query.newest < 1:
@@ -93,6 +95,7 @@ class Events(Connection):
             documents = await cursor.limit(query.newest).to_list()
         return [from_document(Event, document) for document in reversed(documents)]
 
+    @whole
     async def unpublished(self, limit: int, *, per_stream: int = 100, skip: Collection[str] = ()) -> list[Event]:
         """See `Store.unpublished`. Where the oldest events are of few streams, goes from stream to stream instead."""
         if limit < 1:
@@ -131,12 +134,14 @@ class Events(Connection):
                     _logger.warning("the events of %r cannot go to the bus: %s", stream, error)
         return events
 
+    @whole
     async def mark_published(self, event_ids: Sequence[str]) -> None:
         """See `Store.mark_published`."""
         with self.call():
             for piece in chunked(event_ids, 1_000):
                 await self.collection(EVENTS).update_many({"_id": {"$in": piece}}, {"$set": {"published": True}})
 
+    @whole
     async def outbox_size(self) -> tuple[int, datetime | None]:
         """See `Store.outbox_size`."""
         waiting = {"published": False}

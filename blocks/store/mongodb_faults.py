@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pymongo import ASCENDING
@@ -11,6 +12,7 @@ from blocks.models.base import Fact, clean_text
 from blocks.models.event import Event
 from blocks.models.request import Request
 from blocks.store.mapping import SCHEMA, Document, from_document
+from blocks.store.mongodb_calls import whole
 from blocks.store.mongodb_connection import Connection
 from blocks.store.mongodb_schema import COLLECTIONS, EVENTS, INDEXES, META, WORK
 
@@ -33,6 +35,7 @@ class Faults(Connection):
             found += await self._unreadable_events(most - len(found))
         return found[:most]
 
+    @whole
     async def _of_schema(self) -> list[str]:
         with self.call():
             meta = await self.collection(META).find_one({"_id": "schema"})
@@ -48,8 +51,7 @@ class Faults(Connection):
     async def _of_indexes(self) -> list[str]:
         found = []
         for name in sorted({index.collection for index in INDEXES}):
-            with self.call():
-                there = await self.collection(name).index_information()
+            there = await self._indexes_of(name)
             for index in INDEXES:
                 if index.collection != name:
                     continue
@@ -67,16 +69,24 @@ class Faults(Connection):
         after: Any = None
         while len(found) < most:
             query = {} if after is None else {"_id": {"$gt": after}}
-            with self.call():
-                documents = (
-                    await self.collection(_READ[type_]).find(query).sort("_id", ASCENDING).limit(-_PAGE).to_list()
-                )
+            documents = await self._page_of(type_, query)
             if not documents:
                 break
             after = documents[-1]["_id"]
             found += [fault for document in documents if (fault := _fault(type_, document)) is not None]
         return found[:most]
 
+    @whole
+    async def _indexes_of(self, name: str) -> Mapping[str, Any]:
+        with self.call():
+            return await self.collection(name).index_information()
+
+    @whole
+    async def _page_of(self, type_: type[Fact], query: dict[str, Any]) -> list[Document]:
+        with self.call():
+            return await self.collection(_READ[type_]).find(query).sort("_id", ASCENDING).limit(-_PAGE).to_list()
+
+    @whole
     async def _unreadable_events(self, most: int) -> list[str]:
         found: list[str] = []
         with self.call(_EVENTS_WITHIN_S):

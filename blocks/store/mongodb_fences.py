@@ -15,6 +15,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from blocks.models.record import Fence
 from blocks.store.mapping import SCHEMA, Document
+from blocks.store.mongodb_calls import whole
 from blocks.store.mongodb_connection import chunked
 from blocks.store.mongodb_schema import FENCES
 from blocks.store.mongodb_transactions import Transactions
@@ -23,6 +24,7 @@ from blocks.store.mongodb_transactions import Transactions
 class Fences(Transactions):
     """Announces holders and stops superseded ones."""
 
+    @whole
     async def claim(self, fences: Sequence[Fence]) -> set[str]:
         """See `Store.claim`."""
         if not fences:

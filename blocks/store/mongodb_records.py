@@ -24,6 +24,7 @@ from blocks.models.record import Change, Fence, Record, Seen
 from blocks.models.rolling import UNFINISHED, Rolling
 from blocks.models.view import ClusterView, in_front_of
 from blocks.store.mapping import Document, from_document, to_document
+from blocks.store.mongodb_calls import whole
 from blocks.store.mongodb_connection import chunked, insert_if_absent, is_duplicate
 from blocks.store.mongodb_events import Events
 from blocks.store.mongodb_fences import Fences
@@ -45,12 +46,14 @@ _UNFINISHED: Final = [state.value for state in ActionState if not state.final]
 class Records(Events, Fences):
     """Reads and changes records."""
 
+    @whole
     async def get(self, type_: type[R], key: str) -> R | None:
         """See `Store.get`."""
         with self.call():
             document = await self.collection(COLLECTIONS[type_]).find_one({"_id": key})
         return None if document is None else from_document(type_, document)
 
+    @whole
     async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
         """See `Store.find`."""
         if limit < 1:
@@ -65,6 +68,7 @@ class Records(Events, Fences):
             # Piece by piece: to read them all at once would hold up the event loop for too long.
             return [from_document(type_, document) async for document in cursor.batch_size(_BATCH)]
 
+    @whole
     async def readable(
         self, type_: type[R], where: Where | None = None, *, limit: int = 10_000
     ) -> tuple[list[R], list[str]]:
@@ -84,10 +88,7 @@ class Records(Events, Fences):
         """See `Store.pages`. A piece is what the server gives in one batch: a thousand records, or 16 MB of them."""
         query, after = _filter(type_, where or Where()), ""
         while True:
-            with self.call():
-                more = {"$and": [query, {"_id": {"$gt": after}}]}
-                cursor = self.collection(COLLECTIONS[type_]).find(more).sort("_id").limit(-_PAGE)
-                documents = await cursor.to_list()
+            documents = await self._page(type_, {"$and": [query, {"_id": {"$gt": after}}]})
             if not documents:
                 return
             after = documents[-1]["_id"]
@@ -97,25 +98,24 @@ class Records(Events, Fences):
         """See `Store.get_many`. Each thousand has a deadline of its own."""
         found: dict[str, R] = {}
         for piece in chunked(sorted(keys), _KEYS_MAX):
-            with self.call():
-                found |= await self._all(type_, {"_id": {"$in": piece}})
+            found |= await self._of(type_, piece)
         return found
 
     async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
         """See `Store.existing`. Each thousand has a deadline of its own."""
         found: set[str] = set()
         for piece in chunked(sorted(keys), _KEYS_MAX):
-            with self.call():
-                documents = self.collection(COLLECTIONS[type_]).find({"_id": {"$in": piece}}, {"_id": 1})
-                found |= {document["_id"] async for document in documents}
+            found |= await self._existing(type_, piece)
         return found
 
+    @whole
     async def versions(self, type_: type[R], *, limit: int = 10_000) -> dict[str, int]:
         """See `Store.versions`."""
         with self.call():
             documents = self.collection(COLLECTIONS[type_]).find({}, {"version": 1}).limit(limit)
             return {document["_id"]: document.get("version", 0) for document in await documents.to_list()}
 
+    @whole
     async def views(self, clusters: Sequence[ClusterRef]) -> dict[str, ClusterView]:
         """See `Store.views`."""
         keys = list({ref.key: ref for ref in clusters})
@@ -156,6 +156,7 @@ class Records(Events, Fences):
             if key in specs and specs[key].namespace in namespaces
         }
 
+    @whole
     async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
         """See `Store.commit`."""
         if change.empty and fence is None:
@@ -179,6 +180,7 @@ class Records(Events, Fences):
         with self.call():
             return await self.transact(write)
 
+    @whole
     async def seen(self, seen: Sequence[Seen]) -> set[str]:
         """See `Store.seen`."""
         if not seen:
@@ -194,6 +196,22 @@ class Records(Events, Fences):
 
         with self.call():
             return await self.transact(write)
+
+    @whole
+    async def _page(self, type_: type[Fact], query: Mapping[str, Any]) -> list[Document]:
+        with self.call():
+            return await self.collection(COLLECTIONS[type_]).find(query).sort("_id").limit(-_PAGE).to_list()
+
+    @whole
+    async def _of(self, type_: type[R], keys: Sequence[str]) -> dict[str, R]:
+        with self.call():
+            return await self._all(type_, {"_id": {"$in": keys}})
+
+    @whole
+    async def _existing(self, type_: type[Fact], keys: Sequence[str]) -> set[str]:
+        with self.call():
+            documents = self.collection(COLLECTIONS[type_]).find({"_id": {"$in": keys}}, {"_id": 1})
+            return {document["_id"] async for document in documents}
 
     async def _all(self, type_: type[R], query: Mapping[str, Any], by: str = "_id") -> dict[str, R]:
         cursor = self.collection(COLLECTIONS[type_]).find(query).sort([(by, ASCENDING), ("_id", ASCENDING)])

@@ -19,6 +19,7 @@ from blocks.models.rolling import Rolling
 from blocks.models.source import Source, SourceReport
 from blocks.models.submission import Submission
 from blocks.store.mapping import SCHEMA
+from blocks.store.mongodb_calls import whole
 from blocks.store.mongodb_connection import Connection
 
 COLLECTIONS: Final[dict[type[Fact], str]] = {
@@ -94,6 +95,7 @@ INDEXES: Final = (
 class Schema(Connection):
     """Brings the database up to what this version needs."""
 
+    @whole
     async def prepare(self) -> None:
         """See `Store.prepare`. May take minutes where an index is built over much data."""
         with self.call(_PREPARE_WITHIN_S):

@@ -11,6 +11,7 @@ from pymongo import ASCENDING, DeleteOne
 from blocks.errors import RecordError
 from blocks.models.request import Ended, Priority, Request, WorkState, work_key
 from blocks.store import timetable
+from blocks.store.mongodb_calls import whole
 from blocks.store.mongodb_changes import Changes
 from blocks.store.mongodb_connection import chunked
 from blocks.store.mongodb_schema import WORK
@@ -25,6 +26,7 @@ _DUE_ORDER: Final = [("due_at", ASCENDING), ("_id", ASCENDING)]
 class Work(Changes):
     """The timetable and the queue."""
 
+    @whole
     async def ensure_work(self, items: Sequence[Request], now: datetime) -> int:
         """See `Store.ensure_work`. Reads little and writes nothing where nothing changes."""
         moment = to_utc_ms(now)
@@ -38,6 +40,7 @@ class Work(Changes):
             changed = await self.change(keys, lambda key, item: timetable.placed(item, given[key], moment), moment)
         return len(changed.items)
 
+    @whole
     async def drop_work(self, keys: Sequence[str], *, spare_claimed: bool = False) -> int:
         """See `Store.drop_work`."""
         dropped = 0
@@ -48,12 +51,14 @@ class Work(Changes):
                 dropped += (await self.collection(WORK).bulk_write(deletes, ordered=False)).deleted_count
         return dropped
 
+    @whole
     async def on_timetable(self, kinds: Sequence[str]) -> set[str]:
         """See `Store.on_timetable`."""
         periodic = {"kind": {"$in": list(kinds)}, "interval": {"$ne": None}, "state": {"$ne": WorkState.CLAIMED.value}}
         with self.call():
             return {document["_id"] async for document in self.collection(WORK).find(periodic, {"_id": 1})}
 
+    @whole
     async def pause_work(
         self,
         key: str,
@@ -71,12 +76,14 @@ class Work(Changes):
         )
         return items[-1] if items else None
 
+    @whole
     async def paused(self, now: datetime) -> set[str]:
         """See `Store.paused`."""
         query = {"paused_until": {"$gt": to_utc_ms(now), "$type": "date"}}
         with self.call():
             return {document["_id"] async for document in self.collection(WORK).find(query, {"_id": 1})}
 
+    @whole
     async def ask(self, kind: str, subject: str, priority: Priority, now: datetime) -> Request:
         """See `Store.ask`."""
         moment = to_utc_ms(now)
@@ -85,6 +92,7 @@ class Work(Changes):
         )
         return items[-1]
 
+    @whole
     async def ask_many(self, kind: str, subjects: Collection[str], priority: Priority, now: datetime) -> int:
         """See `Store.ask_many`."""
         moment = to_utc_ms(now)
@@ -96,6 +104,7 @@ class Work(Changes):
         with self.call():
             return len((await self.change(list(by_key), rule, moment)).items)
 
+    @whole
     async def queue_due(self, now: datetime, limit: int) -> int:
         """See `Store.queue_due`."""
         moment = to_utc_ms(now)
@@ -108,6 +117,7 @@ class Work(Changes):
                 )
             )
 
+    @whole
     async def unsent(self, now: datetime, resend_after_s: float, limit: int) -> list[Request]:
         """See `Store.unsent`."""
         moment = to_utc_ms(now)
@@ -116,6 +126,7 @@ class Work(Changes):
         with self.call():
             return await self.found(query, _QUEUE_ORDER, limit)
 
+    @whole
     async def mark_sent(self, keys: Sequence[str], now: datetime) -> None:
         """See `Store.mark_sent`. Keeps the version: a claim that comes at the same moment matters more."""
         sent = {"$set": {"sent_at": to_utc_ms(now)}}
@@ -124,6 +135,7 @@ class Work(Changes):
                 query = {"_id": {"$in": piece}, "state": WorkState.QUEUED.value}
                 await self.collection(WORK).update_many(query, sent)
 
+    @whole
     async def claim_work(self, keys: Sequence[str], owner: str, now: datetime) -> list[Request]:
         """See `Store.claim_work`."""
         moment = to_utc_ms(now)
@@ -131,6 +143,7 @@ class Work(Changes):
             changed = await self.change(keys, lambda _, item: item and timetable.claimed(item, owner, moment), moment)
         return _in_queue_order(changed.items)
 
+    @whole
     async def claim_any(self, kinds: Sequence[str], owner: str, now: datetime, limit: int) -> list[Request]:
         """See `Store.claim_any`."""
         moment = to_utc_ms(now)
@@ -141,6 +154,7 @@ class Work(Changes):
             )
         return _in_queue_order(claimed)
 
+    @whole
     async def finish_work(
         self, ended: Sequence[Ended], owner: str, now: datetime, policy: RetryPolicy, told: Told | None = None
     ) -> list[Request]:
@@ -155,17 +169,22 @@ class Work(Changes):
             changed = await self.change(list(ends), rule, moment, told)
         return [item for item in changed.items if item.state is WorkState.DEAD]
 
+    @whole
     async def release_work(self, owner: str, now: datetime) -> int:
-        """See `Store.release_work`."""
+        """See `Store.release_work`. A claim that its caller gave up would else come after it."""
         moment = to_utc_ms(now)
-        return await self._take_back([owner], lambda item: timetable.given_back(item, moment), moment)
+        with self.call():
+            await self._calls.settled(self._settings.timeout_s)
+            return await self._take_back([owner], lambda item: timetable.given_back(item, moment), moment)
 
+    @whole
     async def claimed_by(self) -> set[str]:
         """See `Store.claimed_by`."""
         with self.call():
             owners = await self.collection(WORK).distinct("owner", {"state": WorkState.CLAIMED.value})
         return {owner for owner in owners if isinstance(owner, str)}
 
+    @whole
     async def requeue_of(
         self, owners: Collection[str], now: datetime, *, orphaned_max: int = 5, told: Told | None = None
     ) -> int:
@@ -177,6 +196,7 @@ class Work(Changes):
             await self.end_abandoned()
         return await self._take_back(owners, lambda item: timetable.orphaned(item, moment, orphaned_max), moment, told)
 
+    @whole
     async def retry_work(self, keys: Sequence[str], now: datetime) -> int:
         """See `Store.retry_work`."""
         moment = to_utc_ms(now)
@@ -185,12 +205,14 @@ class Work(Changes):
                 (await self.change(keys, lambda _, item: item and timetable.retried(item, moment), moment)).items
             )
 
+    @whole
     async def list_work(self, states: Sequence[WorkState] | None = None, *, limit: int = 1_000) -> list[Request]:
         """See `Store.list_work`."""
         query = {} if states is None else {"state": {"$in": [state.value for state in states]}}
         with self.call():
             return await self.found(query, _DUE_ORDER, limit)
 
+    @whole
     async def count_work(self, now: datetime) -> WorkCounts:
         """See `Store.count_work`."""
         moment = to_utc_ms(now)

@@ -6,7 +6,8 @@ Guarantees:
 - Work items are changed by compare-and-set on their state and owner.
 - What `commit` returned without error survives the loss of any minority of servers.
 
-A call that ends in `DependencyUnavailableError` may still have been applied: read again before deciding again.
+A call that ends in `DependencyUnavailableError` may still have been applied: read again before deciding again. One whose
+caller is cancelled may still be applied later, within its deadline; only `release_work` comes after all of those.
 Any call may end in `RecordError`: a record that cannot be stored, or a stored one that this version cannot read. Not so
 with many at once whose readers must go on: an unreadable work item is left alone by all but `drop_work`, and logged; an
 unreadable event holds up its own stream only.
