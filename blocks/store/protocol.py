@@ -145,6 +145,9 @@ class Store(Protocol):
     async def claim(self, fences: Sequence[Fence]) -> set[str]:
         """Announce new holders, before they read. Returns the subjects for which a newer one has already been seen."""
 
+    async def newest_fence(self) -> Fence | None:
+        """Of all holders ever announced, the newest; None before the first. Looks at all fences: not for every turn."""
+
     async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
         """Make one change, with the events that tell of it, in their order.
 

@@ -22,9 +22,16 @@ admin_app = typer.Typer(no_args_is_help=True, help="For the keeper of the instal
 
 @admin_app.command("coordinator-reset")
 def coordinator_reset(
-    context: typer.Context, reason: Annotated[str, typer.Option(help="Why; kept in the event.", min=1)] = ""
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why; kept in the event.", min=1)] = "",
+    above: Annotated[
+        int, typer.Option(min=0, max=2**31, help="A generation that agents have seen and the store has not.")
+    ] = 0,
 ) -> None:
-    """After ZooKeeper lost its data: raise the generation, so that the store believes its new locks."""
+    """After ZooKeeper lost its data: raise the generation, so that the store believes its new locks.
+
+    It becomes one more than any that ZooKeeper and the store know of.
+    """
     if not reason.strip():
         message = "say why with --reason"
         raise typer.BadParameter(message)
@@ -35,13 +42,15 @@ def coordinator_reset(
 
         command = Command("admin coordinator-reset", "coordinator", cli.world.user, {"reason": reason})
         async with audited(await parts.store(), command, cli.world.clock):
-            return await _reset(cli, parts, reason)
+            return await _reset(cli, parts, reason, above)
 
     say(f"the generation is now {cli.run(reset)}; workers take it up within seconds")
 
 
-async def _reset(cli: Cli, parts: Parts, reason: str) -> int:
-    generation = await (await parts.coordinator()).raise_generation()
+async def _reset(cli: Cli, parts: Parts, reason: str, above: int) -> int:
+    seen = await (await parts.store()).newest_fence()
+    known = max(above, 0 if seen is None else seen.generation)
+    generation = await (await parts.coordinator()).raise_generation(known)
     data: dict[str, Json] = {"generation": generation, "who": cli.world.user, "why": reason}
     told = EventDraft(type=EventType.COORDINATOR_RESET, stream=SYSTEM_STREAM, subject="coordinator", data=data)
     await (await parts.store()).commit(Change(drafts=(told,)), now=cli.world.clock())

@@ -153,6 +153,15 @@ class MemoryStore(MemoryWork, Store):
     async def claim(self, fences: Sequence[Fence]) -> set[str]:
         return await self._call("claim", lambda: {fence.subject for fence in fences if not self._pass(fence)})
 
+    async def newest_fence(self) -> Fence | None:
+        return await self._call("newest_fence", self._newest_fence)
+
+    def _newest_fence(self) -> Fence | None:
+        newest = max(
+            ((generation, token, subject) for subject, (generation, token) in self.fences.items()), default=None
+        )
+        return newest and Fence(subject=newest[2], generation=newest[0], token=newest[1])
+
     def _pass(self, fence: Fence) -> bool:
         newest = max(self.fences.get(fence.subject, (0, 0)), (fence.generation, fence.token))
         self.fences[fence.subject] = newest
