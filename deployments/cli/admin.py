@@ -8,14 +8,19 @@ from typing import Annotated, Protocol
 
 import typer
 
-from blocks.errors import ReplicoreError
+from blocks.errors import InvalidInputError, ReplicoreError
 from blocks.models.base import Json
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.record import Change
+from deployments.cli.events import parse_since
 from deployments.cli.output import Answer, Column, listing, say
 from deployments.cli.session import PREFECT_WITHIN_S, Cli
+from deployments.cli.words import plural
 from deployments.cli.world import Parts
 from tasks.decide.audit import Command
+
+REPLAYED_MAX = 1_000_000
+"""Events that are sent once more by one command."""
 
 admin_app = typer.Typer(no_args_is_help=True, help="For the keeper of the installation.")
 
@@ -55,6 +60,48 @@ async def _reset(cli: Cli, parts: Parts, reason: str, above: int) -> int:
     told = EventDraft(type=EventType.COORDINATOR_RESET, stream=SYSTEM_STREAM, subject="coordinator", data=data)
     await (await parts.store()).commit(Change(drafts=(told,)), now=cli.world.clock())
     return generation
+
+
+@admin_app.command("events-replay")
+def events_replay(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(metavar="AGO|TIME", help="Not before: 10m, 2h, 1d, or RFC 3339.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many they are.")] = False,
+) -> None:
+    """After Kafka lost its data: have the events since then sent to the bus once more, each with its id and sequence.
+
+    They wait in the outbox, and the relay sends them, those of a stream in their order. Give it before the topic is
+    made anew, so that nothing newer is there before them (docs/backup.md).
+    """
+    cli = Cli.of(context)
+    begin = parse_since(since, cli.world.clock())
+    if not dry_run and not reason.strip():
+        message = "say why with --reason"
+        raise typer.BadParameter(message)
+
+    async def replay(parts: Parts) -> str:
+        from flows.audit import audited  # noqa: PLC0415 - imports Prefect
+
+        store = await parts.store()
+        if dry_run:
+            return f"{_many(await store.published_since(begin, limit=REPLAYED_MAX + 1))} would be sent once more"
+        command = Command(
+            "admin events-replay", "events", cli.world.user, {"since": begin.isoformat(), "reason": reason}
+        )
+        async with audited(store, command, cli.world.clock):
+            if await store.published_since(begin, limit=REPLAYED_MAX + 1) > REPLAYED_MAX:
+                message = f"more than {REPLAYED_MAX:,} events since {begin.isoformat()}: give a later moment"
+                raise InvalidInputError(message)
+            done = await store.republish(begin, limit=REPLAYED_MAX)
+        return f"{_many(done)} wait in the outbox once more; the relay sends them as soon as the topic is there"
+
+    say(cli.run(replay))
+
+
+def _many(count: int) -> str:
+    return f"more than {REPLAYED_MAX:,} events" if count > REPLAYED_MAX else plural(count, "event")
 
 
 FAULT_COLUMNS = (Column("PART", lambda row: row["part"]), Column("FAULT", lambda row: row["fault"]))
