@@ -22,6 +22,7 @@ class DegradedMode(StrEnum):
     NO_COORDINATOR = "ZooKeeper is away: no work is claimed, no action is sent"
     NO_QUEUE = "Kafka is away: work is claimed straight from MongoDB, events wait in the outbox"
     NO_STORE = "MongoDB is away: nothing is decided, everything is tried again"
+    COORDINATOR_WIPED = "ZooKeeper lost its data: no lock of it counts, nothing is looked at or done until `replictl admin coordinator-reset`"
     NO_PREFECT = "Prefect is away: running shifts go on, none can be started"
 
 
@@ -41,7 +42,7 @@ class Degraded:
         self._modes: dict[DegradedMode, datetime] = {}
         self._untold: list[EventDraft] = []
 
-    async def enter(self, mode: DegradedMode, error: Exception) -> None:
+    async def enter(self, mode: DegradedMode, error: Exception | str) -> None:
         """A dependency is away; told once."""
         if mode not in self._modes:
             self._modes[mode] = self._clock()

@@ -26,6 +26,7 @@ from flows.steps import Steps
 from flows.sweep import sweep_once
 from flows.waits import pause
 from tasks.duties import Files, Relay, ask_changed_files, enqueue_due, relay_events
+from tasks.hold import forgotten
 
 ENQUEUE_EVERY_S = 0.5
 RELAY_EVERY_S = 0.5
@@ -54,6 +55,8 @@ class Duty:
     """Set when a turn is due at once."""
     proves: tuple[DegradedMode, ...] = ()
     """Modes that are over when a turn succeeds."""
+    tells: tuple[DegradedMode, ...] = ()
+    """Modes that only whoever does the duty knows of: left with it, for the next one to tell."""
     metrics: Metrics = field(default_factory=NoMetrics)
 
     async def run(self, over: asyncio.Event, degraded: Degraded) -> None:
@@ -76,6 +79,8 @@ class Duty:
                 if self.coordinator.remaining_s(claim) <= 0:
                     self.metrics.lost(ClaimKind.DUTY.value)
                 await self.coordinator.give_back([claim])
+                for mode in self.tells:
+                    await degraded.leave(mode)
             await pause(over, AGAIN_S)
 
     async def _until_free(self, over: asyncio.Event) -> None:
@@ -164,6 +169,10 @@ def duties(
         thorough = clock() >= thorough_at
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_AGAIN_S)
+            if (why := await forgotten(coordinator, store)) is None:
+                await degraded.leave(DegradedMode.COORDINATOR_WIPED)
+            else:
+                await degraded.enter(DegradedMode.COORDINATOR_WIPED, why)
         swept = await sweep_once(
             coordinator, store, runs, secrets, clock, Steps(), thorough=thorough, untellable=untellable
         )
@@ -174,8 +183,8 @@ def duties(
         return swept.removing
 
     return (
-        Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue, None, (DegradedMode.NO_STORE,), metrics),
-        Duty(RELAY, RELAY_EVERY_S, coordinator, relay, nudge, (), metrics),
+        Duty("enqueue", ENQUEUE_EVERY_S, coordinator, enqueue, None, (DegradedMode.NO_STORE,), (), metrics),
+        Duty(RELAY, RELAY_EVERY_S, coordinator, relay, nudge, (), (), metrics),
         Duty(
             "sweep",
             SWEEP_EVERY_S,
@@ -183,6 +192,7 @@ def duties(
             sweep,
             None,
             (DegradedMode.NO_STORE, DegradedMode.NO_COORDINATOR),
+            (DegradedMode.COORDINATOR_WIPED,),
             metrics,
         ),
     )

@@ -30,7 +30,7 @@ class Held:
         """What a person must know of a fence that is older than the store's."""
         return (
             f"the store has seen a newer fence for {name} than ZooKeeper gives now. Once is a race; again and again means "
-            "that ZooKeeper lost its data: raise the generation (docs/operating.md)"
+            "that ZooKeeper lost its data: raise the generation (docs/backup.md)"
         )
 
 
@@ -87,6 +87,20 @@ async def _hold(coordinator: Coordinator, store: Store, names: list[str], purpos
     held = {name: claim for name, claim in claims.items() if name not in superseded}
     busy = tuple(name for name in names if name not in claims)
     return Held(claims=held, busy=busy, superseded=tuple(sorted(superseded)))
+
+
+async def forgotten(coordinator: Coordinator, store: Store) -> str | None:
+    """Whether ZooKeeper has lost what it knew, so that holders are refused: what a person must know; None when it has not.
+
+    The store is asked first: what it has seen by then ZooKeeper gave before.
+    """
+    seen = await store.newest_fence()
+    if seen is None or (now := await coordinator.newest()) >= (seen.generation, seen.token):
+        return None
+    return (
+        f"the store has seen the fence {seen.generation}:{seen.token}, and ZooKeeper is only at {now[0]}:{now[1]}: it was "
+        "set up from nothing, or from an old copy (docs/backup.md)"
+    )
 
 
 async def check_held(coordinator: Coordinator, held: Held, name: str, what: str) -> None:

@@ -111,12 +111,18 @@ class Claims:
             raise self._session.unavailable(reason)
         self._generation = int(data)
 
-    async def raise_generation(self) -> int:
-        """Write the next generation, above what anybody else wrote meanwhile."""
+    async def generation(self) -> int:
+        """The generation that is written now."""
+        await self.prepare()
+        await self._read_generation()
+        return self._generation
+
+    async def raise_generation(self, above: int) -> int:
+        """Write the next generation: above that, and above what anybody else wrote meanwhile."""
         path = self._znodes.generation
         for _ in range(_RAISES_MAX):
             data, stat = await self._session.ask(lambda client: client.get_async(path))
-            raised = str(int(data) + 1).encode()
+            raised = str(max(int(data), above) + 1).encode()
             with contextlib.suppress(BadVersionError):
                 await self._session.ask(lambda client: client.set_async(path, raised, version=stat.version))  # noqa: B023
                 await self._read_generation()

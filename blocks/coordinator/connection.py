@@ -195,6 +195,15 @@ class Client(KazooClient):
         """Whether the server refused our user; kazoo then tries no more."""
         return self._loop.refused
 
+    @property
+    def newest_zxid(self) -> int:
+        """The newest transaction that a server has told of; 0 before the first answer."""
+        return int(self.last_zxid)
+
+    def forget(self) -> None:
+        """Forget how far servers had come: one that was set up from nothing lets in nobody who has seen more than it has."""
+        self.last_zxid = 0
+
     def cut(self) -> None:
         """Drop the connection at once."""
         self._loop.cut()

@@ -120,9 +120,17 @@ class Coordinator(Protocol):
         So nothing is missed between looking and waiting. False when `deadline_s` seconds passed first, with or without a server.
         """
 
-    async def raise_generation(self) -> int:
-        """Count one more start of ZooKeeper from nothing, by order of a person; returns the new generation. Every claim
-        taken from now on is newer than all before; claims that are held now stay with the old one.
+    async def newest(self) -> tuple[int, int]:
+        """Generation and token that no claim taken from now on stays behind. A store that has seen a newer fence refuses
+        holders: the coordinator has lost what it knew.
+
+        Raises:
+            DependencyUnavailableError: the server does not answer.
+        """
+
+    async def raise_generation(self, above: int = 0) -> int:
+        """Count one more start of ZooKeeper from nothing, by order of a person; returns the new generation, which is also
+        above `above`. Every claim taken from now on is newer than all before; claims that are held now stay with the old one.
         """
 
     async def force_release(self, kind: ClaimKind, name: str) -> bool:

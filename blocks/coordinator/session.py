@@ -85,6 +85,7 @@ class Session:
         self._nudged = asyncio.Event()
         self._told: int | None = None
         self._revive_at = 0.0
+        self._lost_at: float | None = None
         self._closed = False
         self._client = Client(settings, self._notify)
 
@@ -155,7 +156,11 @@ class Session:
                 log.exception("heartbeat")  # a fault of ours must not end the proofs
 
     def _revive(self) -> None:
-        """Let kazoo try again after a refusal, which may have been a mistake of the server's."""
+        """Let kazoo try again after a refusal, which may have been a mistake of the server's, or come from a server that
+        knows less than we have seen.
+        """
+        if self._lost_at is not None and self._clock() - self._lost_at > self.timeout_s:
+            self._client.forget()  # our session is over, so that there is nothing to go back behind
         now = asyncio.get_running_loop().time()
         if self._client.refused and now >= self._revive_at:
             self._revive_at = now + _REVIVE_EVERY_S
@@ -201,6 +206,7 @@ class Session:
     def _changed(self) -> None:
         session = self.id
         if session is None:
+            self._lost_at = self._clock() if self._lost_at is None else self._lost_at
             self._up.clear()
             log.log(
                 logging.DEBUG if self._closed else logging.WARNING,
@@ -210,7 +216,7 @@ class Session:
         else:
             if self._told not in {None, session}:
                 log.warning("ZooKeeper at %s gave us a new session: what we held is lost", self._settings.hosts)
-            self._told = session
+            self._told, self._lost_at = session, None
             self._up.set()
             self._nudged.set()
         if self._client.refused:
@@ -221,6 +227,11 @@ class Session:
     def nudge(self) -> None:
         """Let the next heartbeat come now."""
         self._nudged.set()
+
+    @property
+    def newest_zxid(self) -> int:
+        """The newest transaction that a server has told of."""
+        return self._client.newest_zxid
 
     # --- requests ---------------------------------------------------------------------------------
 

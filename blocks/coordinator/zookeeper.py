@@ -14,7 +14,8 @@ Failure modes:
   raise DependencyUnavailableError; the waits go on until their deadline. Connecting is tried for ever, every second at most.
 - Session expired: a new one is made by itself; everything that was held is lost (`remaining_s` 0, `confirm` False).
 - A claim taken away by `force_release` looks held until `confirm` is asked: the fence in the store is what stops its holder.
-- ZooKeeper was wiped: tokens start again. A person must raise `ROOT/generation`, or the store refuses every holder.
+- ZooKeeper was wiped: it lets us in after a session timeout, as new. Tokens start again: a person must raise
+  `ROOT/generation` (`raise_generation`), or the store refuses every holder.
 """
 
 from __future__ import annotations
@@ -162,10 +163,16 @@ class ZooKeeperCoordinator(Connected):
             return False
         return True
 
-    async def raise_generation(self) -> int:
+    async def newest(self) -> tuple[int, int]:
+        """See `Coordinator.newest`."""
+        generation = await self._claims.generation()
+        await self.ready()
+        return generation, self._session.newest_zxid
+
+    async def raise_generation(self, above: int = 0) -> int:
         """See `Coordinator.raise_generation`."""
         await self.ready()
-        return await self._claims.raise_generation()
+        return await self._claims.raise_generation(above)
 
     async def force_release(self, kind: ClaimKind, name: str) -> bool:
         """Remove somebody's claim, by order of a person; False when nobody held it. Its holder is fenced, not asked.

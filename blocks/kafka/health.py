@@ -52,7 +52,7 @@ class Health:
         if error.name() in _HARMLESS:
             return
         self.suspect = True
-        self.fatal = self.fatal or error.fatal()
+        self.fatal = self.fatal or error.fatal() or error.name() == "_FATAL"  # a consumer's says no to `fatal()`
         if _clearness(error.name()) >= _clearness(self._name):
             self._name, self._reason = error.name(), said(error)
 
@@ -114,7 +114,7 @@ def _hint(kafka: Kafka, name: str, reason: str) -> str:
     if name in _RIGHTS:
         return "Check what the brokers allow this user."
     if name in _TOPIC:
-        return "Check that the topics were created: `prepare` does it."
+        return "Check that the topics were created: `python -m deployments.register` does it."
     return f"Check that the brokers run, and {variable('bootstrap')} and {variable('tls')}."
 
 

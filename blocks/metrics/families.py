@@ -74,7 +74,7 @@ def _timer(name: str, text: str, buckets: tuple[float, ...] = FAST_S, **labels: 
 KINDS = tuple(kind.value for kind in WorkKind)
 PHASES = ("lock", "load", "poll", "decide", "save", "dispatch", "report")
 DUTIES = ("enqueue", "relay", "sweep")
-MODES = ("NO_COORDINATOR", "NO_QUEUE", "NO_STORE", "NO_PREFECT")
+MODES = ("NO_COORDINATOR", "NO_QUEUE", "NO_STORE", "COORDINATOR_WIPED", "NO_PREFECT")
 CLAIMS = ("seats", "duties", "workers")
 
 COUNTED: tuple[Family, ...] = (

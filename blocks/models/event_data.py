@@ -386,7 +386,7 @@ class Degraded(Data):
     """A worker goes on without a dependency, or has it back."""
 
     mode: str
-    """`NO_COORDINATOR`, `NO_QUEUE`, `NO_STORE` or `NO_PREFECT`."""
+    """`NO_COORDINATOR`, `NO_QUEUE`, `NO_STORE`, `NO_PREFECT` or `COORDINATOR_WIPED`."""
     meaning: Text
     """What goes on and what does not."""
     worker: str

@@ -28,6 +28,8 @@ from blocks.store.timetable import to_utc_ms
 
 _HELD_UP_MAX: Final = 1_000
 _ROUNDS_MAX: Final = 5
+_REPUBLISH_WITHIN_S: Final = 600.0
+_REPUBLISHED_AT_ONCE: Final = 1_000
 _PLACE = ("time", "stream", "sequence")
 """Sorted by this, events of one stream are in their order."""
 
@@ -142,6 +144,30 @@ class Events(Connection):
                 await self.collection(EVENTS).update_many({"_id": {"$in": piece}}, {"$set": {"published": True}})
 
     @whole
+    async def published_since(self, since: datetime, *, limit: int) -> int:
+        """See `Store.published_since`."""
+        with self.call(_REPUBLISH_WITHIN_S):
+            return await self.collection(EVENTS).count_documents(_published(since), limit=limit)
+
+    @whole
+    async def republish(self, since: datetime, *, limit: int) -> int:
+        """See `Store.republish`. Goes forward only: what the relay publishes meanwhile is not taken back again."""
+        ids: list[str] = []
+        done = 0
+        with self.call(_REPUBLISH_WITHIN_S):
+            cursor = self.collection(EVENTS).find(_published(since), {"_id": 1})
+            async for document in cursor.sort([(name, ASCENDING) for name in _PLACE]).limit(limit):
+                ids.append(document["_id"])
+                if len(ids) == _REPUBLISHED_AT_ONCE:
+                    done += await self._unpublish(ids)
+                    ids = []
+            return done + (await self._unpublish(ids) if ids else 0)
+
+    async def _unpublish(self, ids: Sequence[str]) -> int:
+        query = {"_id": {"$in": list(ids)}, "published": True}
+        return (await self.collection(EVENTS).update_many(query, {"$set": {"published": False}})).modified_count
+
+    @whole
     async def outbox_size(self) -> tuple[int, datetime | None]:
         """See `Store.outbox_size`."""
         waiting = {"published": False}
@@ -149,6 +175,10 @@ class Events(Connection):
             oldest = await self.collection(EVENTS).find_one(waiting, {"time": 1}, sort=[(n, ASCENDING) for n in _PLACE])
             count = await self.collection(EVENTS).count_documents(waiting) if oldest else 0
         return count, oldest["time"] if oldest and count else None
+
+
+def _published(since: datetime) -> dict[str, Any]:
+    return {"time": {"$gte": to_utc_ms(since)}, "published": True}
 
 
 def _longer(count: int, now: datetime) -> list[dict[str, Any]]:

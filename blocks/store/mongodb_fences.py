@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import DESCENDING, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from blocks.models.record import Fence
@@ -31,6 +31,16 @@ class Fences(Transactions):
             return set()
         with self.call():
             return await self.transact(lambda session: self.superseded(session, fences))
+
+    @whole
+    async def newest_fence(self) -> Fence | None:
+        """See `Store.newest_fence`."""
+        newest = [("generation", DESCENDING), ("token", DESCENDING)]
+        with self.call():
+            found = await self.collection(FENCES).find_one({}, sort=newest)
+        if found is None:
+            return None
+        return Fence(subject=found["_id"], generation=found["generation"], token=found["token"])
 
     async def superseded(self, session: AsyncClientSession, fences: Sequence[Fence]) -> set[str]:
         """Within a transaction: pass these fences. Returns the subjects with a newer holder, whose fences stay."""

@@ -146,6 +146,9 @@ class Store(Protocol):
     async def claim(self, fences: Sequence[Fence]) -> set[str]:
         """Announce new holders, before they read. Returns the subjects for which a newer one has already been seen."""
 
+    async def newest_fence(self) -> Fence | None:
+        """Of all holders ever announced, the newest; None before the first. Looks at all fences: not for every turn."""
+
     async def commit(self, change: Change, *, now: datetime, fence: Fence | None = None) -> tuple[Event, ...]:
         """Make one change, with the events that tell of it, in their order.
 
@@ -173,6 +176,15 @@ class Store(Protocol):
 
     async def mark_published(self, event_ids: Sequence[str]) -> None:
         """These are on the bus for good."""
+
+    async def published_since(self, since: datetime, *, limit: int) -> int:
+        """How many events of this moment and later are on the bus, counted up to `limit`."""
+
+    async def republish(self, since: datetime, *, limit: int) -> int:
+        """Have events of this moment and later that are on the bus go there once more, with the same ids and places: they
+        wait in the outbox again. The oldest first, at most `limit`; returns how many. Has a deadline of minutes; after an
+        error call it again.
+        """
 
     async def outbox_size(self) -> tuple[int, datetime | None]:
         """How many events wait for the bus, and the time of the oldest."""

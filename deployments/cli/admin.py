@@ -8,24 +8,36 @@ from typing import Annotated, Protocol
 
 import typer
 
-from blocks.errors import ReplicoreError
+from blocks.errors import InvalidInputError, ReplicoreError
 from blocks.models.base import Json
 from blocks.models.event import SYSTEM_STREAM, EventDraft, EventType
 from blocks.models.record import Change
+from deployments.cli.events import parse_since
 from deployments.cli.options import need_reason
 from deployments.cli.output import Answer, Column, listing, say
 from deployments.cli.session import PREFECT_WITHIN_S, Cli
+from deployments.cli.words import plural
 from deployments.cli.world import Parts
 from tasks.decide.audit import Command
+
+REPLAYED_MAX = 1_000_000
+"""Events that are sent once more by one command."""
 
 admin_app = typer.Typer(no_args_is_help=True, help="For the keeper of the installation.")
 
 
 @admin_app.command("coordinator-reset")
 def coordinator_reset(
-    context: typer.Context, reason: Annotated[str, typer.Option(help="Why; kept in the event.", min=1)] = ""
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why; kept in the event.", min=1)] = "",
+    above: Annotated[
+        int, typer.Option(min=0, max=2**31, help="A generation that agents have seen and the store has not.")
+    ] = 0,
 ) -> None:
-    """After ZooKeeper lost its data: raise the generation, so that the store believes its new locks."""
+    """After ZooKeeper lost its data: raise the generation, so that the store believes its new locks.
+
+    It becomes one more than any that ZooKeeper and the store know of.
+    """
     need_reason(reason)
     cli = Cli.of(context)
 
@@ -34,17 +46,61 @@ def coordinator_reset(
 
         command = Command("admin coordinator-reset", "coordinator", cli.world.user, {"reason": reason})
         async with audited(await parts.store(), command, cli.world.clock):
-            return await _reset(cli, parts, reason)
+            return await _reset(cli, parts, reason, above)
 
     say(f"the generation is now {cli.run(reset)}; workers take it up within seconds")
 
 
-async def _reset(cli: Cli, parts: Parts, reason: str) -> int:
-    generation = await (await parts.coordinator()).raise_generation()
+async def _reset(cli: Cli, parts: Parts, reason: str, above: int) -> int:
+    seen = await (await parts.store()).newest_fence()
+    known = max(above, 0 if seen is None else seen.generation)
+    generation = await (await parts.coordinator()).raise_generation(known)
     data: dict[str, Json] = {"generation": generation, "who": cli.world.user, "why": reason}
     told = EventDraft(type=EventType.COORDINATOR_RESET, stream=SYSTEM_STREAM, subject="coordinator", data=data)
     await (await parts.store()).commit(Change(drafts=(told,)), now=cli.world.clock())
     return generation
+
+
+@admin_app.command("events-replay")
+def events_replay(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(metavar="AGO|TIME", help="Not before: 10m, 2h, 1d, or RFC 3339.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many they are.")] = False,
+) -> None:
+    """After Kafka lost its data: have the events since then sent to the bus once more, each with its id and sequence.
+
+    They wait in the outbox, and the relay sends them, those of a stream in their order. Give it before the topic is
+    made anew, so that nothing newer is there before them (docs/backup.md).
+    """
+    cli = Cli.of(context)
+    begin = parse_since(since, cli.world.clock())
+    if not dry_run and not reason.strip():
+        message = "say why with --reason"
+        raise typer.BadParameter(message)
+
+    async def replay(parts: Parts) -> str:
+        from flows.audit import audited  # noqa: PLC0415 - imports Prefect
+
+        store = await parts.store()
+        if dry_run:
+            return f"{_many(await store.published_since(begin, limit=REPLAYED_MAX + 1))} would be sent once more"
+        command = Command(
+            "admin events-replay", "events", cli.world.user, {"since": begin.isoformat(), "reason": reason}
+        )
+        async with audited(store, command, cli.world.clock):
+            if await store.published_since(begin, limit=REPLAYED_MAX + 1) > REPLAYED_MAX:
+                message = f"more than {REPLAYED_MAX:,} events since {begin.isoformat()}: give a later moment"
+                raise InvalidInputError(message)
+            done = await store.republish(begin, limit=REPLAYED_MAX)
+        return f"{_many(done)} wait in the outbox once more; the relay sends them as soon as the topic is there"
+
+    say(cli.run(replay))
+
+
+def _many(count: int) -> str:
+    return f"more than {REPLAYED_MAX:,} events" if count > REPLAYED_MAX else plural(count, "event")
 
 
 FAULT_COLUMNS = (Column("PART", lambda row: row["part"]), Column("FAULT", lambda row: row["fault"]))

@@ -27,6 +27,8 @@ GRACE_S = 1.5
 STACK_STATUS = "REPLICORE_STACK_STATUS"
 EVENTS_MAX = 200
 DUTIES = ("enqueue", "relay", "sweep")
+WIPED = "COORDINATOR_WIPED"
+"""The degraded mode of a ZooKeeper that knows less than the store; seen from here, whatever workers say."""
 MODES = {"zookeeper": "NO_COORDINATOR", "mongodb": "NO_STORE", "kafka": "NO_QUEUE", "prefect": "NO_PREFECT"}
 """By component, the degraded mode that its absence is."""
 
@@ -55,6 +57,8 @@ class Claims:
     duties: list[Holder]
     seats: list[Holder]
     standby: list[Holder]
+    newest: tuple[int, int] = (0, 0)
+    """Generation and token that no claim taken from now on stays behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class Work:
     """How many of the sources gave no good answer when they were last asked, or told of clusters of others."""
     modes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By worker, the degraded modes that it has entered and not left, as its events tell."""
+    newest: tuple[int, int] = (0, 0)
+    """Generation and token of the newest holder that the store has seen."""
 
 
 async def check_all(world: World, fleet: str, within_s: float, grace_s: float = GRACE_S) -> dict[str, Check]:
@@ -85,8 +91,19 @@ async def check_all(world: World, fleet: str, within_s: float, grace_s: float = 
         "kafka": lambda: _part(world, fleet, within_s, _kafka),
         "prefect": lambda: _prefect(world, within_s),
     }
-    checks = await asyncio.gather(*(_checked(ask, within_s, grace_s) for ask in asks.values()))
-    return dict(zip(asks, checks, strict=True))
+    checks = dict(
+        zip(asks, await asyncio.gather(*(_checked(asks[name], within_s, grace_s) for name in asks)), strict=True)
+    )
+    if _wiped(checks):  # or somebody took a lock between the two answers
+        checks["zookeeper"] = await _checked(asks["zookeeper"], within_s, grace_s)
+    return checks
+
+
+def _wiped(checks: Mapping[str, Check]) -> bool:
+    """Whether the store has seen newer holders than ZooKeeper knows of."""
+    claims: Claims | None = checks["zookeeper"].told
+    work: Work | None = checks["mongodb"].told
+    return claims is not None and work is not None and claims.newest < work.newest
 
 
 async def _checked(ask: Callable[[], Awaitable[tuple[str, Any]]], within_s: float, grace_s: float) -> Check:
@@ -116,7 +133,8 @@ async def _part(
 async def _zookeeper(parts: Parts) -> tuple[str, Claims]:
     coordinator = await parts.coordinator()
     kinds = (ClaimKind.WORKER, ClaimKind.DUTY, ClaimKind.SEAT, ClaimKind.STANDBY)
-    claims = Claims(*await asyncio.gather(*(coordinator.holders(kind) for kind in kinds)))
+    workers, duties, seats, standby = await asyncio.gather(*(coordinator.holders(kind) for kind in kinds))
+    claims = Claims(workers, duties, seats, standby, await coordinator.newest())
     return f"answers; {len(claims.seats)} seats taken", claims
 
 
@@ -124,11 +142,16 @@ async def _mongodb(parts: Parts, now: datetime) -> tuple[str, Work]:
     store = await parts.store()
     await store.ready()
     told = EventQuery(stream=SYSTEM_STREAM, types=tuple(_ENTERED), newest=EVENTS_MAX)
-    counts, (waiting, oldest), events, (reports, _) = await asyncio.gather(
-        store.count_work(now), store.outbox_size(), store.events(told), store.readable(SourceReport)
+    counts, (waiting, oldest), events, (reports, _), fence = await asyncio.gather(
+        store.count_work(now),
+        store.outbox_size(),
+        store.events(told),
+        store.readable(SourceReport),
+        store.newest_fence(),
     )
     failing = sum(report.error is not None or bool(report.conflicts) for report in reports)
-    return "takes writes", Work(counts, waiting, oldest, len(reports), failing, _modes(events))
+    newest = (0, 0) if fence is None else (fence.generation, fence.token)
+    return "takes writes", Work(counts, waiting, oldest, len(reports), failing, _modes(events), newest)
 
 
 _ENTERED = {EventType.DEGRADED_ENTERED: True, EventType.DEGRADED_LEFT: False}
@@ -168,8 +191,9 @@ def degraded(checks: Mapping[str, Check]) -> list[str]:
         found += [f"NO_DUTY_{duty.upper()}" for duty in DUTIES if duty not in done]
     work: Work | None = checks["mongodb"].told
     if work is not None and claims is not None:
+        found += [WIPED] if _wiped(checks) else []
         living = {holder.owner for holder in claims.workers}
-        found += sorted({mode for worker, modes in work.modes.items() if worker in living for mode in modes})
+        found += sorted({mode for worker, modes in work.modes.items() if worker in living for mode in modes - {WIPED}})
     if work is not None and work.counts.dead:
         found.append("DEAD_WORK")
     return list(dict.fromkeys(found))

@@ -18,7 +18,7 @@ from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import WorkState
 from blocks.models.source import SourceReport
 from blocks.store.protocol import Store, Where
-from deployments.cli.checks import WITHIN_S, Check, check_all, degraded
+from deployments.cli.checks import WIPED, WITHIN_S, Check, check_all, degraded
 from deployments.cli.options import Watch
 from deployments.cli.output import Answer, Column, listing
 from deployments.cli.session import Cli
@@ -68,6 +68,8 @@ _COMPONENTS: Mapping[str, str] = {
     "prefect": "bring Prefect back: until then no new shift begins; those that run go on",
 }
 _DEGRADED: Mapping[str, str] = {
+    "COORDINATOR_WIPED": "make sure that no worker talks to another ZooKeeper, then `replictl admin coordinator-reset "
+    "--reason ...` (docs/backup.md)",
     "NO_WORKER": "start a worker: `python -m deployments.serve`, or `prefect worker start`",
     "NO_QUEUE": "a worker does not reach Kafka: look at that host's network",
     "NO_COORDINATOR": "a worker does not reach ZooKeeper: look at that host's network",
@@ -103,7 +105,7 @@ def of_components(checks: Mapping[str, Check]) -> Iterator[Finding]:
     for name in sorted(down):
         yield Finding(Grade.BROKEN, f"{name} is down: {checks[name].detail}", _COMPONENTS[name])
     for mode in degraded(checks):
-        if mode == "DEAD_WORK" or (mode in _DEGRADED and down and mode != "NO_WORKER"):
+        if mode == "DEAD_WORK" or (mode in _DEGRADED and down and mode not in {"NO_WORKER", WIPED}):
             continue
         if mode.startswith("NO_DUTY_"):
             yield Finding(

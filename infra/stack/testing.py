@@ -7,6 +7,7 @@ with running(["zookeeper", "kafka"], tmp_path / "stack") as stack:
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -111,6 +112,14 @@ class TestStack:
         held = tuple(other for other in plan.held if other != name)
         control.supervise(replace(plan, held=held), self.layout)
         self.wait_ready(name)
+
+    def wipe(self, name: str) -> None:
+        """Have a server lose everything that it keeps: stopped, emptied, started as a new one."""
+        self.stop(name)
+        shutil.rmtree(self.layout.data(name) / "data")
+        made = compose.services(Context(self.settings, security=self.security), [name])
+        control.supervise(Plan.read(self.layout.plan).with_services(*made), self.layout)
+        self.start(name)
 
 
 @contextmanager

@@ -173,3 +173,14 @@ def places(events: list[Event]) -> dict[str, list[int]]:
     for event in events:
         found[event.stream].append(event.sequence)
     return dict(found)
+
+
+async def test_events_go_to_the_bus_once_more(store: Store) -> None:
+    """From a moment on, those that are on the bus, with their ids and places; the oldest where there are too many."""
+    told = [(await store.commit(Change(drafts=(draft(number),)), now=later(number)))[0] for number in range(5)]
+    await store.mark_published([event.event_id for event in told[:4]])
+    counts = (await store.published_since(later(1), limit=10), await store.published_since(later(1), limit=2))
+    done = (await store.republish(later(2), limit=1), await store.republish(later(1), limit=10))
+
+    assert ((3, 2), (1, 2)) == (counts, done)
+    assert told[1:] == await store.unpublished(10)

@@ -315,10 +315,15 @@ class MemoryCoordinator:
                     await self.zookeeper._woken.wait()
         return False
 
-    async def raise_generation(self) -> int:
+    async def newest(self) -> tuple[int, int]:
+        """What no claim taken from now on stays behind."""
+        await self.ready()
+        return self.zookeeper.generation, self.zookeeper._zxid
+
+    async def raise_generation(self, above: int = 0) -> int:
         """Count one more start from nothing."""
         await self.ready()
-        self.zookeeper.generation += 1
+        self.zookeeper.generation = max(self.zookeeper.generation, above) + 1
         return self.zookeeper.generation
 
     async def faults(self) -> list[str]:

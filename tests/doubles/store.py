@@ -153,6 +153,15 @@ class MemoryStore(MemoryWork, Store):
     async def claim(self, fences: Sequence[Fence]) -> set[str]:
         return await self._call("claim", lambda: {fence.subject for fence in fences if not self._pass(fence)})
 
+    async def newest_fence(self) -> Fence | None:
+        return await self._call("newest_fence", self._newest_fence)
+
+    def _newest_fence(self) -> Fence | None:
+        newest = max(
+            ((generation, token, subject) for subject, (generation, token) in self.fences.items()), default=None
+        )
+        return newest and Fence(subject=newest[2], generation=newest[0], token=newest[1])
+
     def _pass(self, fence: Fence) -> bool:
         newest = max(self.fences.get(fence.subject, (0, 0)), (fence.generation, fence.token))
         self.fences[fence.subject] = newest
@@ -251,6 +260,21 @@ class MemoryStore(MemoryWork, Store):
 
     def _mark_published(self, ids: set[str]) -> None:
         self.log = [event.evolve(published=True) if event.event_id in ids else event for event in self.log]
+
+    async def published_since(self, since: datetime, *, limit: int) -> int:
+        found = await self._call("published_since", lambda: self._published(since))
+        return len(found[:limit])
+
+    async def republish(self, since: datetime, *, limit: int) -> int:
+        return await self._call("republish", lambda: self._republish(set(self._published(since)[:limit])))
+
+    def _published(self, since: datetime) -> list[str]:
+        there = sorted(self.log, key=lambda event: (event.time, event.stream, event.sequence))
+        return [event.event_id for event in there if event.published and event.time >= since]
+
+    def _republish(self, ids: set[str]) -> int:
+        self.log = [event.evolve(published=False) if event.event_id in ids else event for event in self.log]
+        return len(ids)
 
     async def outbox_size(self) -> tuple[int, datetime | None]:
         waiting = await self._call("outbox_size", self._unpublished)

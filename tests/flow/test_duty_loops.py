@@ -9,6 +9,7 @@ import pytest
 from blocks.coordinator.protocol import ClaimKind
 from blocks.errors import ConflictError, DependencyUnavailableError
 from blocks.models.event import EventType
+from blocks.models.record import Fence
 from blocks.runs.protocol import Run
 from doubles.eventually import until
 from doubles.runs import MemoryRuns
@@ -139,6 +140,54 @@ async def test_a_mode_is_told_when_the_store_is_back(world: World) -> None:
     assert "after 5.0 s" == world.events[-1].data["detail"]
 
 
+async def _three(world: World, degraded: Degraded) -> tuple[Duty, ...]:
+    return duties(
+        await world.worker(),
+        world.store,
+        world.queue,
+        world.bus,
+        world.runs,
+        world.secrets,
+        world.clock,
+        asyncio.Event(),
+        degraded,
+        world.sources,
+    )
+
+
+async def test_a_zookeeper_that_lost_its_data_is_a_named_mode(world: World) -> None:
+    """Told by whoever sweeps, with how far the two are; over when a person has raised the generation."""
+    degraded = Degraded(world.store, world.clock, "worker-1")
+    *_, sweep = await _three(world, degraded)
+    await world.store.claim([Fence(subject="prod/orders", generation=1, token=10_000)])
+    await sweep.turn()
+    await (await world.worker("person")).raise_generation()
+    world.advance(60)
+    await sweep.turn()
+    entered, left = world.events
+
+    assert ("COORDINATOR_WIPED", "COORDINATOR_WIPED") == (entered.data["mode"], left.data["mode"])
+    assert "the fence 1:10000, and ZooKeeper is only at 1:" in str(entered.data["detail"])
+
+
+async def test_who_loses_a_duty_leaves_what_only_its_holder_knows(world: World) -> None:
+    """The next holder tells anew: else the mode of a worker that no longer looks would stay until its shift ends."""
+    degraded = Degraded(world.store, world.clock, "worker-1")
+
+    async def wiped() -> bool:
+        await degraded.enter(DegradedMode.COORDINATOR_WIPED, "so it is")
+        raise ConflictError("no luck")
+
+    over = asyncio.Event()
+    duty = Duty("chore", 0.001, await world.worker(), wiped, tells=(DegradedMode.COORDINATOR_WIPED,))
+    task = asyncio.create_task(duty.run(over, degraded))
+    await until(lambda: len(world.events) > 1)
+    over.set()
+    await task
+
+    assert [EventType.DEGRADED_ENTERED, EventType.DEGRADED_LEFT] == world.types()[:2]
+
+
 async def test_prefect_away_is_left_again(world: World) -> None:
     """`sweep` cannot ask Prefect: said; once it can again, that is said too, and work was swept all the while."""
 
@@ -152,19 +201,7 @@ async def test_prefect_away_is_left_again(world: World) -> None:
 
     world.runs = Away()
     degraded = Degraded(world.store, world.clock, "worker-1")
-    coordinator, nudge = await world.worker(), asyncio.Event()
-    made = duties(
-        coordinator,
-        world.store,
-        world.queue,
-        world.bus,
-        world.runs,
-        world.secrets,
-        world.clock,
-        nudge,
-        degraded,
-        world.sources,
-    )
+    made = await _three(world, degraded)
     (sweep,) = (duty for duty in made if duty.name == "sweep")
     with pytest.raises(DependencyUnavailableError) as away:
         await sweep.turn()

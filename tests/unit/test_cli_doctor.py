@@ -10,7 +10,7 @@ import pytest
 from blocks.coordinator.protocol import ClaimKind
 from blocks.models.action import ActionState
 from blocks.models.cluster import Health
-from blocks.models.record import Change
+from blocks.models.record import Change, Fence
 from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Request, WorkKind, WorkState
 from blocks.models.source import SourceReport
@@ -50,6 +50,18 @@ async def test_the_worst_comes_first(capsys: Said) -> None:
     assert any(row["what"].startswith("prefect is down") for row in rows)
     assert any("nobody does the duty relay" in row["what"] for row in rows)
     assert any("apply:1" in row["what"] and "work retry" in row["do"] for row in rows)
+
+
+async def test_a_zookeeper_that_lost_its_data_comes_with_the_command(capsys: Said) -> None:
+    """What to type stands beside it."""
+    outside = Outside()
+    await _well(outside)
+    await outside.store_.claim([Fence(subject="prod/orders", generation=1, token=10**6)])
+    code = await replictl(outside, "doctor", "-o", "json")
+    (row,) = json.loads(capsys.readouterr().out)
+
+    assert (1, "COORDINATOR_WIPED") == (code, row["what"])
+    assert "replictl admin coordinator-reset" in row["do"]
 
 
 LATE = Request(kind=WorkKind.DISCOVER, subject="a/b", interval=60, state=WorkState.QUEUED, wanted_at=later(-300))

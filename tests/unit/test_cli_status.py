@@ -10,7 +10,7 @@ import pytest
 
 from blocks.coordinator.protocol import ClaimKind
 from blocks.errors import DependencyUnavailableError
-from blocks.models.record import Change
+from blocks.models.record import Change, Fence
 from blocks.models.request import Pointer
 from blocks.models.source import SourceReport
 from blocks.runs.prefect import PrefectRuns
@@ -18,10 +18,13 @@ from deployments.cli import checks
 from deployments.cli.checks import check_all, stack_rows
 from deployments.cli.status import status_of
 from doubles.cli import Outside
+from doubles.coordinator import MemoryCoordinator
 from doubles.sources import MemorySources
+from doubles.store import MemoryStore
 from doubles.store_samples import NOW, draft, items, later
 from flows.degraded import Degraded, DegradedMode
 from flows.duties import duties
+from tasks.hold import fence_of
 
 
 @pytest.fixture
@@ -92,6 +95,52 @@ async def test_nobody_works() -> None:
     value = await status(Outside())
 
     assert ["NO_WORKER", "NO_DUTY_ENQUEUE", "NO_DUTY_RELAY", "NO_DUTY_SWEEP"] == value["degraded"]
+
+
+async def test_a_zookeeper_that_lost_its_data(outside: Outside) -> None:
+    """It is only at tokens that the store has seen newer ones than: that is named, until a person raises the generation."""
+    await outside.store_.claim([Fence(subject="prod/orders", generation=1, token=10**6)])
+    before = await status(outside)
+    await outside.coordinator_.raise_generation()
+    after = await status(outside)
+
+    assert (["COORDINATOR_WIPED"], []) == (before["degraded"], after["degraded"])
+
+
+class Told(MemoryCoordinator):
+    """A coordinator that says when it has told how far it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = asyncio.Event()
+
+    async def newest(self) -> tuple[int, int]:
+        """How far it is."""
+        found = await super().newest()
+        self.told.set()
+        return found
+
+
+class Busy(MemoryStore):
+    """A store that is asked only when ZooKeeper has answered and somebody has taken a lock since."""
+
+    def __init__(self, coordinator: Told) -> None:
+        super().__init__()
+        self._coordinator = coordinator
+
+    async def newest_fence(self) -> Fence | None:
+        """The fence of that lock."""
+        await asyncio.wait_for(self._coordinator.told.wait(), 1.0)
+        await self.claim([fence_of(await self._coordinator.take(ClaimKind.LOCK, "prod/orders", ""))])
+        return await super().newest_fence()
+
+
+async def test_a_lock_taken_while_we_look_is_no_loss() -> None:
+    """ZooKeeper answered before the lock was taken and the store afterwards: ZooKeeper is asked once more."""
+    coordinator = Told()
+    value = await status(Outside(store_=Busy(coordinator), coordinator_=coordinator))
+
+    assert "COORDINATOR_WIPED" not in value["degraded"]
 
 
 async def test_component_that_hangs_delays_nothing(outside: Outside) -> None:
@@ -180,7 +229,7 @@ async def test_names_are_those_of_the_product() -> None:
     )
 
     assert checks.DUTIES == tuple(duty.name for duty in made)
-    assert set(checks.MODES.values()) == set(DegradedMode.__members__)
+    assert {*checks.MODES.values(), checks.WIPED} == set(DegradedMode.__members__)
 
 
 async def test_modes_of_living_workers_and_dead_work_are_named(outside: Outside) -> None:

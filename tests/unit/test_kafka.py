@@ -104,7 +104,7 @@ def test_the_clearest_cause_is_told() -> None:
         (KafkaError._AUTHENTICATION, "REPLICORE_KAFKA_SASL_USER"),
         (KafkaError._SSL, "REPLICORE_KAFKA_CA_FILE"),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, "allow this user"),
-        (KafkaError.UNKNOWN_TOPIC_OR_PART, "prepare"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, "register"),
         (KafkaError._TRANSPORT, "REPLICORE_KAFKA_BOOTSTRAP"),
     ],
 )
@@ -188,3 +188,11 @@ async def test_files_that_are_not_there_are_named() -> None:
 
     assert ["REPLICORE_KAFKA_CA_FILE"] == [fault.where for fault in caught.value.faults]
     assert "/no/such/ca.pem" in str(caught.value)
+
+
+def test_a_client_that_has_died_is_known_by_the_name_of_its_error() -> None:
+    """A consumer tells of its death with an error that says of itself that it is not fatal."""
+    health = Health()
+    health.error(KafkaError(KafkaError._FATAL))
+
+    assert health.fatal
