@@ -125,6 +125,8 @@ class Final:
     """By active cluster, how long ago it was seen; None: never."""
     streams: Mapping[str, int] = field(default_factory=dict)
     """By stream, how many events there are."""
+    untold: tuple[Told, ...] = ()
+    """Events that wait for the next worker: the last one had gone when they were saved."""
     stuck: Mapping[str, str] = field(default_factory=dict)
     """By key, work that is dead or claimed, or was handed in and not applied, and what is wrong with it."""
 
@@ -278,6 +280,10 @@ def _failover(line: Json) -> Failover:
     return Failover(line["worker"], line["seconds"], line["work"], tuple(line["duties"]), tuple(line["missing"]))
 
 
+def _untold(one: Json) -> Told:
+    return Told(str(one["_id"]), one["type"], one["stream"], one["sequence"], "", orjson.loads(one["data"]))
+
+
 def _final(raw: Json) -> Final:
     now = datetime.fromisoformat(raw["now"])
     seen = {one["_id"]: one.get("observed_at") for one in raw["states"]}
@@ -306,5 +312,6 @@ def _final(raw: Json) -> Final:
         healths={str(one["_id"]): one["health"] for one in raw["states"]},
         unseen_s=unseen,
         streams=streams,
+        untold=tuple(_untold(one) for one in raw["events"] if not one.get("published", True)),
         stuck=stuck,
     )

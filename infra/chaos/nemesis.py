@@ -110,7 +110,7 @@ class Nemesis:
             K.MONGODB_STEPDOWN: lambda _: self._primary(self._step_down),
             K.MONGODB_AWAY: lambda _: self._away("mongodb"),
             K.MONGODB_ALONE: lambda _: self._primary(self._alone),
-            K.PREFECT_KILL: lambda _: self._kill(PREFECT),
+            K.PREFECT_KILL: lambda _: self._kill(self._prefect()),
             K.DISK_FULL: lambda fault: self._full(self._member(fault, MEMBERS[fault.server])),
             K.DISK_SLOW: lambda fault: self._slow(self._member(fault, MEMBERS[fault.server]), fault.for_s),
             K.NET_CUT: lambda fault: self._between(fault, Mode.CUT),
@@ -149,6 +149,13 @@ class Nemesis:
         if name is None:
             raise NobodyError(prefix)
         return name
+
+    def _prefect(self) -> str:
+        """Whoever works outside of flow runs asks Prefect before every task, as no shift of the product does."""
+        if not self.world.settings.serving:
+            what = "serving process"
+            raise NobodyError(what)
+        return PREFECT
 
     def _member(self, fault: Fault, names: tuple[str, ...]) -> str:
         return fault.pick(names) or names[0]

@@ -67,10 +67,10 @@ async def _chaos(one: Scene, settings: Settings) -> None:
     one.recorder.note("calm")
     say("people and faults have stopped")
     await one.settle()
+    await one.published(_PUBLISHED_WITHIN_S)
     one.recorder.note("end")
-    if settings.proofs:
-        await one.published(_PUBLISHED_WITHIN_S)
-        await dismiss(one.world, *(service.name for service in (*servers, *workers)))
+    one.watching.cancel()
+    await dismiss(one.world, *(service.name for service in (*servers, *workers)))
 
 
 async def _prove(made: World, parts: list[Part]) -> None:

@@ -54,6 +54,8 @@ class Scene:
     eyes: Eyes
     writes: Writes
     events: Events
+    watching: asyncio.Task[None]
+    """Looks until it is cancelled."""
 
     @property
     def deeds(self) -> Deeds:
@@ -164,7 +166,7 @@ def utc_now() -> datetime:
 
 @asynccontextmanager
 async def watched(world: World, part: Part) -> AsyncIterator[Scene]:
-    """A part, prepared and watched; its workers are the caller's. At the end everything is on the disk.
+    """A part, prepared and watched; its workers are the caller's, and have gone before its end. Then everything is on the disk.
 
     Whether all is well is only looked at in the run itself: where a rule is broken on purpose it need not be.
     """
@@ -178,19 +180,17 @@ async def watched(world: World, part: Part) -> AsyncIterator[Scene]:
         events = Events(world.bootstrap, part.events, recorder)
         seats, real = (settings.seats, 1) if part.name == MAIN else (1, 0)
         eyes = Eyes(coordinator, store, recorder, utc_now, seats, part.clusters + real)
-        one = Scene(world, part, recorder, coordinator, store, await connections.work_queue(), eyes, writes, events)
-        readers: tuple[Reader, ...] = (writes, events)
+        queue, readers = await connections.work_queue(), (writes, events)
         for reader in readers:
             reader.start()
         watching = asyncio.create_task(eyes.watch() if part.name == MAIN else asyncio.sleep(0))
+        one = Scene(world, part, recorder, coordinator, store, queue, eyes, writes, events, watching)
         try:
             # What is written before the change stream begins is never told.
             if not await asyncio.to_thread(writes.read_up, READ_WITHIN_S):
                 message = "no change stream begins"
                 raise NotReadyError(message)
             yield one
-            watching.cancel()
-            await one.published(SETTLE_WITHIN_S if part.name == MAIN else 0.0)
             await one.read_up()
             await dump(store, coordinator, world.mongodb_uri, part.database, folder / "final.json", utc_now)
         finally:

@@ -1,18 +1,24 @@
-"""Parts of chaos runs in memory: readers that are waited for, people who freeze."""
+"""Parts of chaos runs in memory: readers that are waited for, people who freeze, a nemesis that finds nobody."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 
 from blocks.models.gate import Gate
-from doubles.world import World
+from doubles.world import World as Memory
+from infra.chaos.callers import Callers
 from infra.chaos.load import Load
+from infra.chaos.nemesis import Nemesis
+from infra.chaos.network import Network
+from infra.chaos.plan import Fault, FaultKind
 from infra.chaos.recorder import Reader, Recorder
+from infra.chaos.settings import Part, Settings
+from infra.chaos.world import World
 
 WITHIN_S = 10.0
 
@@ -53,7 +59,7 @@ def test_a_reader_is_waited_for_until_it_has_read_everything(tmp_path: Path, tim
 # -- people ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_freeze_holds_for_as_long_as_it_is_open_and_is_written_down(world: World, tmp_path: Path) -> None:
+async def test_a_freeze_holds_for_as_long_as_it_is_open_and_is_written_down(world: Memory, tmp_path: Path) -> None:
     """The history tells since when it is confirmed and when somebody began to lift it."""
     recorder = Recorder(tmp_path / "h")
     load = Load(world.store, world.queue, recorder, world.clock, 1, 1.0, {"n1": "prod/orders"}, closing=False)
@@ -65,3 +71,18 @@ async def test_a_freeze_holds_for_as_long_as_it_is_open_and_is_written_down(worl
     assert (["everything"], []) == ([one.where for one in during], await world.store.find(Gate))
     assert (since, "everything") == (gate["placed"], gate["where"])
     assert since <= gate["lifting"]
+
+
+# -- nemesis ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_prefect_is_only_killed_where_shifts_run_in_it(tmp_path: Path) -> None:
+    """Workers of chaos runs ask it before every task: what they do without it says nothing of the product."""
+    recorder, nobody = Recorder(tmp_path / "h"), cast("Any", None)
+    async with Network(Callers(tmp_path)) as network:
+        bare = World(Settings(seed=1, serving=0), nobody, network, nobody)
+        fault = Fault(0, FaultKind.PREFECT_KILL, 0.0, 0.0, 0.0, "kafka", 0.0)
+        await Nemesis(bare, Part("main", 1), nobody, recorder).carry_out([fault])
+    recorder.close()
+
+    assert ["skipped: there is no serving process"] == [one["outcome"] for one in noted(tmp_path / "h", "fault")]

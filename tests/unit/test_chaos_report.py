@@ -112,10 +112,18 @@ def test_files_of_a_run_are_read(tmp_path: Path) -> None:
         {"at": 105.0, "what": "pulse", "ill": []},
         {"at": 106.0, "what": "calm"},
     )
-    empty: dict[str, object] = {key: [] for key in ("nodes", "work", "submissions", "events")}
+    empty: dict[str, object] = {key: [] for key in ("nodes", "work", "submissions")}
+    event = {"type": "x", "stream": "free/c", "data": "{}"}
+    events = [{**event, "_id": f"e{number}", "sequence": number, "published": number == 1} for number in (1, 2)]
     action = {"_id": "a", "state": "NEW"}
     state = {"_id": "free/c", "health": "HEALTHY", "observed_at": "2026-01-01 00:00:08+00:00"}
-    rest = {"actions": [action], "states": [state], "specs": [{"_id": "free/c"}], "waiting": {"a": ["RUNNING: x"]}}
+    rest = {
+        "actions": [action],
+        "states": [state],
+        "specs": [{"_id": "free/c"}],
+        "waiting": {"a": ["RUNNING: x"]},
+        "events": events,
+    }
     (folder / "final.json").write_bytes(orjson.dumps({**empty, **rest, "now": "2026-01-01T00:00:10+00:00"}))
     history = read(folder)
 
@@ -127,6 +135,8 @@ def test_files_of_a_run_are_read(tmp_path: Path) -> None:
             waiting={"a": ("RUNNING: x",)},
             healths={"free/c": "HEALTHY"},
             unseen_s={"free/c": 2.0},
+            streams={"free/c": 2},
+            untold=(Told("e2", "x", "free/c", 2, ""),),
         )
         == history.final
     )

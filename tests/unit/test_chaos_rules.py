@@ -105,6 +105,7 @@ BAD: dict[str, tuple[int, History]] = {
     "dead work": (4, final(stuck={"orchestrate:x": "dead"})),
     "hole": (5, replace(GOOD, told=(*GOOD.told[:1], *GOOD.told[2:]))),
     "event not on the bus": (5, final(streams={CLUSTER: 5})),
+    "event that neither is on the bus nor waits": (5, replace(GOOD, told=GOOD.told[:2], final=replace(GOOD.final, untold=(GOOD.told[3],)))),
     "copy that differs": (5, replace(GOOD, told=(*GOOD.told, replace(GOOD.told[-1], digest="other")))),
     "out of order": (5, replace(GOOD, told=(GOOD.told[1], GOOD.told[0], *GOOD.told[2:]))),
     "state without event": (5, final(nodes={f"{CLUSTER}/{NODE}": "UNREACHABLE"})),
@@ -167,6 +168,12 @@ TOLERATED: dict[str, Callable[[], History]] = {
     ),
     "record deleted without a fence": lambda: replace(
         GOOD, writes=(*GOOD.writes, Write(16.0, "nodes", "delete", f"{CLUSTER}/{NODE}", None))
+    ),
+    "event that waits for the next worker": lambda: replace(
+        GOOD, told=GOOD.told[:3], final=replace(GOOD.final, untold=(GOOD.told[3],))
+    ),
+    "event on the bus of which that is not known": lambda: replace(
+        GOOD, final=replace(GOOD.final, untold=(GOOD.told[3],))
     ),
     "handing over": lambda: replace(GOOD, pulses=(*GOOD.pulses, Pulse(55.0, (BETWEEN,), (BETWEEN,)), Pulse(55.5))),
     "fault that was skipped": lambda: replace(
