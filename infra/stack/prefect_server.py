@@ -1,5 +1,7 @@
 """The Prefect server: its slow start is the critical path of the whole stack."""
 
+import base64
+import hashlib
 import sys
 
 from infra.stack.context import Context, Security
@@ -47,4 +49,11 @@ def _login(security: Security | None) -> dict[str, str]:
     if security is None:
         return {}
     login = f"{security.prefect.user}:{security.prefect.password}"
-    return {"PREFECT_SERVER_API_AUTH_STRING": login, "PREFECT__SERVER_FINAL": "1"}
+    key = base64.urlsafe_b64encode(
+        hashlib.sha256(login.encode()).digest()
+    ).decode()  # of blocks; by default in the database
+    return {
+        "PREFECT_SERVER_API_AUTH_STRING": login,
+        "PREFECT_SERVER_ENCRYPTION_KEY": key,
+        "PREFECT__SERVER_FINAL": "1",
+    }

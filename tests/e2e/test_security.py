@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from kazoo.exceptions import NoAuthError
@@ -27,6 +27,7 @@ from blocks.fleet import Fleet
 from blocks.store.mongodb import MongoStore
 from blocks.store.settings import MongoDb
 from doubles import rights
+from doubles.attempts import joined, refused_by, written
 from doubles.leaks import holding_collections, holding_files
 from doubles.product import Product
 from infra.agents.testing import AgentProcess
@@ -183,21 +184,12 @@ def test_zookeeper_gives_nothing_outside_our_folder(secured: Secured) -> None:
         "delete": lambda: client.delete("/replicore/locks"),
     }
     try:
-        refused = {name for name, attempt in attempts.items() if _refused(attempt, NoAuthError)}
+        refused = {name for name, attempt in attempts.items() if refused_by(attempt, NoAuthError)}
     finally:
         client.stop()
         client.close()
 
     assert attempts.keys() == refused
-
-
-def _refused(attempt: Callable[[], Any], error: type[Exception], *names: str) -> bool:
-    """Whether an attempt fails with this error, and where names are given, one of Kafka's of such a name."""
-    try:
-        attempt()
-    except error as refusal:
-        return not names or refusal.args[0].name() in names
-    return False
 
 
 def test_kafka_gives_nothing_but_our_topics_and_our_group(secured: Secured) -> None:
@@ -210,45 +202,14 @@ def test_kafka_gives_nothing_but_our_topics_and_our_group(secured: Secured) -> N
     attempts: dict[str, Callable[[], Any]] = {
         "create": lambda: ours.create_topics([NewTopic("other", 1, 1)])["other"].result(rights.WITHIN_S),
         "delete": lambda: ours.delete_topics(["replicore.events"])["replicore.events"].result(rights.WITHIN_S),
-        "write": lambda: _written(config, "elsewhere"),
-        "read": lambda: _joined(config, "replicore-workers", "elsewhere"),
-        "join": lambda: _joined(config, "others", "replicore.work"),
+        "write": lambda: written(config, "elsewhere"),
+        "read": lambda: joined(config, "replicore-workers", "elsewhere"),
+        "join": lambda: joined(config, "others", "replicore.work"),
     }
     because = ("TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED")
-    refused = {name for name, attempt in attempts.items() if _refused(attempt, KafkaException, *because)}
+    refused = {name for name, attempt in attempts.items() if refused_by(attempt, KafkaException, *because)}
 
     assert attempts.keys() == refused
-
-
-def _written(config: dict[str, Any], topic: str) -> None:
-    """Send a record.
-
-    Raises:
-        KafkaException: it was not stored.
-    """
-    errors: list[KafkaError] = []
-    producer = Producer(config)
-    producer.produce(topic, b"x", on_delivery=lambda error, _: errors.append(error) if error else None)
-    producer.flush(rights.WITHIN_S)
-    if errors:
-        raise KafkaException(errors[0])
-
-
-def _joined(config: dict[str, Any], group: str, topic: str) -> None:
-    """Read a topic as a member of a group.
-
-    Raises:
-        KafkaException: the brokers refuse.
-    """
-    consumer = Consumer({**config, "group.id": group, "group.protocol": "consumer"})
-    try:
-        consumer.subscribe([topic])
-        message = consumer.poll(rights.WITHIN_S)
-        error = None if message is None else message.error()
-        if error is not None:
-            raise KafkaException(error)
-    finally:
-        consumer.close()
 
 
 def test_mongodb_gives_nothing_but_our_database(secured: Secured) -> None:
@@ -263,7 +224,7 @@ def test_mongodb_gives_nothing_but_our_database(secured: Secured) -> None:
             "drop database": lambda: client.drop_database("replicore"),
             "grant": lambda: client.admin.command("grantRolesToUser", "replicore", roles=["root"]),
         }
-        refused = {name for name, attempt in attempts.items() if _refused(attempt, OperationFailure)}
+        refused = {name for name, attempt in attempts.items() if refused_by(attempt, OperationFailure)}
 
     assert attempts.keys() == refused
 
@@ -285,16 +246,25 @@ def test_prefect_and_agents_answer_nobody_else(secured: Secured) -> None:
     assert (401, 401, 200) == (unknown.status_code, wrong.status_code, known.status_code)
 
 
+def test_the_block_in_prefect_is_enough(secured: Secured) -> None:
+    """Who has the password of Prefect needs no other settings: the servers' passwords are in the `Fleet` block, and not shown."""
+    whole = secured.product.environment
+    little = {name: value for name, value in whole.items() if not name.startswith("REPLICORE_")}
+    shown = secured.product.replictl("status", "-o", "json", environment=little)
+
+    assert (0, "") == (shown.returncode, shown.stderr)
+    assert [True] * 4 == [part["ok"] for part in json.loads(shown.stdout)["components"].values()]
+    assert [] == [name for name, value in whole.items() if "PASSWORD" in name and value in shown.stdout]
+
+
 def test_no_password_is_written_anywhere(secured: Secured) -> None:
-    """After all that, no password is in a log, Prefect's database, Kafka, the store, or what commands show."""
+    """After all that, no password is in a log, Prefect's database, Kafka, the store, or a `repr`."""
     product, security = secured.product, rights.secured(secured.product.stack)
     passwords = (security.password, security.product.password, security.prefect.password)
-    shown = product.replictl("status", "-o", "json")
     files = {path for secret in passwords for path in holding_files(product.stack.layout.root, secret)}
     with rights.mongodb(product.stack, rights.administrator(product.stack)) as client:
         stored = [place for secret in passwords for place in holding_collections(client, secret)]
 
     assert set() == files - MAY_HOLD
     assert [] == stored
-    assert 0 == shown.returncode
-    assert [] == [secret for secret in passwords if secret in f"{shown} {security!r} {secured.settings!r}"]
+    assert [] == [secret for secret in passwords if secret in f"{security!r} {secured.settings!r}"]
