@@ -217,5 +217,5 @@ def _explained(error: PyMongoError, seconds: float) -> tuple[str, str]:
             "Check that mongod is not stopped, overloaded or out of disk.",
         )
     if isinstance(error, OperationFailure) and error.code in {_AUTHENTICATION_FAILED, _UNAUTHORIZED}:
-        return reason, "Check user, password, authSource and the roles of the user (readWrite on our database)."
+        return reason, "Check user, password, authSource and the roles of the user (docs/security.md)."
     return reason, "Check the log of mongod and the network between."

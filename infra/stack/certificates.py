@@ -1,12 +1,13 @@
-"""Throw-away certificates and a user, for stacks whose servers demand both."""
+"""Throw-away certificates and users, for stacks whose servers demand both."""
 
 import secrets
 from pathlib import Path
 
-from infra.stack.context import Security
+from infra.stack.context import Login, Security
 from infra.stack.service import Tls
 
-USER = "replicore"
+ADMINISTRATOR = "admin"
+PRODUCT = "replicore"
 
 
 def make(folder: Path) -> Security:
@@ -26,8 +27,10 @@ def make(folder: Path) -> Security:
     return Security(
         tls=Tls(str(folder / "ca.pem"), str(folder / "client.pem"), str(folder / "client.key")),
         server_certificate=str(folder / "server-all.pem"),
-        user=USER,
+        user=ADMINISTRATOR,
         password=secrets.token_urlsafe(16),
+        product=Login(PRODUCT, secrets.token_urlsafe(16)),
+        prefect=Login(PRODUCT, secrets.token_urlsafe(16)),
     )
 
 

@@ -23,14 +23,27 @@ JVM_FLAGS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """A user and its password."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Security:
-    """TLS and a user on every server; for tests of the secure settings of the adapters."""
+    """TLS and users on every server; for tests of the secure settings of the adapters."""
 
     tls: Tls
     server_certificate: str
     """Certificate chain and key of the servers, PEM, in one file."""
     user: str
+    """The administrator of every server."""
     password: str = field(repr=False)
+    product: Login
+    """The user of the product. ZooKeeper and Kafka know its password, but no server lets it do anything of its own accord."""
+    prefect: Login
+    """The one user that the Prefect API has."""
 
 
 @dataclass(frozen=True)

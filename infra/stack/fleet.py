@@ -114,7 +114,7 @@ def serve(context: Context) -> Service:
         probe=Probe("file", expect=str(ready)),
         ports=(context.settings.serve_metrics_port,),
         env={
-            **endpoints.environment(context.settings),
+            **endpoints.environment(context.settings, context.security),
             **_code("deployments", "flows", "tasks", "blocks"),
             "REPLICORE_READY_FILE": str(ready),
             "REPLICORE_METRICS_PORT": str(context.settings.serve_metrics_port),

@@ -6,13 +6,15 @@ import uuid
 from pathlib import Path
 
 from infra.stack import artifacts
-from infra.stack.context import JVM_FLAGS, Context, Security
+from infra.stack.context import JVM_FLAGS, Context, Login, Security
 from infra.stack.errors import ServiceFailedError
 from infra.stack.service import Probe, Service
 
 NAME = "kafka"
 _FORMAT_WITHIN_S = 60
 _MECHANISM = "SCRAM-SHA-512"
+SERVER = "server"
+"""The name in the certificate of a secure stack's servers."""
 
 _ONE_NODE = """
 process.roles=broker,controller
@@ -91,7 +93,7 @@ def _properties(context: Context, logs: Path) -> str:
         f"log.dirs={logs}",
         f"listeners={listeners}",
         f"advertised.listeners={listeners}",
-        f"listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocol}:{protocol}",
+        f"listener.security.protocol.map=CONTROLLER:{'SSL' if context.security else protocol},{protocol}:{protocol}",
         f"inter.broker.listener.name={protocol}",
         f"controller.quorum.voters=1@{host}:{settings.kafka_controller_port}",
     ]
@@ -100,7 +102,10 @@ def _properties(context: Context, logs: Path) -> str:
 
 
 def _secure(security: Security) -> list[str]:
-    """TLS and SCRAM on the one listener for clients; the broker itself is a client of it, too."""
+    """TLS and SCRAM on the one listener for clients; the broker itself is a client of it, too.
+
+    The controller's door wants the certificate of a server. Whoever is not an administrator may do what ACLs allow.
+    """
     login = "org.apache.kafka.common.security.scram.ScramLoginModule required"
     user = f'username="{security.user}" password="{security.password}"'
     return [
@@ -112,13 +117,19 @@ def _secure(security: Security) -> list[str]:
         f"sasl.enabled.mechanisms={_MECHANISM}",
         f"sasl.mechanism.inter.broker.protocol={_MECHANISM}",
         f"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login} {user};",
+        "listener.name.controller.ssl.client.auth=required",
+        "ssl.principal.mapping.rules=RULE:^CN=([^,]+).*$/$1/,DEFAULT",
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        f"super.users=User:{security.user};User:{SERVER}",
     ]
 
 
 def _users(security: Security | None) -> tuple[str, ...]:
     if security is None:
         return ()
-    return ("--add-scram", f"{_MECHANISM}=[name={security.user},password={security.password}]")
+    logins = (Login(security.user, security.password), security.product)
+    added = (("--add-scram", f"{_MECHANISM}=[name={login.user},password={login.password}]") for login in logins)
+    return tuple(word for option in added for word in option)
 
 
 def format_storage(java: tuple[str, ...], properties: Path, data: Path, *options: str) -> str:

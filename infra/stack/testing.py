@@ -23,7 +23,7 @@ from infra.stack.service import Plan
 from infra.stack.settings import StackSettings
 from infra.stack.status import ProcessStatus, Status
 
-_READY_WITHIN_S = 90.0
+_READY_WITHIN_S = 150.0
 _GONE_WITHIN_S = 20.0
 
 
@@ -45,7 +45,7 @@ class TestStack:
     @property
     def environment(self) -> dict[str, str]:
         """The addresses as environment variables, as ``make up`` writes them."""
-        return endpoints.environment(self.settings)
+        return endpoints.environment(self.settings, self.security)
 
     @property
     def zookeeper_hosts(self) -> str:
@@ -127,7 +127,8 @@ def running(names: Iterable[str], folder: Path, *, secure: bool = False) -> Iter
     """Run services (or groups: ``servers``, ``fleet``) until the block ends or this process dies.
 
     With ``secure`` ZooKeeper wants TLS with a client certificate and SASL (DIGEST-MD5), Kafka
-    SASL_SSL (SCRAM-SHA-512) and MongoDB TLS and a user: see ``TestStack.security``.
+    SASL_SSL (SCRAM-SHA-512) and rights, MongoDB TLS and a user, Prefect HTTPS and its one user: see
+    ``TestStack.security``. The environment is that of the product's user, whom nobody has given rights yet.
     """
     settings = StackSettings.free(folder)
     layout = settings.layout

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from infra.stack.context import JVM_FLAGS, Context
+from infra.stack.context import JVM_FLAGS, Context, Login
 from infra.stack.service import Probe, Service
 from infra.stack.settings import StackSettings
 
@@ -69,9 +69,9 @@ def _login(context: Context, data: Path) -> tuple[str, ...]:
         return ()
     path = data / "jaas.conf"
     path.touch(mode=0o600)
+    users = (Login(context.security.user, context.security.password), context.security.product)
+    known = "\n".join(f'  user_{login.user}="{login.password}"' for login in users)
     path.write_text(
-        "Server {\n  org.apache.zookeeper.server.auth.DigestLoginModule required\n"
-        f'  user_{context.security.user}="{context.security.password}";\n}};\n',
-        encoding="utf-8",
+        f"Server {{\n  org.apache.zookeeper.server.auth.DigestLoginModule required\n{known};\n}};\n", encoding="utf-8"
     )
     return (f"-Djava.security.auth.login.config={path}",)

@@ -30,22 +30,31 @@ class Product:
         """What a user who loads `.stack/env` has in the environment."""
         return {**clean_environment(), **self.stack.environment}
 
-    def run(self, *command: str, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command as a user would."""
+    def run(
+        self,
+        *command: str,
+        stdin: str | None = None,
+        cwd: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user would; `environment` instead of what `.stack/env` says."""
         return subprocess.run(
             command,
             input=stdin,
             capture_output=True,
             text=True,
-            env=self.environment,
+            env=self.environment if environment is None else environment,
             cwd=cwd or PROJECT,
             timeout=COMMAND_WITHIN_S,
             check=False,
         )
 
-    def replictl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def replictl(
+        self, *arguments: str, stdin: str | None = None, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run `replictl`."""
-        return self.run(str(Path(sys.executable).parent / "replictl"), *arguments, stdin=stdin)
+        command = str(Path(sys.executable).parent / "replictl")
+        return self.run(command, *arguments, stdin=stdin, environment=environment)
 
     def rows(self, *arguments: str) -> Any:
         """What `replictl` lists."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 from uuid import uuid4
@@ -13,6 +11,7 @@ from uuid import uuid4
 import pytest
 from pymongo import MongoClient
 
+from doubles.leaks import holding_collections, holding_files
 from doubles.product import Product
 
 pytestmark = pytest.mark.real
@@ -59,18 +58,6 @@ def talkative() -> Iterator[ThreadingHTTPServer]:
         thread.join(10)
 
 
-def _holding(folder: Path, secret: bytes) -> list[str]:
-    """Files below a folder that have these bytes in them."""
-    found = []
-    for path in folder.rglob("*"):
-        if not path.is_file() or path.is_symlink() or path.stat().st_size == 0:
-            continue
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(secret) >= 0:
-                found.append(str(path.relative_to(folder)))
-    return found
-
-
 def test_a_secret_is_nowhere(product: Product, talkative: ThreadingHTTPServer) -> None:
     """Applied in clear, used, and repeated by the other side: not in the store, the bus, Prefect, logs, or any answer."""
     secret = f"hunter-{uuid4().hex}"
@@ -78,13 +65,7 @@ def test_a_secret_is_nowhere(product: Product, talkative: ThreadingHTTPServer) -
     asked = product.replictl("discover", "demo/talkative")
     shown = [product.replictl(*words) for words in SHOWN]
     with MongoClient[dict[str, Any]](product.stack.mongodb_uri) as client:
-        stored = [
-            f"{name}.{collection}"
-            for name in client.list_database_names()
-            if name not in {"admin", "config", "local"}
-            for collection in client[name].list_collection_names()
-            if any(secret in repr(document) for document in client[name][collection].find())
-        ]
+        stored = holding_collections(client, secret)
     removed = product.replictl("delete", "source", "demo/talkative", "--yes")
 
     assert (0, 1, 0) == (applied.returncode, asked.returncode, removed.returncode)
@@ -93,4 +74,4 @@ def test_a_secret_is_nowhere(product: Product, talkative: ThreadingHTTPServer) -
     outputs = [applied, asked, *shown, removed]
     assert [] == [done.args for done in outputs if secret in done.stdout + done.stderr]
     assert [] == stored
-    assert [] == _holding(product.stack.settings.layout.root, secret.encode())
+    assert [] == holding_files(product.stack.settings.layout.root, secret)

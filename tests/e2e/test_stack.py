@@ -4,17 +4,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from kazoo.client import KazooClient
 from kazoo.exceptions import SessionClosedRequireSaslError
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from doubles import rights
 from infra.stack import control, up
 from infra.stack.console import Progress
 from infra.stack.errors import PortTakenError, ServiceFailedError
@@ -176,32 +175,9 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
         yield made
 
 
-def zookeeper_client(stack: TestStack, **options: Any) -> KazooClient:
-    """Return a client that shows its certificate."""
-    assert stack.security is not None
-    tls = stack.security.tls
-    files: dict[str, Any] = {"ca": tls.ca, "certfile": tls.certificate, "keyfile": tls.key}
-    return KazooClient(hosts=stack.zookeeper_hosts, **{**files, "use_ssl": True, "verify_certs": True, **options})
-
-
-def kafka_settings(stack: TestStack) -> dict[str, str | int | float | bool]:
-    """Return what every Kafka client needs."""
-    assert stack.security is not None
-    return {
-        "bootstrap.servers": stack.kafka_bootstrap,
-        "security.protocol": "SASL_SSL",
-        "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.username": stack.security.user,
-        "sasl.password": stack.security.password,
-        "ssl.ca.location": stack.security.tls.ca,
-    }
-
-
 def test_zookeeper_serves_over_tls_to_a_user(secure: TestStack) -> None:
     """A client with certificate and password gets a session."""
-    assert secure.security is not None
-    login = {"mechanism": "DIGEST-MD5", "username": secure.security.user, "password": secure.security.password}
-    client = zookeeper_client(secure, sasl_options=login)
+    client = rights.zookeeper(secure, rights.administrator(secure))
     client.start(20)
     try:
         assert "/lock" == client.create("/lock", b"me", ephemeral=True)
@@ -212,7 +188,7 @@ def test_zookeeper_serves_over_tls_to_a_user(secure: TestStack) -> None:
 
 def test_zookeeper_refuses_without_a_user(secure: TestStack) -> None:
     """A certificate alone is not enough."""
-    client = zookeeper_client(secure)
+    client = rights.zookeeper(secure, None)
     client.start(20)
     try:
         with pytest.raises(SessionClosedRequireSaslError):
@@ -224,7 +200,7 @@ def test_zookeeper_refuses_without_a_user(secure: TestStack) -> None:
 
 def test_kafka_serves_over_tls_to_a_user(secure: TestStack) -> None:
     """Produce and consume over SASL_SSL, with a group of the new protocol (KIP-848)."""
-    settings = kafka_settings(secure)
+    settings = rights.kafka(secure, rights.administrator(secure))
     admin = AdminClient(settings)
     admin.create_topics([NewTopic("things", 1, 1)])["things"].result(20)
     producer = Producer({**settings, "enable.idempotence": True, "compression.type": "zstd"})
@@ -242,13 +218,10 @@ def test_kafka_serves_over_tls_to_a_user(secure: TestStack) -> None:
 
 def test_mongodb_serves_over_tls_to_a_user(secure: TestStack) -> None:
     """The user may write; nobody may without a password."""
-    assert secure.security is not None
-    tls: dict[str, Any] = {"tls": True, "tlsCAFile": secure.security.tls.ca, "timeoutMS": 20_000}
-    login: dict[str, Any] = {"username": secure.security.user, "password": secure.security.password}
-    with MongoClient[dict[str, object]](secure.mongodb_uri, **tls, **login) as client:
+    with rights.mongodb(secure, rights.administrator(secure)) as client:
         acknowledged = client.test.things.insert_one({"_id": 1}).acknowledged
     with (
-        MongoClient[dict[str, object]](secure.mongodb_uri, **tls) as nobody,
+        rights.mongodb(secure, None) as nobody,
         pytest.raises(OperationFailure, match="requires authentication"),
     ):
         nobody.test.things.insert_one({"_id": 2})
