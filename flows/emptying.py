@@ -9,7 +9,7 @@ from datetime import datetime
 
 from blocks.coordinator.protocol import Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, RecordError, ReplicoreError
-from blocks.models.ids import ClusterRef
+from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
@@ -18,7 +18,8 @@ from flows.delete import PURPOSE, delete_source
 from flows.steps import Steps
 from tasks.decide.remove import Order
 from tasks.hold import hold_clusters, let_go
-from tasks.remove import clusters_left, finish_namespace, remove_cluster
+from tasks.remains import clusters_left
+from tasks.remove import finish_namespace, remove_cluster
 
 AT_ONCE_MAX = 50
 """So many sources and clusters are removed in one turn, of all namespaces together: what else `sweep` does must not wait."""
@@ -85,8 +86,8 @@ async def _emptied(
     limit: int,
 ) -> Emptied:
     order = Order(by=WHO, reason=f"namespace {namespace.name} is being deleted", force=True)
-    sources = await store.find(Source, Where(namespace=namespace.name), limit=limit)
-    if sources:
+    readable, broken = await store.readable(Source, Where(namespace=namespace.name), limit=limit)
+    if sources := [*(source.ref for source in readable), *map(SourceRef.parse, broken)]:
         removed = await _sources(coordinator, store, secrets, sources, order, clock, steps)
         return Emptied(removed, more=removed > 0)
     clusters = await clusters_left(store, namespace.name, limit)
@@ -103,15 +104,15 @@ async def _sources(
     coordinator: Coordinator,
     store: Store,
     secrets: Secrets,
-    sources: Sequence[Source],
+    sources: Sequence[SourceRef],
     order: Order,
     clock: Callable[[], datetime],
     steps: Steps,
 ) -> int:
     removed = 0
     for source in sources:
-        going = delete_source(coordinator, store, secrets, source.ref, order, clock, steps)
-        removed += await _tried(f"source {source.key}", going)
+        going = delete_source(coordinator, store, secrets, source, order, clock, steps)
+        removed += await _tried(f"source {source}", going)
     return removed
 
 
