@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef
 from blocks.models.node import Node
 from blocks.models.record import Record, RecordKey
@@ -50,6 +51,7 @@ async def remains_of(store: Store, ref: ClusterRef) -> Remains:
         nodes=await many(Node, where),
         actions=await many(Action, where.evolve(action_states=UNFINISHED)),
         rollings=await many(Rolling, where.evolve(rolling_states=UNFINISHED_ROLLINGS)),
+        gates=await many(Gate, where),
         source=None if source is None else (await store.readable_many(Source, {source}))[0].get(source),
         unreadable=tuple(unreadable),
     )

@@ -15,6 +15,7 @@ from blocks.models.action import Action, ActionState
 from blocks.models.base import Fact, Json, Text
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventDraft, EventType
+from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
@@ -22,6 +23,7 @@ from blocks.models.report import Report
 from blocks.models.rolling import Rolling, RollingState
 from blocks.models.source import Source, SourceReport
 from tasks.decide.diff import draft
+from tasks.decide.gating import gate_told
 from tasks.decide.lifecycle import moved
 from tasks.decide.manifest_kinds import kind_of
 from tasks.decide.rolling import moved as rolling_moved
@@ -114,6 +116,8 @@ class Remains:
     """Unfinished ones."""
     rollings: Sequence[Rolling] = ()
     """Unfinished ones."""
+    gates: Sequence[Gate] = ()
+    """In front of this cluster alone; they do not make it one."""
     source: Source | None = None
     """The source that owns it, if that still exists."""
     unreadable: Sequence[RecordKey] = ()
@@ -194,7 +198,7 @@ def cluster_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[C
 
 def leftovers_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[Change, ...]:
     """The changes that remove what came while its cluster was removed; told of as actions only."""
-    parts = [*_cancelled(remains, order, now), *_forgotten(remains)]
+    parts = [*_cancelled(remains, order, now), *_forgotten(remains), *_lifted(remains, order)]
     return tuple(_sum(parts[at : at + CHUNK_MAX]) for at in range(0, len(parts), CHUNK_MAX))
 
 
@@ -250,7 +254,15 @@ def _no_cluster(remains: Remains, order: Order) -> Change:
     deletes = tuple(RecordKey(type_, key) for type_ in _CLUSTER)
     # A swap before the delete: a spec that a person has just applied is read first.
     swaps = (spec.evolve(version=spec.version + 1),) if spec is not None else ()
-    return Change(swaps=swaps, deletes=deletes, drafts=(told,))
+    return _sum([*_lifted(remains, order)]) + Change(swaps=swaps, deletes=deletes, drafts=(told,))
+
+
+def _lifted(remains: Remains, order: Order) -> Iterator[Change]:
+    """Its gates are not for another cluster that has its name one day."""
+    why = f"cluster {remains.ref} is deleted"
+    for gate in remains.gates:
+        told = gate_told(EventType.GATE_LIFTED, gate, who=order.by, why=why)
+        yield Change(deletes=(RecordKey(Gate, gate.key),), drafts=(told,))
 
 
 def source_deleted(source: Source, order: Order, *, clusters: int, secrets: Sequence[str]) -> Change:
