@@ -5,7 +5,7 @@ crash, by the same order, and comes to the same.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from prefect import task
@@ -46,6 +46,7 @@ from tasks.decide.secret_names import own_secrets
 from tasks.decide.timetable import timetable
 from tasks.hold import fence_of
 from tasks.remains import READ_MAX, UNFINISHED, clusters_left, remains_of
+from tasks.shelter import all_that_name
 
 TRIES_MAX = 5
 """So often a removal is decided anew when people change what is removed at the same moment."""
@@ -227,11 +228,9 @@ def _batches(changes: Mapping[str, Change]) -> Iterable[Change]:
 
 async def _forgettable(store: Store, going: Namespace | Source) -> tuple[str, ...]:
     """The secrets that only what is going names. While another object cannot be read, none: it may name them."""
-    namespaces, broken = await store.readable(Namespace)
-    sources, more = await store.readable(Source, limit=READ_MAX)
-    everything: Sequence[Namespace | Source] = (*namespaces, *sources)
-    others = (one for one in everything if (type(one), one.key) != (type(going), going.key))
-    return () if broken or more else own_secrets(going, others)
+    objects = await all_that_name(store)
+    others = (one for one in objects or () if (type(one), one.key) != (type(going), going.key))
+    return () if objects is None else own_secrets(going, others)
 
 
 # -- namespaces ------------------------------------------------------------------------------------------------------------

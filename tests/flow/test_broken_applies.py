@@ -12,6 +12,7 @@ from blocks.errors import DependencyUnavailableError, RecordError
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.request import Request
+from blocks.models.source import HttpDiscovery, Source
 from blocks.models.submission import Applied, Effect
 from doubles.store import MemoryStore
 from doubles.world import SOURCE, World
@@ -19,10 +20,19 @@ from tasks.apply import apply_wanted
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, parse
 from tasks.duties import mend_timetable
+from tasks.shelter import Sheltered, applied_with
 
 OBSERVED = "{apiVersion: replicante.io/v0, kind: Namespace, metadata: {name: prod}, spec: {status: Observed}}"
 ZOO = "{apiVersion: replicante.io/v0, kind: ClusterSpec, metadata: {namespace: prod, cluster: zoo}}"
 ORDERS = ClusterSpec(namespace="prod", cluster_id="orders", version=1)
+
+
+SECRET = "replicore-discoverysettings-prod-inventory-headers-x-2e47b3b2-{}"
+
+
+def _named(secret: str) -> Source:
+    http = HttpDiscovery.model_validate({"url": "http://x/", "headers": {"X": {"secret": secret}}})
+    return SOURCE.evolve(http=http, version=1)
 
 
 class Timeless(MemoryStore):
@@ -66,6 +76,23 @@ async def test_a_namespace_with_broken_objects_is_applied(world: World) -> None:
 
     assert (Effect.CHANGED, NamespaceStatus.OBSERVED) == (applied.effect, namespace.status)
     assert {"orchestrate:prod/zoo", "discover:prod/inventory"} == world.store.work.keys()
+
+
+async def test_a_secret_that_a_broken_source_may_name_is_kept(world: World) -> None:
+    """The one that an apply has replaced; what is applied is applied, and its person told so."""
+    old = SECRET.format("33ef6b75c102")
+    await world.save(Namespace(name="prod", version=1), SOURCE.evolve(version=1), SOURCE.evolve(name="other"))
+    wanted = (_named(SECRET.format("44ef6b75c102")),)
+    await world.save(_named(old))
+    world.secrets.texts[old] = "hunter2"
+    world.store.broken = {(Source, "prod/other")}
+
+    async def apply() -> tuple[Applied, ...]:
+        return await apply_wanted.fn(world.store, wanted, "ann", world.clock())
+
+    (applied,) = await applied_with(world.store, world.secrets, Sheltered((), wanted), apply)
+
+    assert (Effect.CHANGED, [old]) == (applied.effect, list(world.secrets.texts))
 
 
 async def test_a_timetable_that_cannot_be_reached_is_mended_later() -> None:
