@@ -309,8 +309,8 @@ def _ended(report: Report, result: Result, occasion: Occasion) -> Ended:
 
 @task(name="discover", task_run_name=_run_name, cache_policy=NO_CACHE)
 async def discover_batch(consumer: Consumer, subjects: Sequence[str], some: _Some | None = None) -> list[Ended]:
-    """Ask a batch of sources; a source that fails is in its report, and asked again at its next turn. `some` is told of
-    each that is done as soon as it is: a slow one holds up no other.
+    """Ask a batch of sources; a source that fails is in its report, and asked again at its next turn, one that somebody else
+    is asking as soon as that is over. `some` is told of each that is done as soon as it is: a slow one holds up no other.
     """
 
     async def one(subject: str) -> Ended:
@@ -328,9 +328,11 @@ async def discover_batch(consumer: Consumer, subjects: Sequence[str], some: _Som
                 consumer.coordinator, consumer.store, consumer.sources, ref, consumer.clock, Steps()
             )
             consumer.metrics.discovered("success" if report.error is None else "failed", report.duration_s)
-        except (BusyError, NotFoundError) as error:
-            _logger.info("%s: %s", subject, error)
+        except BusyError:  # its holder may have read the source before what this was asked for
             consumer.metrics.discovered("busy")
+            return Ended(key=key, error=BUSY, transient=True)
+        except NotFoundError as error:
+            _logger.info("%s: %s", subject, error)
         except ReplicoreError as error:
             consumer.metrics.discovered("failed")
             return Ended(key=key, error=str(error), transient=isinstance(error, TransientError))

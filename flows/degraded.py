@@ -26,6 +26,19 @@ class DegradedMode(StrEnum):
     NO_PREFECT = "Prefect is away: running shifts go on, none can be started"
 
 
+def mode_of(error: DependencyUnavailableError) -> DegradedMode:
+    """The mode in which a server that is away puts us."""
+    match error.component:
+        case "MongoDB":
+            return DegradedMode.NO_STORE
+        case "ZooKeeper":
+            return DegradedMode.NO_COORDINATOR
+        case "Prefect":
+            return DegradedMode.NO_PREFECT
+        case _:
+            return DegradedMode.NO_QUEUE
+
+
 class Degraded:
     """The degraded modes that this worker is in."""
 

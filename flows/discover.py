@@ -8,7 +8,7 @@ from datetime import datetime
 from prefect import flow
 
 from blocks.coordinator.protocol import Coordinator
-from blocks.errors import BusyError, FencedError, SourceError
+from blocks.errors import BusyError, FencedError, RecordError, SourceError
 from blocks.fleet import Connections
 from blocks.models.ids import SourceRef
 from blocks.models.source import SourceReport
@@ -17,7 +17,7 @@ from blocks.store.protocol import Store
 from flows.artifacts import show_source
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
-from tasks.ask import ask_source, save_discovery
+from tasks.ask import ask_source, save_discovery, save_failure
 from tasks.decide.audit import Command
 from tasks.hold import hold_source, let_go, source_lock
 
@@ -69,7 +69,8 @@ async def discover_source(
     Raises:
         BusyError: somebody else is asking it.
         NotFoundError: there is no such source.
-        DependencyUnavailableError: the store or the coordinator is gone. A source that fails is in the report instead.
+        DependencyUnavailableError: the store or the coordinator is gone. A source that fails is in the report instead, and so
+            is a stored record that cannot be read and keeps it from being asked.
     """
     held = await steps("lock", hold_source, coordinator, store, ref, "discover", wait_s)
     name = source_lock(ref)
@@ -80,5 +81,7 @@ async def discover_source(
     try:
         asked = await steps("ask", ask_source, store, sources, ref.key)
         return await steps("save", save_discovery, store, asked, held.claims[name], clock)
+    except RecordError as error:
+        return await steps("report", save_failure, store, ref, error, held.claims[name], clock)
     finally:
         await steps("unlock", let_go, coordinator, [held.claims[name]])

@@ -20,12 +20,12 @@ from blocks.sources.protocol import Sources
 from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.dead_work import Untellable
-from flows.degraded import Degraded, DegradedMode
+from flows.degraded import Degraded, DegradedMode, mode_of
 from flows.relay import DUTY as RELAY
 from flows.steps import Steps
 from flows.sweep import sweep_once
 from flows.waits import pause
-from tasks.duties import Files, Relay, ask_changed_files, enqueue_due, relay_events
+from tasks.duties import Files, Relay, Swept, ask_changed_files, enqueue_due, relay_events
 from tasks.hold import forgotten
 
 ENQUEUE_EVERY_S = 0.5
@@ -105,7 +105,7 @@ class Duty:
                     await degraded.leave(mode)
             except DependencyUnavailableError as error:
                 failures += 1
-                await degraded.enter(_mode_of(error), error)
+                await degraded.enter(mode_of(error), error)
                 await pause(over, AGAIN_S)
             except TransientError as error:
                 failures += 1
@@ -173,10 +173,12 @@ def duties(
                 await degraded.leave(DegradedMode.COORDINATOR_WIPED)
             else:
                 await degraded.enter(DegradedMode.COORDINATOR_WIPED, why)
-        swept = await sweep_once(
-            coordinator, store, runs, secrets, clock, Steps(), thorough=thorough, untellable=untellable
+        swept, prefect_away = await _but_for_prefect(
+            sweep_once(coordinator, store, runs, secrets, clock, Steps(), thorough=thorough, untellable=untellable)
         )
         await ask_changed_files.fn(store, queue, sources, files, clock())  # a disk may hang: last
+        if prefect_away is not None:
+            raise prefect_away
         if thorough:
             thorough_at = clock() + timedelta(seconds=THOROUGH_EVERY_S)
             await degraded.leave(DegradedMode.NO_PREFECT)
@@ -198,13 +200,15 @@ def duties(
     )
 
 
-def _mode_of(error: DependencyUnavailableError) -> DegradedMode:
-    match error.component:
-        case "MongoDB":
-            return DegradedMode.NO_STORE
-        case "ZooKeeper":
-            return DegradedMode.NO_COORDINATOR
-        case "Prefect":
-            return DegradedMode.NO_PREFECT
-        case _:
-            return DegradedMode.NO_QUEUE
+async def _but_for_prefect(turn: Awaitable[Swept]) -> tuple[Swept, DependencyUnavailableError | None]:
+    """A turn of `sweep`, and that Prefect was away: what else there is to do is done first.
+
+    Raises:
+        DependencyUnavailableError: the store or the coordinator is gone.
+    """
+    try:
+        return await turn, None
+    except DependencyUnavailableError as error:
+        if mode_of(error) is not DegradedMode.NO_PREFECT:
+            raise
+        return Swept(), error

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import SecretStr
+
 from blocks.coordinator.protocol import Coordinator
 from blocks.errors import BusyError, DependencyUnavailableError, NotFoundError, RecordError, ReplicoreError
-from blocks.models.ids import ClusterRef
+from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
+from flows.degraded import DegradedMode, mode_of
 from flows.delete import PURPOSE, delete_source
 from flows.steps import Steps
 from tasks.decide.remove import Order
 from tasks.hold import hold_clusters, let_go
-from tasks.remove import clusters_left, finish_namespace, remove_cluster
+from tasks.remains import clusters_left
+from tasks.remove import finish_namespace, remove_cluster
 
 AT_ONCE_MAX = 50
 """So many sources and clusters are removed in one turn, of all namespaces together: what else `sweep` does must not wait."""
@@ -36,6 +40,29 @@ class Emptied:
     """More is left that nobody holds: another turn is due at once."""
 
 
+@dataclass(slots=True)
+class _OneTry(Secrets):
+    """Secrets that are not asked again in a turn once they did not answer: each try may last for its whole deadline."""
+
+    secrets: Secrets
+    away: DependencyUnavailableError | None = None
+
+    async def read(self, name: str) -> str:
+        return await self.secrets.read(name)
+
+    async def keep(self, values: Mapping[str, SecretStr]) -> None:
+        await self.secrets.keep(values)
+
+    async def forget(self, names: Collection[str]) -> None:
+        if self.away is not None:
+            raise self.away
+        try:
+            await self.secrets.forget(names)
+        except DependencyUnavailableError as error:
+            self.away = error
+            raise
+
+
 async def empty_namespaces(
     coordinator: Coordinator,
     store: Store,
@@ -46,7 +73,8 @@ async def empty_namespaces(
     thorough: bool = True,
 ) -> Emptied:
     """One turn: of each namespace that is going, some of what is left in it; sources first, so that they make nothing new.
-    What somebody else holds has to wait for its next turn. What fails for one does not stop the others.
+    What somebody else holds has to wait for its next turn, and so has what names secrets while Prefect is away. What fails
+    for one does not stop the others.
 
     Args:
         coordinator: where the locks are.
@@ -57,8 +85,9 @@ async def empty_namespaces(
         thorough: look into those that are gone, too: something may have been added at the very last moment.
 
     Raises:
-        DependencyUnavailableError: a server is gone; the next turn goes on from there.
+        DependencyUnavailableError: the store or the coordinator is gone; the next turn goes on from there.
     """
+    secrets = _OneTry(secrets)
     statuses = {NamespaceStatus.DELETING, *([NamespaceStatus.DELETED] if thorough else [])}
     going = [namespace for namespace in (await store.readable(Namespace))[0] if namespace.status in statuses]
     removed, more = 0, False
@@ -85,8 +114,8 @@ async def _emptied(
     limit: int,
 ) -> Emptied:
     order = Order(by=WHO, reason=f"namespace {namespace.name} is being deleted", force=True)
-    sources = await store.find(Source, Where(namespace=namespace.name), limit=limit)
-    if sources:
+    readable, broken = await store.readable(Source, Where(namespace=namespace.name), limit=limit)
+    if sources := [*(source.ref for source in readable), *map(SourceRef.parse, broken)]:
         removed = await _sources(coordinator, store, secrets, sources, order, clock, steps)
         return Emptied(removed, more=removed > 0)
     clusters = await clusters_left(store, namespace.name, limit)
@@ -103,15 +132,15 @@ async def _sources(
     coordinator: Coordinator,
     store: Store,
     secrets: Secrets,
-    sources: Sequence[Source],
+    sources: Sequence[SourceRef],
     order: Order,
     clock: Callable[[], datetime],
     steps: Steps,
 ) -> int:
     removed = 0
     for source in sources:
-        going = delete_source(coordinator, store, secrets, source.ref, order, clock, steps)
-        removed += await _tried(f"source {source.key}", going)
+        going = delete_source(coordinator, store, secrets, source, order, clock, steps)
+        removed += await _tried(f"source {source}", going)
     return removed
 
 
@@ -139,12 +168,14 @@ async def _tried(what: str, going: Awaitable[object]) -> bool:
     """Whether it went; what is in the way is said, and tried again at the next turn.
 
     Raises:
-        DependencyUnavailableError: a server is gone, so nothing else goes either.
+        DependencyUnavailableError: the store or the coordinator is gone, so nothing else goes either.
     """
     try:
         await going
-    except DependencyUnavailableError:
-        raise
+    except DependencyUnavailableError as error:
+        if mode_of(error) is not DegradedMode.NO_PREFECT:
+            raise
+        _logger.info("%s is not removed now: %s", what, error)
     except (BusyError, NotFoundError) as error:
         _logger.info("%s is not removed now: %s", what, error)
     except ReplicoreError as error:

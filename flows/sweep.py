@@ -69,14 +69,19 @@ async def sweep_once(
         thorough: also mend the timetable, ask Prefect for zombies, have problems name dead work, and look into namespaces
             that are gone.
         untellable: clusters whose dead work earlier turns could not tell of.
+
+    Raises:
+        DependencyUnavailableError: a server is gone. While that is Prefect alone, everything else is done.
     """
     requeued = await steps("requeue", requeue_orphans, coordinator, store, clock())
     swept = Swept(requeued=requeued)
     if thorough:
         changes = await steps("mend", mend_timetable, store, clock())
-        crashed = await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock())
         orphans = await steps("orphans", cancel_all_orphans, store, clock())
         told = await tell_dead_work(coordinator, store, clock, steps, untellable)
-        swept = Swept(requeued=requeued, crashed=crashed, timetable_changes=changes, dead_told=told, orphans=orphans)
+        swept = Swept(requeued=requeued, timetable_changes=changes, dead_told=told, orphans=orphans)
     emptied = await empty_namespaces(coordinator, store, secrets, clock, steps, thorough=thorough)
-    return swept.evolve(removed=emptied.removed, removing=emptied.more)
+    swept = swept.evolve(removed=emptied.removed, removing=emptied.more)
+    if thorough:  # last: nothing else needs Prefect
+        swept = swept.evolve(crashed=await steps("reap", reap_zombies, coordinator, runs, OPERATE, clock()))
+    return swept

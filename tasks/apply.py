@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.errors import ConflictError
+from blocks.errors import ConflictError, ReplicoreError
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.namespace import Namespace
@@ -28,6 +29,8 @@ R = TypeVar("R", bound=Record)
 
 TRIES_MAX = 3
 CLUSTERS_MAX = 100_000
+
+_logger = logging.getLogger("replicore.apply")
 
 
 @task(name="plan", cache_policy=NO_CACHE)
@@ -106,10 +109,11 @@ async def _stored(store: Store, wanted: Sequence[Wanted]) -> Stored:
         if isinstance(record, ClusterSpec) and record.platform is not None
     }
     actions = [record for record in wanted if isinstance(record, Action)]
+    homes = {record.name if isinstance(record, Namespace) else record.namespace for record in wanted}
     specs = {record.key for record in wanted if isinstance(record, ClusterSpec)}
     clusters = {action.cluster.key for action in actions}
     return Stored(
-        namespaces={namespace.name: namespace for namespace in await store.find(Namespace)},
+        namespaces=await _by_key(store, Namespace, homes),
         sources=await _by_key(store, Source, sources),
         specs=await _by_key(store, ClusterSpec, specs | clusters),
         actions=await _by_key(store, Action, {action.action_id for action in actions}),
@@ -122,14 +126,23 @@ async def _by_key(store: Store, type_: type[R], keys: set[str]) -> dict[str, R]:
 
 
 async def _schedule(store: Store, wanted: Sequence[Wanted], now: datetime) -> None:
-    """Bring the timetable in line: at once for what was applied; `sweep` repairs what a crash leaves undone."""
+    """Bring the timetable in line, at once, for what was applied. Whatever keeps us from it is no fault of what is applied
+    already: `sweep` does it within half a minute.
+    """
+    try:
+        await _placed(store, wanted, now)
+    except ReplicoreError as error:
+        _logger.warning("what was applied has its place on the timetable with the next sweep: %s", error)
+
+
+async def _placed(store: Store, wanted: Sequence[Wanted], now: datetime) -> None:
     touched = {record.name for record in wanted if isinstance(record, Namespace)}
-    namespaces = await store.find(Namespace)
+    namespaces, _ = await store.readable(Namespace)
     sources = [record for record in wanted if isinstance(record, Source)]
     specs = [record for record in wanted if isinstance(record, ClusterSpec)]
     for name in touched:
-        sources += await store.find(Source, Where(namespace=name), limit=CLUSTERS_MAX)
-        specs += await store.find(ClusterSpec, Where(namespace=name), limit=CLUSTERS_MAX)
+        sources += (await store.readable(Source, Where(namespace=name), limit=CLUSTERS_MAX))[0]
+        specs += (await store.readable(ClusterSpec, Where(namespace=name), limit=CLUSTERS_MAX))[0]
     items = timetable(namespaces, sources, specs)
     if items:
         await store.ensure_work(items, now)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,10 +13,8 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim
 from blocks.errors import ConflictError, NotFoundError, RecordError, SourceError
-from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec, Discovery
-from blocks.models.event import EventDraft, EventType
-from blocks.models.ids import ClusterRef
+from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change, Fence
 from blocks.models.request import Priority, WorkKind
@@ -25,11 +22,17 @@ from blocks.models.source import Rejected, Source, SourceReport
 from blocks.sources.protocol import Found, Sources
 from blocks.store.protocol import Store, Where
 from tasks.decide.discovery import Outcome, discovered
+from tasks.decide.source_reports import (
+    NAMES_MAX,
+    conflicts_stamp,
+    conflicts_told,
+    failed_report,
+    some_of_each,
+    source_told,
+)
 from tasks.decide.timetable import timetable
 from tasks.hold import fence_of
 
-NAMES_MAX = 100
-"""So many new, changed, missing clusters and refused records are named in a source's report; the rest is counted."""
 CLUSTERS_AT_ONCE = 100
 """So many clusters are saved in one transaction."""
 NODES_AT_ONCE = 2_000
@@ -99,29 +102,53 @@ async def save_discovery(store: Store, asked: Asked, claim: Claim, clock: Callab
     if not asked.closed and home is not None and not home.may_look:
         asked = _closed(asked.source, home, asked.duration_s)
     found = asked.found
-    outcome = await _compared(store, asked.source, found, now) if found is not None else Outcome()
+    before = await _last_report(store, asked.source.key)
+    outcome = await _compared(store, asked.source, found, before, now) if found is not None else Outcome()
     refused = await _save(store, asked.namespace, outcome.changes, fence, now)
     if (
         found is not None and refused
     ):  # another source may have told of them at the same moment: once more, as it is now
-        again = await _compared(store, asked.source, found, now)
+        again = await _compared(store, asked.source, found, before, now)
         refused = await _save(store, asked.namespace, again.changes, fence, now)
         outcome = _both(outcome, again)
-    before = await store.get(SourceReport, asked.source.key)
     report = _report(asked, outcome, refused, before, now)
-    drafts = () if asked.closed else (*_told(before, report), *_told_conflicts(before, report, outcome))
+    drafts = () if asked.closed else (*source_told(before, report), *conflicts_told(before, report, outcome))
     await store.commit(Change(puts=(report,), drafts=drafts), now=now, fence=fence)
     return report
 
 
-async def _compared(store: Store, source: Source, found: Found, now: datetime) -> Outcome:
+@task(name="save failure", cache_policy=NO_CACHE)
+async def save_failure(
+    store: Store, source: SourceRef, error: RecordError, claim: Claim, clock: Callable[[], datetime]
+) -> SourceReport:
+    """Keep that a run ended because of a stored record that cannot be read, so that the report is not the success before.
+
+    Raises:
+        FencedError: a newer holder has taken the source.
+    """
+    now, before = clock(), await _last_report(store, source.key)
+    report = failed_report(source, before, str(error), now)
+    await store.commit(Change(puts=(report,), drafts=source_told(before, report)), now=now, fence=fence_of(claim))
+    return report
+
+
+async def _last_report(store: Store, key: str) -> SourceReport | None:
+    """The report of the run before; one that cannot be read is as good as none, and is replaced."""
+    return (await store.readable_many(SourceReport, {key}))[0].get(key)
+
+
+async def _compared(store: Store, source: Source, found: Found, last: SourceReport | None, now: datetime) -> Outcome:
     """Compare an answer with what is stored of this source, and of others for the clusters that it tells of."""
     told = {
         ClusterRef(namespace=source.namespace, cluster_id=cluster.cluster_id).key: cluster for cluster in found.clusters
     }
     where = Where(namespace=source.namespace, source=source.key)
-    mine = {record.key: record async for page in store.pages(Discovery, where) for record in page}
-    others = await store.get_many(Discovery, told.keys() - mine.keys())
+    mine: dict[str, Discovery] = {}
+    unreadable: set[str] = set()
+    async for page, broken in store.pages(Discovery, where):
+        mine |= {record.key: record for record in page}
+        unreadable |= set(broken)
+    others, broken = await store.readable_many(Discovery, told.keys() - mine.keys())
     owners = await store.existing(Source, {record.source for record in others.values()})
     specs = await store.existing(ClusterSpec, told.keys())
     return await asyncio.to_thread(  # of a large answer it takes a while
@@ -133,6 +160,8 @@ async def _compared(store: Store, source: Source, found: Found, now: datetime) -
         now=now,
         owners=frozenset(owners),
         unusable=found.rejected,
+        unreadable=unreadable | set(broken),
+        last=last,
     )
 
 
@@ -206,7 +235,7 @@ async def _schedule(
     made = {
         record.key: record for change in saved.values() for record in change.swaps if isinstance(record, ClusterSpec)
     }
-    specs = made | await store.get_many(ClusterSpec, saved.keys() - made.keys())
+    specs = made | (await store.readable_many(ClusterSpec, saved.keys() - made.keys()))[0]
     await store.ensure_work(timetable([namespace], [], specs.values()), now)
     first = [key for key, spec in specs.items() if spec.active][:at_once]
     if first:
@@ -218,10 +247,10 @@ def _report(
     asked: Asked, outcome: Outcome, refused: Mapping[str, Rejected], before: SourceReport | None, now: datetime
 ) -> SourceReport:
     found = asked.found or Found()
-    rejected = _some_of_each(outcome.rejected, tuple(refused.values()), found.rejected)
+    rejected = some_of_each(outcome.rejected, tuple(refused.values()), found.rejected)
     everything = (*outcome.rejected, *refused.values(), *found.rejected)
     error = asked.error or outcome.suspicious
-    conflicts = _stamp_of(outcome.owners)
+    conflicts = conflicts_stamp(outcome.owners)
     good_at: datetime | None = now
     clusters, nodes = len(found.clusters), sum(len(cluster.nodes) for cluster in found.clusters)
     absent = outcome.absent
@@ -257,42 +286,3 @@ def _report(
         conflicts=conflicts,
         stamp=asked.stamp,
     )
-
-
-def _some_of_each(*sorts: Sequence[Rejected]) -> tuple[Rejected, ...]:
-    """The first so many in all, of each sort its share at least: one that is plentiful hides no other."""
-    left, kept = NAMES_MAX, []
-    for number, sort in enumerate(sorted(sorts, key=len)):
-        share = left // (len(sorts) - number)
-        kept.append(sort[:share])
-        left -= len(kept[-1])
-    chosen = {id(one) for part in kept for one in part}
-    return tuple(one for sort in sorts for one in sort if id(one) in chosen)
-
-
-def _stamp_of(owners: Mapping[str, str]) -> str | None:
-    return hashlib.sha256(repr(sorted(owners.items())).encode()).hexdigest()[:16] if owners else None
-
-
-def _told(before: SourceReport | None, after: SourceReport) -> tuple[EventDraft, ...]:
-    failed_before = before is not None and before.error is not None and before.failure is not None
-    if after.error is not None and (before is None or (before.failure or before.error) != after.failure):
-        type_ = EventType.SOURCE_FAILED
-    elif after.error is None and failed_before:
-        type_ = EventType.SOURCE_RECOVERED
-    else:
-        return ()
-    return (_draft(type_, after, error=after.error),)
-
-
-def _told_conflicts(before: SourceReport | None, after: SourceReport, outcome: Outcome) -> tuple[EventDraft, ...]:
-    """Once per change: a conflict lasts for many turns."""
-    if after.conflicts == (None if before is None else before.conflicts):
-        return ()
-    owners = outcome.owners
-    first: dict[str, Json] = {name: owners[name] for name in sorted(owners)[:NAMES_MAX]}
-    return (_draft(EventType.SOURCE_CONFLICT_CHANGED, after, conflicts=len(owners), owners=first),)
-
-
-def _draft(type_: EventType, report: SourceReport, **data: Json) -> EventDraft:
-    return EventDraft(type=type_, stream=report.namespace, subject=report.key, data={"source": report.key, **data})

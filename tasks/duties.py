@@ -231,7 +231,7 @@ async def ask_changed_files(store: Store, queue: WorkQueue, sources: Sources, fi
     files.stamps = {key: stamp for key, stamp in files.stamps.items() if key in keys}
     on = await _on(store, sources_of_files, now)
     stamps = await asyncio.gather(*(sources.stamp(source) for source in on))
-    reports = await store.get_many(SourceReport, {source.key for source in on})
+    reports, _ = await store.readable_many(SourceReport, {source.key for source in on})
     asked = 0
     for source, stamp in zip(on, stamps, strict=True):
         version, before = files.stamps.get(source.key, (None, None))
@@ -250,7 +250,7 @@ async def _on(store: Store, sources: list[Source], now: datetime) -> list[Source
     """Those that the timetable would ask."""
     if not sources:
         return []
-    namespaces = await store.get_many(Namespace, {source.namespace for source in sources})
+    namespaces, _ = await store.readable_many(Namespace, {source.namespace for source in sources})
     paused = await store.paused(now)
     return [
         source

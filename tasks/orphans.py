@@ -31,9 +31,9 @@ async def cancel_all_orphans(store: Store, now: datetime) -> int:
     """Cancel unfinished actions, and rolling actions, of clusters that are neither declared nor discovered; returns how many
     actions.
     """
-    unfinished = await store.find(Action, Where(action_states=UNFINISHED), limit=READ_MAX)
+    unfinished, _ = await store.readable(Action, Where(action_states=UNFINISHED), limit=READ_MAX)
     cancelled = await cancel_orphans(store, unfinished, now)
-    rollings = await store.find(Rolling, Where(rolling_states=UNFINISHED_ROLLINGS), limit=READ_MAX)
+    rollings, _ = await store.readable(Rolling, Where(rolling_states=UNFINISHED_ROLLINGS), limit=READ_MAX)
     gone = await _gone(store, {rolling.cluster.key for rolling in rollings})
     for rolling in (one for one in rollings if one.cluster.key in gone):
         after = rolling_moved(rolling, RollingState.CANCELLED, now=now, who=CORE, why=WHY)

@@ -5,7 +5,7 @@ crash, by the same order, and comes to the same.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from prefect import task
@@ -13,16 +13,13 @@ from prefect.cache_policies import NO_CACHE
 
 from blocks.coordinator.protocol import Claim
 from blocks.errors import ConflictError, NotFoundError, RefusedError
-from blocks.models.action import Action, ActionState
-from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
+from blocks.models.action import Action
+from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.gate import Gate
 from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.namespace import Namespace, NamespaceStatus
-from blocks.models.node import Node
 from blocks.models.record import Change
 from blocks.models.request import WorkKind, work_key
-from blocks.models.rolling import UNFINISHED as UNFINISHED_ROLLINGS
-from blocks.models.rolling import Rolling
 from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
@@ -40,21 +37,23 @@ from tasks.decide.remove import (
     node_count,
     refuse_named_platforms,
     refuse_under_way,
+    refuse_unread,
     source_deleted,
+    unread_source_deleted,
+    unread_told,
 )
 from tasks.decide.secret_names import own_secrets
 from tasks.decide.timetable import timetable
 from tasks.hold import fence_of
+from tasks.remains import READ_MAX, UNFINISHED, clusters_left, remains_of
+from tasks.shelter import all_that_name
 
 TRIES_MAX = 5
+"""So often a removal is decided anew when people change what is removed at the same moment."""
 CLOSING = timedelta(seconds=60)
 """For so long at most nothing is sent in a namespace while somebody looks whether it can be deleted."""
-"""So often a removal is decided anew when people change what is removed at the same moment."""
-READ_MAX = 100_000
 CLUSTERS_AT_ONCE = 100
 """So many clusters of a removed source are marked missing in one transaction."""
-
-UNFINISHED = tuple(state for state in ActionState if not state.final)
 
 Clock = Callable[[], datetime]
 
@@ -72,7 +71,7 @@ async def remove_cluster(store: Store, ref: ClusterRef, claim: Claim, order: Ord
         FencedError: a newer holder has taken the cluster; it goes on from what is there.
         ConflictError: people kept changing it; what is left of it is there as before.
     """
-    remains = await _remains(store, ref)
+    remains = await remains_of(store, ref)
     work = [work_key(WorkKind.ORCHESTRATE, ref.key)]
     if remains.empty:
         if not await store.drop_work(work):
@@ -95,8 +94,8 @@ async def _removed(store: Store, remains: Remains, claim: Claim, order: Order, c
         except ConflictError:
             if tried == TRIES_MAX - 1:
                 raise
-            remains = await _remains(store, remains.ref)
-    late = await _remains(store, remains.ref)
+            remains = await remains_of(store, remains.ref)
+    late = await remains_of(store, remains.ref)
     if late.spec is None and late.discovery is None:  # applied in the meantime: nobody would look after these actions
         for change in leftovers_removed(late, order, now=clock()):
             await store.commit(change, now=clock(), fence=fence_of(claim))
@@ -106,22 +105,7 @@ async def _removed(store: Store, remains: Remains, claim: Claim, order: Order, c
         name=str(first.ref),
         nodes=node_count(first),
         actions_cancelled=cancelled,
-        notes=comes_back(first),
-    )
-
-
-async def _remains(store: Store, ref: ClusterRef) -> Remains:
-    where = Where(namespace=ref.namespace, cluster_id=ref.cluster_id)
-    discovery = await store.get(Discovery, ref.key)
-    return Remains(
-        ref=ref,
-        spec=await store.get(ClusterSpec, ref.key),
-        discovery=discovery,
-        state=await store.get(ClusterState, ref.key),
-        nodes=await store.find(Node, where, limit=READ_MAX),
-        actions=await store.find(Action, where.evolve(action_states=UNFINISHED), limit=READ_MAX),
-        rollings=await store.find(Rolling, where.evolve(rolling_states=UNFINISHED_ROLLINGS), limit=READ_MAX),
-        source=await store.get(Source, discovery.source) if discovery is not None else None,
+        notes=(*comes_back(first), *unread_told(first)),
     )
 
 
@@ -151,9 +135,13 @@ async def remove_source(
         DependencyUnavailableError: the store, or Prefect that keeps the secrets; the source is still there.
     """
     for _ in range(TRIES_MAX):
-        source = await _source(store, ref, kind)
+        found, broken = await store.readable_many(Source, {ref.key})
+        if broken:
+            return await _unread_source_removed(store, ref, claim, order, clock, kind)
+        source = found.get(ref.key)
         if source is None:
             break
+        _refuse_other_kind(source, kind)
         try:
             return await _source_removed(store, secrets, source, claim, order, clock)
         except ConflictError:
@@ -168,12 +156,10 @@ async def remove_source(
     raise NotFoundError(message)
 
 
-async def _source(store: Store, ref: SourceRef, kind: Thing | None) -> Source | None:
-    source = await store.get(Source, ref.key)
-    if source is not None and kind not in {None, (real := _kind(source))}:
-        message = f"{ref} is a {real}, not a {kind}: `replictl delete {real} {ref}`"
+def _refuse_other_kind(source: Source, kind: Thing | None) -> None:
+    if kind not in {None, (real := _kind(source))}:
+        message = f"{source.ref} is a {real}, not a {kind}: `replictl delete {real} {source.ref}`"
         raise RefusedError(message)
-    return source
 
 
 def _kind(source: Source) -> Thing:
@@ -185,27 +171,53 @@ async def _source_removed(
 ) -> Removed:
     what = f"{_kind(source)} {source.key}"
     if source.platform is not None:
-        refuse_named_platforms(what, {source.key}, await store.find(ClusterSpec, limit=READ_MAX), order)
-    missing = 0
-    async for known in store.pages(Discovery, Where(namespace=source.namespace, source=source.key)):
-        changes = source_removed(source, known, now=clock())
-        missing += len(changes)
-        for change in _batches(changes):
-            await store.commit(change, now=clock(), fence=fence_of(claim))
-    forgotten = own_secrets(source, await _others(store, source))
+        refuse_named_platforms(what, {source.key}, await _all_specs(store), order)
+    missing, notes = await _all_missing(store, source.ref, claim, clock)
+    forgotten = await _forgettable(store, source)
     if forgotten:
         await secrets.forget(forgotten)
     change = source_deleted(source, order, clusters=missing, secrets=forgotten)
     await store.commit(change, now=clock(), fence=fence_of(claim))
     await store.drop_work([work_key(WorkKind.DISCOVER, source.key)])
-    kept = f"its {missing} clusters are marked missing and stay: `replictl delete cluster` removes them one by one"
     return Removed(
-        kind=_kind(source),
-        name=source.key,
-        clusters_missing=missing,
-        secrets_forgotten=forgotten,
-        notes=(kept,) if missing else (),
+        kind=_kind(source), name=source.key, clusters_missing=missing, secrets_forgotten=forgotten, notes=notes
     )
+
+
+async def _unread_source_removed(
+    store: Store, ref: SourceRef, claim: Claim, order: Order, clock: Clock, kind: Thing | None
+) -> Removed:
+    """What it is and which secrets it names cannot be known: it goes by its key, and leaves secrets where they are."""
+    refuse_named_platforms(f"source {ref}", {ref.key}, await _all_specs(store), order)
+    missing, notes = await _all_missing(store, ref, claim, clock)
+    thing = kind or Thing.SOURCE
+    await store.commit(unread_source_deleted(ref, thing, order, missing), now=clock(), fence=fence_of(claim))
+    await store.drop_work([work_key(WorkKind.DISCOVER, ref.key)])
+    note = "its record could not be read: the secrets that it named, if any, are kept"
+    return Removed(kind=thing, name=ref.key, clusters_missing=missing, notes=(*notes, note))
+
+
+async def _all_missing(store: Store, ref: SourceRef, claim: Claim, clock: Clock) -> tuple[int, tuple[str, ...]]:
+    """Mark a source's clusters missing; returns how many, and what a person should know of them."""
+    missing = unread = 0
+    async for known, broken in store.pages(Discovery, Where(namespace=ref.namespace, source=ref.key)):
+        changes = source_removed(ref, known, now=clock())
+        missing, unread = missing + len(changes), unread + len(broken)
+        for change in _batches(changes):
+            await store.commit(change, now=clock(), fence=fence_of(claim))
+    notes = []
+    if missing:
+        notes += [
+            f"its {missing} clusters are marked missing and stay: `replictl delete cluster` removes them one by one"
+        ]
+    if unread:
+        notes += [f"{unread} more cannot be read and stay as they are: `replictl admin validate` names them"]
+    return missing, tuple(notes)
+
+
+async def _all_specs(store: Store) -> list[ClusterSpec]:
+    """Those that can be read."""
+    return (await store.readable(ClusterSpec, limit=READ_MAX))[0]
 
 
 def _batches(changes: Mapping[str, Change]) -> Iterable[Change]:
@@ -214,10 +226,11 @@ def _batches(changes: Mapping[str, Change]) -> Iterable[Change]:
         yield sum(singles[at : at + CLUSTERS_AT_ONCE], Change())
 
 
-async def _others(store: Store, going: Namespace | Source) -> list[Namespace | Source]:
-    namespaces: Sequence[Namespace | Source] = await store.find(Namespace)
-    sources: Sequence[Namespace | Source] = await store.find(Source, limit=READ_MAX)
-    return [one for one in (*namespaces, *sources) if (type(one), one.key) != (type(going), going.key)]
+async def _forgettable(store: Store, going: Namespace | Source) -> tuple[str, ...]:
+    """The secrets that only what is going names. While another object cannot be read, none: it may name them."""
+    objects = await all_that_name(store)
+    others = (one for one in objects or () if (type(one), one.key) != (type(going), going.key))
+    return () if objects is None else own_secrets(going, others)
 
 
 # -- namespaces ------------------------------------------------------------------------------------------------------------
@@ -260,7 +273,7 @@ async def _closed(store: Store, namespace: Namespace, order: Order, clock: Clock
     if namespace.status is not NamespaceStatus.DELETING:
         platforms = {source.key for source in sources if source.platform is not None}
         if platforms:
-            others = [spec for spec in await store.find(ClusterSpec, limit=READ_MAX) if spec.namespace != name]
+            others = [spec for spec in await _all_specs(store) if spec.namespace != name]
             refuse_named_platforms(f"namespace {name}", platforms, others, order)
         namespace = await _quiet(store, namespace, order, clock)
         await store.commit(namespace_closed(namespace, order), now=clock())
@@ -285,7 +298,9 @@ async def _quiet(store: Store, namespace: Namespace, order: Order, clock: Clock)
     await store.commit(Change(swaps=(closing,)), now=now)
     try:
         where = Where(namespace=namespace.name, action_states=UNFINISHED)
-        refuse_under_way(f"namespace {namespace.name}", await store.find(Action, where, limit=READ_MAX), order)
+        actions, unread = await store.readable(Action, where, limit=READ_MAX)
+        refuse_under_way(f"namespace {namespace.name}", actions, order)
+        refuse_unread(f"namespace {namespace.name}", unread, order)
     except RefusedError:
         with contextlib.suppress(ConflictError):  # whoever changed it did not keep the mark
             await store.commit(
@@ -296,25 +311,10 @@ async def _quiet(store: Store, namespace: Namespace, order: Order, clock: Clock)
 
 
 async def _inside(store: Store, name: str) -> tuple[list[Source], list[ClusterSpec]]:
+    """The sources and clusters in it that can be read."""
     where = Where(namespace=name)
-    return await store.find(Source, where, limit=READ_MAX), await store.find(ClusterSpec, where, limit=READ_MAX)
-
-
-async def clusters_left(store: Store, name: str, limit: int) -> list[ClusterRef]:
-    """Clusters of which anything is left in a namespace, at most so many; unfinished actions count, too."""
-    found: dict[str, ClusterRef] = {}
-    for type_ in (ClusterSpec, Discovery, ClusterState, Node):
-        records: Sequence[ClusterSpec | Discovery | ClusterState | Node]
-        records = await store.find(type_, Where(namespace=name), limit=limit)
-        refs = (record.cluster if isinstance(record, Node) else record.ref for record in records)
-        found |= {ref.key: ref for ref in refs}
-        if len(found) >= limit:
-            return list(found.values())[:limit]
-    actions = await store.find(Action, Where(namespace=name, action_states=UNFINISHED), limit=limit)
-    found |= {action.cluster.key: action.cluster for action in actions}
-    rollings = await store.find(Rolling, Where(namespace=name, rolling_states=UNFINISHED_ROLLINGS), limit=limit)
-    found |= {rolling.cluster.key: rolling.cluster for rolling in rollings}
-    return list(found.values())[:limit]
+    sources, _ = await store.readable(Source, where, limit=READ_MAX)
+    return sources, (await store.readable(ClusterSpec, where, limit=READ_MAX))[0]
 
 
 @task(name="finish namespace", cache_policy=NO_CACHE)
@@ -324,8 +324,8 @@ async def finish_namespace(store: Store, secrets: Secrets, namespace: Namespace,
     Raises:
         ConflictError: it has changed; the next turn sees how.
     """
-    forgotten = own_secrets(namespace, await _others(store, namespace))
+    forgotten = await _forgettable(store, namespace)
     if forgotten:
         await secrets.forget(forgotten)
-    gates = await store.find(Gate, limit=GATES_MAX)
-    await store.commit(namespace_emptied(namespace, gates), now=now)
+    gates, unread = await store.readable(Gate, Where(namespace=namespace.name), limit=GATES_MAX)
+    await store.commit(namespace_emptied(namespace, gates, unread), now=now)

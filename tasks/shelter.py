@@ -137,12 +137,22 @@ async def forget_unused(store: Store, secrets: Secrets, names: Collection[str]) 
     if not names:
         return
     try:
-        namespaces: Sequence[Namespace | Source] = await store.find(Namespace)
-        sources: Sequence[Namespace | Source] = await store.find(Source, limit=READ_MAX)
-        if unused := set(names) - made_by_us((*namespaces, *sources)):
+        objects = await all_that_name(store)
+        if objects is None:
+            log.warning(
+                "%d secrets that may be of no use any more are still kept: not all objects can be read", len(names)
+            )
+        elif unused := set(names) - made_by_us(objects):
             await secrets.forget(sorted(unused))
     except DependencyUnavailableError as error:
         log.warning("%d secrets that may be of no use any more are still kept: %s", len(names), error)
+
+
+async def all_that_name(store: Store) -> list[Namespace | Source] | None:
+    """All objects that can name secrets; None while one of them cannot be read: what it names is not known."""
+    namespaces, broken = await store.readable(Namespace)
+    sources, more = await store.readable(Source, limit=READ_MAX)
+    return None if broken or more else [*namespaces, *sources]
 
 
 async def keep_again(secrets: Secrets, values: Mapping[str, SecretStr]) -> None:

@@ -11,13 +11,14 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from blocks.agents.answers import said_error
+from blocks.models.action import METADATA_MAX
 from blocks.models.base import ID_CHARS_MAX, JSON_BYTES_MAX, JSON_DEPTH_MAX, Id, Json, clean_text
 from blocks.models.look import ShardsInfo
 from blocks.models.node import ATTRIBUTES_MAX, SHARDS_MAX, Attribute, Offset, Shard, ShardRole, Version
 
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
-ENTRIES_MAX = 50
+ENTRIES_MAX = METADATA_MAX
 LISTED_MAX = 1_000
 NOTES_MAX = 20
 UNIT_CHARS_MAX = 64

@@ -12,6 +12,7 @@ from blocks.models.base import Fact, Id, Json, Name, Seconds, Text, Utc
 from blocks.models.ids import ClusterRef, NodeRef
 
 HISTORY_MAX = 50
+METADATA_MAX = 50
 
 
 class ActionState(StrEnum):
@@ -86,6 +87,9 @@ ActionId = Annotated[str, AfterValidator(_canonical_uuid)]
 ActionKind = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/\-]*$")]
 
 
+Metadata = Annotated[dict[str, Text], Field(max_length=METADATA_MAX)]
+
+
 class Action(Fact):
     """An action as stored; changed only by compare-and-set on `version`, only along the transition table."""
 
@@ -96,7 +100,7 @@ class Action(Fact):
     """The node it is for; None for an action on the whole cluster."""
     kind: ActionKind
     args: Json = None
-    metadata: dict[str, Text] = Field(default_factory=dict, max_length=50)
+    metadata: Metadata = Field(default_factory=dict)
     state: ActionState
     created_at: Utc
     created_by: Text

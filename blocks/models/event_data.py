@@ -125,6 +125,8 @@ class ClusterDeleted(Ordered):
     """The source that told of it."""
     still_told_by: str | None = None
     """A source that will bring it back at its next turn."""
+    unreadable: int = 0
+    """Records of it, such as unfinished actions, that could not be read and were removed with it."""
 
 
 class HealthChanged(Data):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from blocks.models.action import ActionId, ActionKind, ActionState
+from blocks.models.action import ActionId, ActionKind, ActionState, Metadata
 from blocks.models.base import Fact, Id, Json, Text, Utc
 from blocks.models.node import SHARDS_MAX, Attribute, NodeStatus, Protocol, Shard, Version
 
@@ -59,13 +59,13 @@ class ShardsInfo(Fact):
 
 
 class AgentAction(Fact):
-    """An action as the agent tells of it."""
+    """An action as the agent tells of it, within the limits of an `Action`: one that the agent began itself becomes one."""
 
     action_id: ActionId
     kind: ActionKind
     state: ActionState
     args: Json = None
-    metadata: dict[str, Text] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     created_at: Utc | None = None
     scheduled_at: Utc | None = None
     finished_at: Utc | None = None

@@ -73,18 +73,19 @@ class Records(Events, Fences):
         self, type_: type[R], where: Where | None = None, *, limit: int = 10_000
     ) -> tuple[list[R], list[str]]:
         """See `Store.readable`."""
+        if limit < 1:
+            return [], []
         found: list[R] = []
         broken: list[str] = []
         with self.call():
             cursor = self.collection(COLLECTIONS[type_]).find(_filter(type_, where or Where())).sort("_id").limit(limit)
             async for document in cursor.batch_size(_BATCH):
-                try:
-                    found.append(from_document(type_, document))
-                except RecordError:
-                    broken.append(str(document["_id"]))
+                one, bad = _apart(type_, [document])
+                found += one
+                broken += bad
         return found, broken
 
-    async def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[list[R]]:
+    async def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[tuple[list[R], list[str]]]:
         """See `Store.pages`. A piece is what the server gives in one batch: a thousand records, or 16 MB of them."""
         query, after = _filter(type_, where or Where()), ""
         while True:
@@ -92,7 +93,7 @@ class Records(Events, Fences):
             if not documents:
                 return
             after = documents[-1]["_id"]
-            yield [from_document(type_, document) for document in documents]
+            yield _apart(type_, documents)
 
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
         """See `Store.get_many`. Each thousand has a deadline of its own."""
@@ -100,6 +101,20 @@ class Records(Events, Fences):
         for piece in chunked(sorted(keys), _KEYS_MAX):
             found |= await self._of(type_, piece)
         return found
+
+    async def readable_many(self, type_: type[R], keys: Collection[str]) -> tuple[dict[str, R], list[str]]:
+        """See `Store.readable_many`. Each thousand has a deadline of its own."""
+        found: dict[str, R] = {}
+        broken: list[str] = []
+        for piece in chunked(sorted(keys), _KEYS_MAX):
+            with self.call():
+                documents = (
+                    await self.collection(COLLECTIONS[type_]).find({"_id": {"$in": piece}}).sort("_id").to_list()
+                )
+            good, bad = _apart(type_, documents)
+            found |= {record.key: record for record in good}
+            broken += bad
+        return found, broken
 
     async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
         """See `Store.existing`. Each thousand has a deadline of its own."""
@@ -237,6 +252,18 @@ class Records(Events, Fences):
                 raise
             if result.matched_count + result.inserted_count != len(piece):
                 raise ConflictError(message)
+
+
+def _apart(type_: type[R], documents: Iterable[Document]) -> tuple[list[R], list[str]]:
+    """Records, and the keys of those that cannot be read."""
+    found: list[R] = []
+    broken: list[str] = []
+    for document in documents:
+        try:
+            found.append(from_document(type_, document))
+        except RecordError:
+            broken.append(str(document["_id"]))
+    return found, broken
 
 
 def _filter(type_: type[Fact], where: Where) -> dict[str, Any]:

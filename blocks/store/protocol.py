@@ -125,14 +125,18 @@ class Store(Protocol):
     ) -> tuple[list[R], list[str]]:
         """Like `find`, but what cannot be read is left out and named: one broken record stops nothing but itself."""
 
-    def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[list[R]]:
-        """All records in the order of their keys, however many, piece by piece; each piece has a deadline of its own.
+    def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[tuple[list[R], list[str]]]:
+        """All records in the order of their keys, however many, piece by piece, each with the keys of those of it that cannot
+        be read. Each piece has a deadline of its own.
 
         What changes meanwhile is among them as it was or as it is.
         """
 
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
         """By key, those records of `keys` that exist."""
+
+    async def readable_many(self, type_: type[R], keys: Collection[str]) -> tuple[dict[str, R], list[str]]:
+        """Like `get_many`, but what cannot be read is left out and named."""
 
     async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
         """Which of `keys` have a record; reads no record."""

@@ -8,7 +8,7 @@ could not be used is no absence: what it may be about stays as it was. One of wh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.event import EventDraft, EventType
-from blocks.models.ids import ClusterRef
+from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.record import Change
-from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected, Source
+from blocks.models.source import DiscoveredCluster, DiscoveredNode, Rejected, Source, SourceReport
 from tasks.decide.diff import draft
 from tasks.decide.rules.base import without_secrets
 
@@ -61,6 +61,8 @@ def discovered(
     now: datetime,
     owners: frozenset[str],
     unusable: Sequence[Rejected] = (),
+    unreadable: Collection[str] = (),
+    last: SourceReport | None = None,
 ) -> Outcome:
     """Compare a source's answer with what is stored.
 
@@ -72,11 +74,13 @@ def discovered(
         now: when it answered.
         owners: keys of the sources that exist, among those that own a record of `known`.
         unusable: records of the answer that could not be used.
+        unreadable: keys of discovery records, of the source or of clusters of the answer, that cannot be read.
+        last: the source's last report.
     """
     mine = {key: record for key, record in known.items() if record.source == source.key}
     present = {key for key, record in mine.items() if record.missing_since is None}
-    if not clusters and present:
-        return Outcome(suspicious=f"an empty answer after one with {len(present)} clusters: nothing was changed")
+    if not clusters and (why := _suspicious(len(present) + len(unreadable), last)):
+        return Outcome(suspicious=why)
     unused = [bad for bad in unusable if not bad.partial]
     bad_nodes: dict[str, set[str | None]] = defaultdict(set)
     for bad in unused:
@@ -85,12 +89,14 @@ def discovered(
     changes: dict[str, Change] = {}
     new: list[ClusterRef] = []
     changed: list[ClusterRef] = []
-    rejected: list[Rejected] = []
+    rejected = [_unread(ClusterRef.from_key(key)) for key in sorted(unreadable)]
     owned: dict[str, str] = {}
     told = set(bad_nodes)
     for cluster in clusters:
         ref = _ref(source, cluster.cluster_id)
         told.add(ref.key)
+        if ref.key in unreadable:
+            continue
         before = known.get(ref.key)
         if before is not None and before.source != source.key and before.source in owners:
             reason = f"it belongs to source {before.source}, which told of it first"
@@ -127,7 +133,28 @@ def discovered(
     )
 
 
-def source_removed(source: Source, known: Iterable[Discovery], *, now: datetime) -> dict[str, Change]:
+def _suspicious(present: int, last: SourceReport | None) -> str | None:
+    """Why an answer without any cluster is not believed: there was something before, if only clusters of other sources."""
+    if present:
+        return f"an empty answer after one with {present} clusters: nothing was changed"
+    if last is not None and last.conflicts is not None:
+        return (
+            f"an empty answer after one with {last.clusters} clusters, some of them those of other sources: nothing was "
+            "changed. If it is right, delete the source and apply it again"
+        )
+    return None
+
+
+def _unread(ref: ClusterRef) -> Rejected:
+    """A cluster of which nothing can be concluded, whether it is told of or not."""
+    reason = (
+        "what is stored of it cannot be read (`replictl admin validate` names it): nothing of it was changed, and it is not "
+        f"missing. `replictl delete cluster {ref}` removes it; if it is told of then, it is new"
+    )
+    return Rejected(what=str(ref), reason=reason, cluster_id=ref.cluster_id)
+
+
+def source_removed(source: Source | SourceRef, known: Iterable[Discovery], *, now: datetime) -> dict[str, Change]:
     """By cluster key, what the end of a source means: those of its clusters that are present are missing from now on.
 
     Args:

@@ -22,10 +22,11 @@ def namespace_closed(namespace: Namespace, order: Order) -> Change:
     return Change(swaps=(after,), drafts=(told,))
 
 
-def namespace_emptied(namespace: Namespace, gates: Iterable[Gate] = ()) -> Change:
+def namespace_emptied(namespace: Namespace, gates: Iterable[Gate] = (), unread: Iterable[str] = ()) -> Change:
     """The change by which it is gone, once nothing is left in it: its name stays taken.
 
-    It forgets its secrets; freezes and windows in front of it are lifted: they are not for whoever has the name next.
+    It forgets its secrets; freezes and windows in front of it are lifted: they are not for whoever has the name next. Nor are
+    those that cannot be read, of which only the keys are known.
     """
     after = namespace.evolve(status=NamespaceStatus.DELETED, tls=None, version=namespace.version + 1)
     mine = [gate for gate in gates if gate.namespace == namespace.name]
@@ -33,7 +34,7 @@ def namespace_emptied(namespace: Namespace, gates: Iterable[Gate] = ()) -> Chang
     lifted = [gate_told(EventType.GATE_LIFTED, gate, who="sweep", why=why) for gate in mine]
     return Change(
         swaps=(after,),
-        deletes=tuple(RecordKey(Gate, gate.key) for gate in mine),
+        deletes=tuple(RecordKey(Gate, key) for key in (*(gate.key for gate in mine), *unread)),
         drafts=(*lifted, _gone(namespace, {"name_free": False})),
     )
 

@@ -15,13 +15,15 @@ from blocks.models.action import Action, ActionState
 from blocks.models.base import Fact, Json, Text
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventDraft, EventType
-from blocks.models.ids import ClusterRef
+from blocks.models.gate import Gate
+from blocks.models.ids import ClusterRef, SourceRef
 from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
 from blocks.models.report import Report
 from blocks.models.rolling import Rolling, RollingState
 from blocks.models.source import Source, SourceReport
 from tasks.decide.diff import draft
+from tasks.decide.gating import gate_told
 from tasks.decide.lifecycle import moved
 from tasks.decide.manifest_kinds import kind_of
 from tasks.decide.rolling import moved as rolling_moved
@@ -30,6 +32,8 @@ from tasks.decide.sync import tell
 
 CHUNK_MAX = 500
 """So many nodes and actions are removed in one transaction; a cluster with more of them takes several."""
+_CLUSTER = (ClusterSpec, Discovery, ClusterState, Report)
+"""What makes it a cluster: one record each, of its key."""
 NAMED_MAX = 10
 """So many are named in a refusal; the others are counted."""
 
@@ -112,13 +116,18 @@ class Remains:
     """Unfinished ones."""
     rollings: Sequence[Rolling] = ()
     """Unfinished ones."""
+    gates: Sequence[Gate] = ()
+    """In front of this cluster alone; they do not make it one."""
     source: Source | None = None
     """The source that owns it, if that still exists."""
+    unreadable: Sequence[RecordKey] = ()
+    """What of all that is there and cannot be read."""
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left."""
-        return not (self.spec or self.discovery or self.state or self.nodes or self.actions or self.rollings)
+        left = (self.spec, self.discovery, self.state, self.nodes, self.actions, self.rollings, self.unreadable)
+        return not any(left)
 
     @property
     def told_by(self) -> Source | None:
@@ -152,6 +161,26 @@ def refuse_under_way(what: str, actions: Iterable[Action], order: Order) -> None
         raise RefusedError(message)
 
 
+def refuse_unread(what: str, actions: Sequence[str], order: Order) -> None:
+    """Refuse to delete what has unfinished actions that cannot be read, unless forced: an agent may be at work on them.
+
+    Raises:
+        RefusedError: with their ids.
+    """
+    if actions and not order.force:
+        message = (
+            f"{what} is not deleted: its unfinished actions {_named(actions)} cannot be read, so that an agent may be at work "
+            "on them. Delete it by force with a reason: then they are removed here, and may still run to their end there"
+        )
+        raise RefusedError(message)
+
+
+def unread_told(remains: Remains) -> tuple[str, ...]:
+    """What a person must know when records were removed that nobody could read."""
+    count = len(remains.unreadable)
+    return (f"{count} records of it could not be read: they are removed, too",) if count else ()
+
+
 def cluster_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[Change, ...]:
     """The changes that remove a cluster, each a transaction, in this order. All that makes it a cluster goes in the last
     one, with the event: when only some of them are made, the same order completes it.
@@ -160,6 +189,8 @@ def cluster_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[C
         RefusedError: an agent is at work on it, and the order is not forced.
     """
     refuse_under_way(f"cluster {remains.ref}", remains.actions, order)
+    unread = [one.key for one in remains.unreadable if one.record_type is Action]
+    refuse_unread(f"cluster {remains.ref}", unread, order)
     parts = [*_cancelled(remains, order, now), *_forgotten(remains)]
     chunks = [_sum(parts[at : at + CHUNK_MAX]) for at in range(0, len(parts), CHUNK_MAX)] or [Change()]
     return (*chunks[:-1], chunks[-1] + _no_cluster(remains, order))
@@ -167,7 +198,7 @@ def cluster_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[C
 
 def leftovers_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[Change, ...]:
     """The changes that remove what came while its cluster was removed; told of as actions only."""
-    parts = [*_cancelled(remains, order, now), *_forgotten(remains)]
+    parts = [*_cancelled(remains, order, now), *_forgotten(remains), *_lifted(remains, order)]
     return tuple(_sum(parts[at : at + CHUNK_MAX]) for at in range(0, len(parts), CHUNK_MAX))
 
 
@@ -202,6 +233,9 @@ def _cancelled(remains: Remains, order: Order, now: datetime) -> Iterator[Change
 def _forgotten(remains: Remains) -> Iterator[Change]:
     for node in remains.nodes:
         yield Change(deletes=(RecordKey(Node, node.key),))
+    for broken in remains.unreadable:
+        if broken.record_type not in _CLUSTER:
+            yield Change(deletes=(broken,))
 
 
 def _no_cluster(remains: Remains, order: Order) -> Change:
@@ -215,11 +249,20 @@ def _no_cluster(remains: Remains, order: Order) -> Change:
         actions_cancelled=len(remains.actions),
         source=remains.discovery.source if remains.discovery is not None else None,
         still_told_by=told_by.key if told_by is not None else None,
+        unreadable=len(remains.unreadable),
     )
-    deletes = tuple(RecordKey(type_, key) for type_ in (ClusterSpec, Discovery, ClusterState, Report))
+    deletes = tuple(RecordKey(type_, key) for type_ in _CLUSTER)
     # A swap before the delete: a spec that a person has just applied is read first.
     swaps = (spec.evolve(version=spec.version + 1),) if spec is not None else ()
-    return Change(swaps=swaps, deletes=deletes, drafts=(told,))
+    return _sum([*_lifted(remains, order)]) + Change(swaps=swaps, deletes=deletes, drafts=(told,))
+
+
+def _lifted(remains: Remains, order: Order) -> Iterator[Change]:
+    """Its gates are not for another cluster that has its name one day."""
+    why = f"cluster {remains.ref} is deleted"
+    for gate in remains.gates:
+        told = gate_told(EventType.GATE_LIFTED, gate, who=order.by, why=why)
+        yield Change(deletes=(RecordKey(Gate, gate.key),), drafts=(told,))
 
 
 def source_deleted(source: Source, order: Order, *, clusters: int, secrets: Sequence[str]) -> Change:
@@ -231,18 +274,25 @@ def source_deleted(source: Source, order: Order, *, clusters: int, secrets: Sequ
         clusters: how many clusters went missing by it.
         secrets: which secrets were forgotten with it.
     """
+    thing = Thing.SOURCE if source.platform is None else Thing.PLATFORM
+    swap = Change(swaps=(source.evolve(version=source.version + 1),))
+    return swap + _no_source(source.ref, thing, order, clusters, secrets)
+
+
+def unread_source_deleted(source: SourceRef, thing: Thing, order: Order, clusters: int) -> Change:
+    """The same of a source that cannot be read, by its key; `thing` is what it is taken for."""
+    return _no_source(source, thing, order, clusters, ())
+
+
+def _no_source(source: SourceRef, thing: Thing, order: Order, clusters: int, secrets: Sequence[str]) -> Change:
     data: dict[str, Json] = {
         **order.told,
-        "kind": "Platform" if source.platform is not None else "DiscoverySettings",
+        "kind": "Platform" if thing is Thing.PLATFORM else "DiscoverySettings",
         "clusters_missing": clusters,
         "secrets_forgotten": list(secrets),
     }
     told = EventDraft(type=EventType.SOURCE_DELETED, stream=source.namespace, subject=source.key, data=data)
-    return Change(
-        swaps=(source.evolve(version=source.version + 1),),
-        deletes=(RecordKey(Source, source.key), RecordKey(SourceReport, source.key)),
-        drafts=(told,),
-    )
+    return Change(deletes=(RecordKey(Source, source.key), RecordKey(SourceReport, source.key)), drafts=(told,))
 
 
 def refuse_named_platforms(what: str, platforms: Collection[str], specs: Iterable[ClusterSpec], order: Order) -> None:

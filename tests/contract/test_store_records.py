@@ -89,12 +89,12 @@ async def test_pages_bring_all_in_order(store: Store) -> None:
         await store.commit(Change(puts=tuple(mine[first : first + 500])), now=NOW)
     await store.commit(Change(puts=(other,)), now=NOW)
 
-    pages = [page async for page in store.pages(Discovery, Where(source="prod/a"))]
+    pages = [page async for page, _ in store.pages(Discovery, Where(source="prod/a"))]
 
     assert mine == [record for page in pages for record in page]
     assert 1 < len(pages)
-    assert len(mine) + 1 == sum([len(page) async for page in store.pages(Discovery)])
-    assert [] == [page async for page in store.pages(Discovery, Where(source="prod/none"))]
+    assert len(mine) + 1 == sum([len(page) async for page, _ in store.pages(Discovery)])
+    assert [] == [page async for page, _ in store.pages(Discovery, Where(source="prod/none"))]
 
 
 async def test_find_narrows_by_place(store: Store) -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
 
 from blocks.errors import RecordError
 from blocks.models.cluster import ClusterSpec, Discovery
-from blocks.models.namespace import Namespace
+from blocks.models.ids import ClusterRef
+from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.record import Change
 from blocks.models.source import DiscoveredCluster, DiscoveredNode
 from blocks.store.mongodb import MongoStore
 from blocks.store.settings import MongoDb
 from doubles.coordinator import MemoryCoordinator, MemoryZooKeeper
+from doubles.secrets import MemorySecrets
 from doubles.sources import MemorySources
 from doubles.store_samples import NOW, spec
 from doubles.world import SOURCE
+from flows.delete import delete_cluster, delete_namespace
 from flows.discover import discover_source
+from flows.emptying import empty_namespaces
 from flows.steps import Steps
+from tasks.decide.remove import Order
 
 pytestmark = pytest.mark.real
 NODES, LABELS = 10_000, {f"k{number}": "v" * 250 for number in range(8)}
@@ -81,3 +87,45 @@ async def test_a_broken_record_among_others(store: MongoStore) -> None:
     found, broken = await store.readable(ClusterSpec)
 
     assert (["b"], ["prod/a"]) == ([record.cluster_id for record in found], broken)
+
+
+async def test_broken_records_by_piece_and_by_key(store: MongoStore) -> None:
+    """`pages` and `readable_many` give the others and name it, `get_many` fails."""
+    await store.commit(Change(puts=(spec(cluster_id="a"), spec(cluster_id="b"))), now=NOW)
+    await store.collection("specs").update_one({"_id": "prod/a"}, {"$set": {"active": "perhaps"}})
+    pages = [([one.key for one in page], broken) async for page, broken in store.pages(ClusterSpec)]
+    found, broken = await store.readable_many(ClusterSpec, {"prod/a", "prod/b", "prod/none"})
+    with pytest.raises(RecordError, match="prod/a"):
+        await store.get_many(ClusterSpec, {"prod/a"})
+
+    assert [(["prod/b"], ["prod/a"])] == pages
+    assert (["prod/b"], ["prod/a"]) == (list(found), broken)
+
+
+async def test_a_broken_discovery_stops_nothing_but_itself(store: MongoStore) -> None:
+    """Its source goes on, its cluster can be deleted, its namespace goes."""
+    zookeeper, sources, secrets = MemoryZooKeeper(), MemorySources(), MemorySecrets()
+    await store.commit(Change(puts=(Namespace(name="prod", version=1), SOURCE.evolve(version=1))), now=zookeeper.now)
+    broken = {"$set": {"nodes": [{"node_id": ""}]}}
+
+    def clock() -> datetime:
+        return zookeeper.now
+
+    async with MemoryCoordinator(zookeeper, worker="w") as coordinator:
+        sources.tell(SOURCE, [cluster(name, 1, {}) for name in ("a", "b")])
+        await discover_source(coordinator, store, sources, SOURCE.ref, clock, Steps())
+        await store.collection("discoveries").update_many({}, broken)
+        sources.tell(SOURCE, [cluster(name, 1, {}) for name in ("a", "b", "c")])
+        report = await discover_source(coordinator, store, sources, SOURCE.ref, clock, Steps())
+        ref = ClusterRef(namespace="prod", cluster_id="a")
+        await delete_cluster(coordinator, store, ref, Order(by="ann"), clock, Steps())
+        left = await store.existing(Discovery, {"prod/a", "prod/b", "prod/c"})
+        await delete_namespace(store, "prod", Order(by="ann"), clock, Steps())
+        for _ in range(3):
+            await empty_namespaces(coordinator, store, secrets, clock, Steps())
+    namespace = await store.get(Namespace, "prod")
+
+    assert (("c",), ["prod/a", "prod/b"]) == (report.new_clusters, [one.what for one in report.rejected[:2]])
+    assert ({"prod/b", "prod/c"}, set()) == (left, await store.existing(Discovery, {"prod/a", "prod/b", "prod/c"}))
+    assert namespace is not None
+    assert NamespaceStatus.DELETED is namespace.status

@@ -19,6 +19,7 @@ class MemorySources:
         self._answers: dict[str, Found | str] = {}
         self._stamps: dict[str, str] = {}
         self.asked: list[str] = []
+        self.stamps_asked: list[str] = []
 
     def tell(self, source: Source, clusters: Sequence[DiscoveredCluster], rejected: Sequence[Rejected] = ()) -> None:
         """From now on the source tells of these."""
@@ -61,4 +62,5 @@ class MemorySources:
 
     async def stamp(self, source: Source) -> str | None:
         """What was said with `stamped`; None for sources of which nothing was said."""
+        self.stamps_asked.append(source.key)
         return self._stamps.get(source.key)

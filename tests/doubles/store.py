@@ -43,8 +43,8 @@ class MemoryStore(MemoryWork, Store):
         super().__init__()
         self.unreadable_events: set[str] = set()
         """Ids of events that cannot be read, as if a newer version had written them."""
-        self.broken: set[str] = set()
-        """Keys of records that cannot be read: whoever finds one among others fails."""
+        self.broken: set[str | tuple[type[Any], str]] = set()
+        """Keys of records that cannot be read, of every type, or of one: whoever finds one among others fails."""
         self.wrong: list[str] = []
         """What is wrong with what is stored."""
         self.records: dict[type[Any], dict[str, Any]] = {}
@@ -73,24 +73,30 @@ class MemoryStore(MemoryWork, Store):
         return [record for _, record in sorted(self.records.get(type_, {}).items())]
 
     async def get(self, type_: type[R], key: str) -> R | None:
-        return await self._call("get", lambda: self.records.get(type_, {}).get(key))
+        found = await self._call("get", lambda: self.records.get(type_, {}).get(key))
+        return found and self._whole([found])[0]
 
     async def find(self, type_: type[R], where: Where | None = None, *, limit: int = 10_000) -> list[R]:
         return await self._call("find", lambda: self._whole(self._find(type_, where or Where(), limit)))
 
     def _whole(self, records: list[R]) -> list[R]:
         for record in records:
-            if record.key in self.broken:
+            if self._is_broken(record):
                 message = f"the stored {type(record).__name__} {record.key!r} cannot be read"
                 raise RecordError(message)
         return records
 
+    def _is_broken(self, record: Any) -> bool:
+        return record.key in self.broken or (type(record), record.key) in self.broken
+
+    def _apart(self, records: list[R]) -> tuple[list[R], list[str]]:
+        good = [record for record in records if not self._is_broken(record)]
+        return good, [record.key for record in records if self._is_broken(record)]
+
     async def readable(
         self, type_: type[R], where: Where | None = None, *, limit: int = 10_000
     ) -> tuple[list[R], list[str]]:
-        found = await self._call("readable", lambda: self._find(type_, where or Where(), limit))
-        good = [record for record in found if record.key not in self.broken]
-        return good, [record.key for record in found if record.key in self.broken]
+        return await self._call("readable", lambda: self._apart(self._find(type_, where or Where(), limit)))
 
     def _find(self, type_: type[R], where: Where, limit: int) -> list[R]:
         found = [record for record in self._all(type_) if _fits(record, where)]
@@ -98,18 +104,26 @@ class MemoryStore(MemoryWork, Store):
             found.sort(key=lambda one: one.created_at, reverse=True)  # type: ignore[union-attr]
         return found[: max(0, limit)]
 
-    async def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[list[R]]:
+    async def pages(self, type_: type[R], where: Where | None = None) -> AsyncIterator[tuple[list[R], list[str]]]:
         after = ""
         while page := await self._call("pages", partial(self._page, type_, where or Where(), after)):
             after = page[-1].key
-            yield page
+            yield self._apart(page)
 
     def _page(self, type_: type[R], where: Where, after: str) -> list[R]:
         return [record for record in self._all(type_) if record.key > after and _fits(record, where)][:PAGE]
 
     async def get_many(self, type_: type[R], keys: Collection[str]) -> dict[str, R]:
+        found = await self._call("get_many", lambda: self._whole(self._these(type_, keys)))
+        return {record.key: record for record in found}
+
+    async def readable_many(self, type_: type[R], keys: Collection[str]) -> tuple[dict[str, R], list[str]]:
+        good, bad = await self._call("readable_many", lambda: self._apart(self._these(type_, keys)))
+        return {record.key: record for record in good}, bad
+
+    def _these(self, type_: type[R], keys: Collection[str]) -> list[R]:
         records = self.records.get(type_, {})
-        return await self._call("get_many", lambda: {key: records[key] for key in sorted(keys) if key in records})
+        return [records[key] for key in sorted(keys) if key in records]
 
     async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
         return await self._call("existing", lambda: self._existing(type_, set(keys)))

@@ -60,7 +60,7 @@ async def test_its_report_says_so(world: World) -> None:
     """The last report of the cluster is not the success before."""
     ref = await world.declare()
     await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
-    world.store.broken = {ref.key}
+    world.store.broken = {(ClusterSpec, ref.key)}
     await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
     report = await world.store.get(Report, ref.key)
 

@@ -320,7 +320,7 @@ async def test_every_cluster_of_a_deleted_source_is_marked(world: World) -> None
     await world.save(Namespace(name="prod", version=1), SOURCE, *many)
     removed = await _delete_source(world)
 
-    records = [record async for page in world.store.pages(Discovery) for record in page]
+    records = [record async for page, _ in world.store.pages(Discovery) for record in page]
     assert 250 == removed.clusters_missing == sum(record.missing_since is not None for record in records)
 
 

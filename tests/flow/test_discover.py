@@ -23,7 +23,8 @@ from doubles.views import discovery, found
 from doubles.world import SOURCE, World, seconds
 from flows.discover import discover_source
 from flows.steps import Steps
-from tasks.ask import AT_ONCE_MAX, _some_of_each
+from tasks.ask import AT_ONCE_MAX
+from tasks.decide.source_reports import some_of_each
 from tasks.hold import source_lock
 
 R = TypeVar("R", bound=Record)
@@ -265,7 +266,7 @@ def test_many_refusals_of_one_sort_hide_no_others() -> None:
         tuple(Rejected(what=f"{name}{number}", reason="r") for number in range(count))
         for name, count in (("a", 500), ("b", 2), ("c", 60))
     )
-    chosen = [one.what[0] for one in _some_of_each(many, few, some)]
+    chosen = [one.what[0] for one in some_of_each(many, few, some)]
 
     assert (100, sorted(chosen)) == (len(chosen), chosen)
     assert (2, True) == (chosen.count("b"), chosen.count("c") >= 33)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import AnyHttpUrl
 
+from blocks.models.cluster import Discovery
 from blocks.models.event import EventType
 from blocks.models.namespace import Namespace
 from blocks.models.source import HttpDiscovery, Rejected, Source, SourceReport
@@ -77,3 +78,32 @@ async def test_a_conflict_is_told_of_once_and_comes_first(told: World) -> None:
         {"source": SOURCE.key, "conflicts": 2, "owners": {"orders": other.key, "zoo": other.key}},
         {"source": SOURCE.key, "conflicts": 0, "owners": {}},
     ] == [event.data for event in events]
+
+
+async def test_an_empty_answer_after_clusters_of_others_is_not_believed(told: World) -> None:
+    """All that the source told of belongs to another one: that it knows nothing now is told, until it knows something."""
+    other = Source(namespace="prod", name="other", http=SOURCE.http)
+    await told.save(other, discovery(["n1"], source=other.key))
+    await _discover(told)
+    events = len(told.events)
+    told.tell()
+    reports = [await _discover(told), await _discover(told)]
+    told.tell(mine=["n1"])
+    good = await _discover(told)
+
+    assert [("an empty answer after one with 1 clusters", 1)] * 2 == [
+        (str(report.error).partition(",")[0], report.clusters) for report in reports
+    ]
+    assert None is good.error
+    assert [EventType.SOURCE_FAILED, EventType.SOURCE_RECOVERED] == [
+        type_ for type_ in told.types(events) if type_ in {EventType.SOURCE_FAILED, EventType.SOURCE_RECOVERED}
+    ]
+
+
+async def test_a_source_whose_clusters_were_deleted_may_know_none(told: World) -> None:
+    """A person has seen to that: nothing is left that an empty answer could be wrong about."""
+    await _discover(told)
+    told.store.records[Discovery].clear()
+    told.tell()
+
+    assert None is (await _discover(told)).error

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
-from blocks.models.action import Action, ActionState, Requester
+from blocks.models.action import METADATA_MAX, Action, ActionState, Requester
 from blocks.models.event import EventType
 from blocks.models.look import Failure, NodeInfo
 from blocks.models.node import NodeStatus, Protocol, Version
@@ -207,6 +208,17 @@ def test_an_agents_own_action_is_adopted() -> None:
         (action.action_id, action.state, action.requester, action.version) for action in synced.actions
     ]
     assert [EventType.ACTION_CREATED] == [draft.type for draft in synced.drafts]
+
+
+def test_whatever_an_agent_can_tell_can_be_adopted() -> None:
+    """Its word has the limits of what is stored: what goes beyond them is no word, and fails no cycle."""
+    stranger = make_action(9, state=S.RUNNING)
+    full = {f"k{number}": "v" * 3_000 for number in range(METADATA_MAX)}
+    synced = sync(_view(), {"n1": good_look("n1", word(stranger, metadata=full))}, now=NOW)
+    with pytest.raises(ValidationError, match="at most 50 items"):
+        word(stranger, metadata={**full, "one": "more"})
+
+    assert [METADATA_MAX] == [len(action.metadata) for action in synced.actions]
 
 
 def test_a_finished_stranger_is_not_adopted() -> None:

@@ -11,7 +11,7 @@ from blocks.agents import facts
 from blocks.agents.actions import listed_ids, sent
 from blocks.agents.answers import Answer
 from blocks.agents.protocol_b import agent_action, node_info
-from blocks.models.action import ActionState
+from blocks.models.action import METADATA_MAX, ActionState
 from blocks.models.look import AgentAction, Failure, NodeInfo
 from blocks.models.node import NodeStatus
 from blocks.models.sent import Sent
@@ -73,6 +73,12 @@ class TestAction:
         )
 
         assert expected == action()
+
+    def test_so_much_metadata_is_kept(self) -> None:
+        """The first fifty, as many as an action can have."""
+        told = action(metadata={f"k{number}": "v" for number in range(60)})
+
+        assert [f"k{number}" for number in range(METADATA_MAX)] == list(told.metadata)
 
     @pytest.mark.parametrize("told", ["FAILED", "Failed", {"Failed": None}])
     def test_phase_in_any_spelling(self, told: object) -> None:

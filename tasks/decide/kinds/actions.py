@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from blocks.models.action import Action, ActionKind, ActionState, Approval
+from blocks.models.action import Action, ActionKind, ActionState, Approval, Metadata
 from blocks.models.base import Id, Json, Name, Seconds, Text
 from tasks.decide.kinds.base import NAMESPACED, Asked, Document, Kind, Part, Spelling, Strict, renamed
 from tasks.decide.kinds.told import part
@@ -84,7 +84,7 @@ class ActionSpec(Strict):
     action_id: UUID | None = None
     """An id of one's own: the same action applied twice is then done once."""
     args: Json = None
-    metadata: dict[str, Text] = Field(default_factory=dict, max_length=50)
+    metadata: Metadata = Field(default_factory=dict)
     force: Annotated[Text, Field(min_length=1)] | None = None
     """Why it may go beyond budgets and risk the cluster's health."""
 
