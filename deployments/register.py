@@ -10,12 +10,16 @@ import asyncio
 import logging
 import sys
 
+from blocks.coordinator.protocol import ClaimKind
 from blocks.errors import InvalidInputError, ReplicoreError
-from blocks.fleet import DEFAULT_FLEET, Connections, Fleet, NoFleetError, connect, load_fleet
+from blocks.fleet import DEFAULT_FLEET, Fleet, NoFleetError, connect, load_fleet
 from blocks.settings import Settings
+from deployments.cli.world import Parts
 from deployments.prefect_api import wait_for_prefect
 
 DEADLINE_S = 60.0
+DUTY = "prepare"
+"""Held by whoever prepares the servers."""
 
 _logger = logging.getLogger("replicore.register")
 
@@ -29,17 +33,27 @@ async def register(name: str = DEFAULT_FLEET, *, deadline_s: float = DEADLINE_S)
     """
     environment = Fleet().with_environment()
     async with connect(environment) as connections:
-        await asyncio.gather(_prepare(connections), _register_blocks(name, deadline_s))
+        await asyncio.gather(prepare(connections), _register_blocks(name, deadline_s))
 
 
-async def _prepare(connections: Connections) -> None:
-    store, queue, bus = await connections.store(), await connections.work_queue(), await connections.event_bus()
-    await connections.coordinator()
-    await store.ready()
-    await store.prepare()
-    await queue.ready()
-    await queue.prepare()
-    await bus.prepare()
+async def prepare(parts: Parts) -> None:
+    """Prepare the servers, one process at a time: what an upgrade has to write anew is written by one.
+
+    Raises:
+        BusyError: another process has been at it for a minute.
+        DependencyUnavailableError: a server did not answer.
+    """
+    store, queue, bus = await parts.store(), await parts.work_queue(), await parts.event_bus()
+    coordinator = await parts.coordinator()
+    claim = await coordinator.take(ClaimKind.DUTY, DUTY, "prepares database and topics", wait_s=DEADLINE_S)
+    try:
+        await store.ready()
+        await store.prepare()
+        await queue.ready()
+        await queue.prepare()
+        await bus.prepare()
+    finally:
+        await coordinator.give_back([claim])
 
 
 async def _register_blocks(name: str, deadline_s: float) -> None:

@@ -75,6 +75,10 @@ class MeasuredBus:
         self._metrics.published(event.type for event in events if event.event_id in there)
         return stored
 
+    def recorded(self, since: datetime) -> AsyncGenerator[list[Event], None]:
+        """See `EventBus.recorded`."""
+        return self._bus.recorded(since)
+
     def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:
         """See `EventBus.follow`."""
         return self._bus.follow(since)

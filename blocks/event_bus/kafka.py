@@ -113,6 +113,30 @@ class KafkaEventBus(Connected):
                 sent.append(event)
         return sent, records, broken
 
+    async def recorded(self, since: datetime) -> AsyncGenerator[list[Event], None]:
+        """See `EventBus.recorded`. Gives up when nothing comes for as long as a request may take."""
+        starts = await self._admin.starts(self._settings.topic, since)
+        ends = await self._admin.ends([self._settings.topic])
+        left = {partition: ends[partition] for partition, start in starts.items() if start < ends[partition]}
+        if not left:
+            return
+        reader = Reader(self._kafka, f"{self._kafka.client_id}-recorded", {each: starts[each] for each in left})
+        foreign, loop = _Foreign(), asyncio.get_running_loop()
+        deadline = loop.time() + self._kafka.request_timeout_s
+        try:
+            while left:
+                records = await reader.read(_READ_WAIT_S)
+                if records:
+                    deadline = loop.time() + self._kafka.request_timeout_s
+                elif loop.time() > deadline:
+                    raise reader.health.unavailable(self._kafka)
+                yield [event for each in records if (event := foreign.sift(each)) is not None and event.time >= since]
+                for record in records:
+                    if record.offset + 1 >= left.get(record.partition, record.offset + 2):
+                        del left[record.partition]
+        finally:
+            await reader.close()
+
     async def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:
         """See `EventBus.follow`. Where to start is found out when the first event is asked for."""
         reader = Reader(self._kafka, f"{self._kafka.client_id}-follow", await self._starts(since))

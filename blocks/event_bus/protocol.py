@@ -44,6 +44,14 @@ class EventBus(Protocol):
             DependencyUnavailableError: not one of them is stored, and the bus is why; says why.
         """
 
+    def recorded(self, since: datetime) -> AsyncGenerator[list[Event], None]:
+        """The events that are on the bus now, in pieces: those whose time is `since` or later, each stream in its order.
+        Unlike `follow`, it ends with the last of them.
+
+        Raises:
+            DependencyUnavailableError: the bus does not answer.
+        """
+
     def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:
         """Events as they come, those of a stream in order, until the generator is closed (`contextlib.aclosing`).
 

@@ -55,6 +55,7 @@ class EventType(StrEnum):
     WORK_DEAD = "io.replicante.work.dead.v1"
     COMMAND_GIVEN = "io.replicante.command.given.v1"
     COORDINATOR_RESET = "io.replicante.coordinator.reset.v1"
+    STORE_RESTORED = "io.replicante.store.restored.v1"
     DEGRADED_ENTERED = "io.replicante.degraded.entered.v1"
     DEGRADED_LEFT = "io.replicante.degraded.left.v1"
 

@@ -230,6 +230,10 @@ CATALOGUE: Mapping[EventType, Entry] = MappingProxyType({
         data.CoordinatorReset, "A person raised the generation after ZooKeeper lost its data.", "coordinator",
         generation=2, who="ann", why="ensemble rebuilt",
     ),
+    EventType.STORE_RESTORED: _of_system(
+        data.StoreRestored, "A person set MongoDB back to an earlier moment. Nothing is done until that person's freeze is lifted.",
+        "store", at="2026-03-01T12:00:00Z", who="ann", why="the disk burned", read_back=120, doubted=2,
+    ),
     EventType.DEGRADED_ENTERED: _of_system(
         data.Degraded, "A worker finds a dependency away. Said once the store takes it.", "replicore", **_DEGRADED, detail="no broker answers"
     ),

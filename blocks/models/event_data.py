@@ -384,6 +384,19 @@ class CoordinatorReset(Data):
     why: Text
 
 
+class StoreRestored(Data):
+    """A person said that MongoDB was set back to an earlier moment: what was told after it may be told again otherwise."""
+
+    at: Utc
+    """The moment to which it was set back."""
+    who: Text
+    why: Text
+    read_back: int
+    """Events that the store had lost and that were read back from the bus."""
+    doubted: int
+    """Actions whose agents are asked before anything is sent, because they may have been sent since."""
+
+
 class Degraded(Data):
     """A worker goes on without a dependency, or has it back."""
 

@@ -3,12 +3,15 @@
 A document is the record field by field, plus `_id` (its key), `schema`, and what is only there to be found by
 (`cluster_key`, `due_at`). Fields with names or values of other people's choice - any `dict` and any JSON - are kept as
 JSON text: lossless for integers of any size, for dots and `$` in names, for any depth.
+
+`schema` is raised only by a change that an older version would misread; a field that is added is none. An older version
+leaves documents of a newer schema alone, a newer one reads older ones through `UPGRADES`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -25,12 +28,28 @@ from blocks.models.record import Record
 from blocks.models.request import Request
 from blocks.models.rolling import Rolling
 
+Document = dict[str, Any]
+Upgrade = Callable[[type[Fact], Document], Document]
+"""Pure: by the record's type, a document of one schema as one of the next."""
+
 SCHEMA: Final = 1
+UPGRADES: Final[Mapping[int, Upgrade]] = {}
+"""By schema, how its documents become those of the next."""
 NEVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
-Document = dict[str, Any]
 Storable = Record | Event | Request
 S = TypeVar("S", bound=Fact)
+
+
+@dataclass(frozen=True, slots=True)
+class Schemas:
+    """Which schema is written, and how older ones are read."""
+
+    version: int
+    upgrades: Mapping[int, Upgrade]
+
+
+CURRENT: Final = Schemas(SCHEMA, UPGRADES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +79,31 @@ def to_document(record: Storable) -> Document:
     return document
 
 
-def from_document(type_: type[S], document: Document) -> S:
+def upgraded(type_: type[Fact], document: Document, schemas: Schemas = CURRENT) -> Document:
+    """A document as the present schema has it; the same one where it is of that.
+
+    Raises:
+        RecordError: a newer version wrote it.
+    """
+    found = document.get("schema", schemas.version)
+    if not isinstance(found, int) or found > schemas.version:
+        message = (
+            f"the stored {type_.__name__} {document.get('_id')!r} is of schema {found}, and this version knows "
+            f"{schemas.version}: a newer one wrote it"
+        )
+        raise RecordError(message)
+    for version in range(found, schemas.version):
+        document = {**schemas.upgrades[version](type_, dict(document)), "schema": version + 1}
+    return document
+
+
+def from_document(type_: type[S], document: Document, schemas: Schemas = CURRENT) -> S:
     """The record (see `Storable`) of a document. Fields that the model does not know are ignored.
 
     Raises:
-        RecordError: the document does not fit the model.
+        RecordError: the document does not fit the model, or a newer version wrote it.
     """
+    document = upgraded(type_, document, schemas)
     try:
         fields = dict(document)
         _unpack(_shape(type_), fields)

@@ -15,12 +15,13 @@ from uuid import uuid4
 
 from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import BulkWriteError
 
 from blocks.errors import RecordError
 from blocks.models.event import Event, EventDraft
 from blocks.store.mapping import SCHEMA, Document, from_document, to_document
 from blocks.store.mongodb_calls import whole
-from blocks.store.mongodb_connection import Connection, chunked
+from blocks.store.mongodb_connection import Connection, chunked, is_duplicate
 from blocks.store.mongodb_schema import EVENTS, STREAMS
 from blocks.store.protocol import EventQuery
 from blocks.store.settings import MongoDb
@@ -168,6 +169,29 @@ class Events(Connection):
         return (await self.collection(EVENTS).update_many(query, {"$set": {"published": False}})).modified_count
 
     @whole
+    async def read_back(self, events: Sequence[Event]) -> int:
+        """See `Store.read_back`. Streams first: whatever fails afterwards, no place is given twice."""
+        last: dict[str, Event] = {}
+        for event in events:
+            if event.stream not in last or event.sequence > last[event.stream].sequence:
+                last[event.stream] = event
+        new = 0
+        with self.call():
+            for streams in chunked(list(last.values())):
+                longer = [UpdateOne({"_id": one.stream}, _behind(one), upsert=True) for one in streams]
+                await self.collection(STREAMS).bulk_write(longer, ordered=False)
+            for piece in chunked(events):
+                try:
+                    await self.collection(EVENTS).insert_many([to_document(event) for event in piece], ordered=False)
+                    new += len(piece)
+                except BulkWriteError as error:
+                    if not is_duplicate(error):
+                        raise
+                    new += (error.details or {}).get("nInserted", 0)
+        await self.mark_published([event.event_id for event in events])
+        return new
+
+    @whole
     async def outbox_size(self) -> tuple[int, datetime | None]:
         """See `Store.outbox_size`."""
         waiting = {"published": False}
@@ -189,6 +213,12 @@ def _longer(count: int, now: datetime) -> list[dict[str, Any]]:
         "schema": SCHEMA,
     }
     return [{"$set": longer}]
+
+
+def _behind(event: Event) -> list[dict[str, Any]]:
+    """The change of a stream in which an event was told that it does not know of."""
+    place = {"seq": {"$max": ["$seq", event.sequence]}, "time": {"$max": ["$time", event.time]}, "schema": SCHEMA}
+    return [{"$set": place}]
 
 
 def _stream_by_stream(limit: int, per_stream: int, skip: Sequence[str]) -> list[dict[str, Any]]:

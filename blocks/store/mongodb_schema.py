@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne
 from pymongo.errors import OperationFailure
 
 from blocks.models.action import Action
@@ -15,10 +15,11 @@ from blocks.models.gate import Disruptions, Gate
 from blocks.models.namespace import Namespace
 from blocks.models.node import Node
 from blocks.models.report import Report
+from blocks.models.request import Request
 from blocks.models.rolling import Rolling
 from blocks.models.source import Source, SourceReport
 from blocks.models.submission import Submission
-from blocks.store.mapping import SCHEMA
+from blocks.store.mapping import CURRENT, SCHEMA, Schemas, upgraded
 from blocks.store.mongodb_calls import whole
 from blocks.store.mongodb_connection import Connection
 
@@ -44,6 +45,7 @@ STREAMS: Final = "streams"
 WORK: Final = "work"
 
 _PREPARE_WITHIN_S: Final = 120.0
+_MIGRATED_AT_ONCE: Final = 500
 _DAY_S: Final = 86_400
 _NAMESPACE_EXISTS: Final = 48
 
@@ -104,7 +106,31 @@ class Schema(Connection):
                 await self._create(name)
             for name in sorted({index.collection for index in INDEXES}):
                 await self._index(name)
+        await self.migrate()
+        with self.call():
             await self.collection(META).update_one({"_id": "schema"}, {"$max": {"version": SCHEMA}}, upsert=True)
+
+    async def migrate(self, schemas: Schemas = CURRENT) -> int:
+        """Write anew what is of an older schema; returns how many documents. May be repeated and broken off at any time: who
+        writes at the same moment wins, and what older workers write meanwhile is read all the same, and written anew by the
+        next call. Events stay as they were told.
+        """
+        done = 0
+        if schemas.version == 1:
+            return done
+        kept: dict[type[Fact], str] = {**COLLECTIONS, Request: WORK}
+        for type_, name in kept.items():
+            after = ""
+            while True:
+                older = {"schema": {"$lt": schemas.version}, "_id": {"$gt": after}}
+                with self.call(_PREPARE_WITHIN_S):
+                    documents = await self.collection(name).find(older).sort("_id").limit(_MIGRATED_AT_ONCE).to_list()
+                    if not documents:
+                        break
+                    after = documents[-1]["_id"]
+                    writes = [ReplaceOne(one, upgraded(type_, one, schemas)) for one in documents]
+                    done += (await self.collection(name).bulk_write(writes, ordered=False)).matched_count
+        return done
 
     async def _create(self, name: str) -> None:
         try:

@@ -190,6 +190,11 @@ class Store(Protocol):
         error call it again.
         """
 
+    async def read_back(self, events: Sequence[Event]) -> int:
+        """Keep events of ours that others have and this store has lost, as published ones; those that are there stay. Their
+        streams go on behind them, so that no place is given twice. Returns how many were lost. Only while nobody writes.
+        """
+
     async def outbox_size(self) -> tuple[int, datetime | None]:
         """How many events wait for the bus, and the time of the oldest."""
 

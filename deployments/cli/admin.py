@@ -19,6 +19,7 @@ from deployments.cli.session import PREFECT_WITHIN_S, Cli
 from deployments.cli.words import plural
 from deployments.cli.world import Parts
 from tasks.decide.audit import Command
+from tasks.decide.restoring import Restored
 
 REPLAYED_MAX = 1_000_000
 """Events that are sent once more by one command."""
@@ -97,6 +98,48 @@ def events_replay(
         return f"{_many(done)} wait in the outbox once more; the relay sends them as soon as the topic is there"
 
     say(cli.run(replay))
+
+
+@admin_app.command("store-restored")
+def store_restored(
+    context: typer.Context,
+    at: Annotated[str, typer.Option(metavar="AGO|TIME", help="The moment of the backup: RFC 3339, or 2h, 1d ago.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the event and the freeze.")] = "",
+) -> None:
+    """After MongoDB was set back to an earlier moment, before any worker is started: make it safe to go on from there.
+
+    Reads back from the bus what was told since, freezes everything, and has agents asked about every action that may have
+    been sent since. Then look at what is lost (docs/backup.md), and lift the freeze. May be given again.
+    """
+    cli = Cli.of(context)
+    moment = parse_since(at, cli.world.clock())
+    if not reason.strip():
+        message = "say why with --reason"
+        raise typer.BadParameter(message)
+
+    async def restore(parts: Parts) -> Restored:
+        from flows.audit import audited  # noqa: PLC0415 - imports Prefect
+        from flows.restored import restored  # noqa: PLC0415 - the same
+
+        coordinator, store, bus = await parts.coordinator(), await parts.store(), await parts.event_bus()
+        command = Command("admin store-restored", "store", cli.world.user, {"at": moment.isoformat(), "reason": reason})
+        async with audited(store, command, cli.world.clock):
+            return await restored(coordinator, store, bus, moment, cli.world.user, reason, cli.world.clock)
+
+    done = cli.run(restore)
+    say(
+        f"{plural(done.read_back, 'event')} read back from the bus; {plural(done.doubted, 'action')} will be asked for at its "
+        "agent before anything is sent; everything is frozen"
+    )
+    for action_id in done.on_clusters:
+        say(f"action {action_id} is on a whole cluster and no agent knows of it: was it done since? Then cancel it")
+    for rolling_id in done.rollings:
+        say(
+            f"rolling action {rolling_id} knows only what was done by then: stop it, or its nodes have their turn again"
+        )
+    say(
+        f"`replictl audit --since {moment.isoformat()}` shows what people ordered since; start workers, look, `replictl unfreeze`"
+    )
 
 
 def _many(count: int) -> str:

@@ -351,3 +351,22 @@ async def test_records_are_cloudevents_in_binary_mode(kafka: str) -> None:
         "content-type": b"application/json",
     }
     assert (found[0].key, found[0].value) == (b"prod/a", b'{"a":1}')
+
+
+async def test_what_is_on_the_bus_is_read_to_its_end(world: World) -> None:
+    """From a moment on, the events that are there, each stream in its order, past records that are not ours; then it ends."""
+    events = [event(stream, number) for number in range(1, 6) for stream in ("prod/a", "prod/b", "prod/c")]
+    async with aclosing(world.bus.recorded(START)) as nothing:
+        before = [piece async for piece in nothing if piece]
+    await world.bus.publish(events)
+    await world.put_foreign()
+    async with asyncio.timeout(LONG_S), aclosing(world.bus.recorded(START + timedelta(seconds=3))) as pieces:
+        read = [each async for piece in pieces for each in piece]
+    broken = await world.break_off()
+    with pytest.raises(DependencyUnavailableError):
+        await anext(broken.recorded(START))
+
+    assert [] == before
+    assert travelled([each for each in events if each.sequence >= 3]) == travelled(read)
+    for stream in ("prod/a", "prod/b", "prod/c"):
+        assert [3, 4, 5] == [each.sequence for each in read if each.stream == stream]

@@ -184,3 +184,21 @@ async def test_events_go_to_the_bus_once_more(store: Store) -> None:
 
     assert ((3, 2), (1, 2)) == (counts, done)
     assert told[1:] == await store.unpublished(10)
+
+
+async def test_lost_events_are_read_back(store: Store) -> None:
+    """What others have and the store has lost is history again, on the bus, and its stream goes on behind it; what is there
+    already stays, and counts as published.
+    """
+    (first,) = await store.commit(Change(drafts=(draft(1),)), now=NOW)
+    lost = [
+        first.evolve(event_id=f"lost {stream}", stream=stream, sequence=sequence, time=later(9), published=True)
+        for stream, sequence in ((KEY, 2), ("younger", 1))
+    ]
+    counts = [await store.read_back([first, *lost]) for _ in range(2)]
+    after = await store.commit(Change(drafts=(draft(3), draft(4, "younger"))), now=later(5))
+
+    assert [2, 0] == counts
+    assert [(KEY, 3, later(9)), ("younger", 2, later(9))] == [(e.stream, e.sequence, e.time) for e in after]
+    assert [first.evolve(published=True), lost[0], after[0]] == await store.events(EventQuery(stream=KEY))
+    assert {event.event_id for event in after} == {event.event_id for event in await store.unpublished(10)}

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from pymongo.read_concern import ReadConcern
 
-from blocks.errors import DependencyUnavailableError
+from blocks.errors import DependencyUnavailableError, RecordError
 from blocks.models.action import Action, ActionState
+from blocks.models.base import Fact
 from blocks.models.cluster import ClusterSpec
+from blocks.models.namespace import Namespace
 from blocks.models.record import Change
-from blocks.store.mapping import to_document
+from blocks.store.mapping import Document, Schemas, to_document
 from blocks.store.mongodb import MongoStore
 from blocks.store.mongodb_events import _stream_by_stream
 from blocks.store.protocol import EventQuery
@@ -82,6 +84,32 @@ async def test_many_may_prepare_at_once(fresh: MongoStore) -> None:
     assert {"events", "work", "fences", "streams", "meta", "namespaces", "nodes", "actions"} <= set(first)
     assert {"_id_", "place", "history", "outbox", "waiting", "keep"} == set(first["events"])
     assert {"_id": "schema", "version": 1} == await fresh.collection("meta").find_one()
+
+
+async def test_documents_of_an_older_schema_are_written_anew(fresh: MongoStore) -> None:
+    """All of them, by several at once and broken off in between; what somebody writes meanwhile stays as written."""
+    names = [f"n{number}" for number in range(1_200)]
+    await fresh.prepare()
+    await fresh.commit(Change(puts=tuple(Namespace(name=name) for name in names)), now=NOW)
+    raced: list[str] = []
+
+    def upgrade(_: type[Fact], one: Document) -> Document:
+        if one["_id"] == "n7" and not raced:
+            raced.append("n7")
+            raise RecordError("broken off")
+        return one | {"version": one["version"] + 1}
+
+    schemas = Schemas(2, {1: upgrade})
+    with pytest.raises(RecordError, match="broken off"):
+        await fresh.migrate(schemas)
+    counts = await asyncio.gather(*(fresh.migrate(schemas) for _ in range(3)))
+    again = await fresh.migrate(schemas)
+    versions = await fresh.versions(Namespace)
+    older = await fresh.collection("namespaces").count_documents({"schema": {"$ne": 2}})
+
+    assert dict.fromkeys(names, 1) == versions
+    assert sum(counts) <= 1_200
+    assert (0, 0) == (older, again)
 
 
 async def test_days_to_keep_are_brought_up_to_date(fresh: MongoStore, own_mongodb: MongoDb) -> None:

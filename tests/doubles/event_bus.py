@@ -80,6 +80,11 @@ class FakeEventBus:
         data, _ = travelling(event.data, self._data_bytes_max)
         return event.evolve(data=data, published=True)
 
+    async def recorded(self, since: datetime) -> AsyncGenerator[list[Event], None]:
+        """See `EventBus.recorded`."""
+        await self.ready()
+        yield [event for event in self.events if event.time >= since]
+
     async def follow(self, since: datetime | None = None) -> AsyncGenerator[Event, None]:
         """See `EventBus.follow`."""
         at = len(self.log) if since is None else 0

@@ -290,6 +290,19 @@ class MemoryStore(MemoryWork, Store):
         self.log = [event.evolve(published=False) if event.event_id in ids else event for event in self.log]
         return len(ids)
 
+    async def read_back(self, events: Sequence[Event]) -> int:
+        return await self._call("read_back", lambda: self._read_back(events))
+
+    def _read_back(self, events: Sequence[Event]) -> int:
+        for event in events:
+            sequence, time = self.streams.get(event.stream, (0, event.time))
+            self.streams[event.stream] = (max(sequence, event.sequence), max(time, event.time))
+        ids, places = {e.event_id for e in self.log}, {(e.stream, e.sequence) for e in self.log}
+        lost = [e for e in events if e.event_id not in ids and (e.stream, e.sequence) not in places]
+        self.log += [event.evolve(published=True) for event in lost]
+        self._mark_published({event.event_id for event in events})
+        return len(lost)
+
     async def outbox_size(self) -> tuple[int, datetime | None]:
         waiting = await self._call("outbox_size", self._unpublished)
         return len(waiting), waiting[0].time if waiting else None

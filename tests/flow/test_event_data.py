@@ -31,6 +31,7 @@ from flows.delete import delete_cluster, delete_namespace, delete_source
 from flows.discover import discover_source
 from flows.emptying import empty_namespaces
 from flows.pause import pause_until
+from flows.restored import restored
 from flows.steps import Steps
 from tasks.apply import apply_wanted
 from tasks.decide.documents import read_documents
@@ -183,6 +184,9 @@ async def _broken(world: World) -> None:
     await degraded.leave(DegradedMode.NO_QUEUE)
     outside = Outside(store_=world.store)
     assert 0 == await asyncio.to_thread(outside.replictl, "admin", "coordinator-reset", "--reason", "rebuilt")
+    aside = World()  # it freezes everything, which is told in the system's stream
+    await restored(await aside.worker("keeper"), aside.store, aside.bus, aside.clock(), "ann", "disk", aside.clock)
+    world.store.log += [event for event in aside.events if event.type == EventType.STORE_RESTORED]
 
 
 async def _gone(world: World) -> None:

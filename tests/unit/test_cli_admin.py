@@ -8,6 +8,7 @@ from blocks.coordinator.protocol import ClaimKind
 from blocks.models.event import EventType
 from blocks.models.record import Change, Fence
 from blocks.store.protocol import EventQuery
+from doubles.actions import action_id, make_action
 from doubles.cli import Outside, replictl
 from doubles.store_samples import draft, later
 
@@ -80,3 +81,27 @@ async def test_coordinator_reset_needs_a_reason(capsys: pytest.CaptureFixture[st
 
     assert 2 == code
     assert "--reason" in capsys.readouterr().err
+
+
+async def test_a_restored_store_is_made_safe_by_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what was done, what nobody can be asked about, and how to go on; the command is in the audit."""
+    outside = Outside()
+    await outside.put(make_action(1), make_action(2, node_id=None))
+    code = await replictl(outside, "admin", "store-restored", "--at", "2h", "--reason", "the disk burned")
+    said = capsys.readouterr().err
+    audit = outside.store_.log[-1]
+
+    assert (0, "admin store-restored") == (code, audit.data["command"])
+    assert "0 events read back from the bus; 1 action will be asked for" in said
+    assert f"action {action_id(2)} is on a whole cluster" in said
+    assert "replictl unfreeze" in said
+
+
+async def test_a_store_is_not_made_safe_under_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Refused, with who works and where."""
+    outside = Outside()
+    await outside.coordinator_.take(ClaimKind.WORKER, "worker-1", "")
+    code = await replictl(outside, "admin", "store-restored", "--at", "2h", "--reason", "the disk burned")
+
+    assert 1 == code
+    assert "1 workers are running" in capsys.readouterr().err

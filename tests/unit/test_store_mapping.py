@@ -19,7 +19,7 @@ from blocks.models.namespace import Namespace
 from blocks.models.node import Node, NodeStatus, Offset, Shard, ShardRole
 from blocks.models.request import Priority, Request, WorkState
 from blocks.models.source import Source
-from blocks.store.mapping import Storable, from_document, to_document
+from blocks.store.mapping import Schemas, Storable, from_document, to_document
 from doubles.store_samples import NOW, action, node, one_of_each, source
 
 HOSTILE = ["", "$set", "a.b", "$", ".", "\x00", "\ud800", "__proto__", "$ref", "_id", "schema", "é\u202e"]
@@ -164,10 +164,31 @@ def test_making_a_document_leaves_the_record_alone() -> None:
 
 
 def test_unknown_fields_are_ignored() -> None:
-    """A newer version's document is read by this one."""
-    document = to_document(node()) | {"later": 1, "schema": 2}
+    """A newer version's document is read by this one, as long as it is of the same schema."""
+    document = to_document(node()) | {"later": 1}
 
     assert node() == from_document(Node, document)
+
+
+def test_a_newer_schema_is_left_alone() -> None:
+    """It is raised only where an older version would misread: then that one says so instead of guessing."""
+    with pytest.raises(RecordError, match="is of schema 2, and this version knows 1: a newer one wrote it"):
+        from_document(Node, to_document(node()) | {"schema": 2})
+
+
+def test_older_schemas_are_read_step_by_step() -> None:
+    """Each step makes a document of the next schema from the one before; the stored one stays as it is."""
+    document = to_document(Namespace(name="prod")) | {"name": "old"}
+    schemas = Schemas(
+        3,
+        {
+            1: lambda _, one: one | {"name": f"{one['name']}-two"},
+            2: lambda _, one: one | {"name": f"{one['name']}-three"},
+        },
+    )
+
+    assert "old-two-three" == from_document(Namespace, document, schemas).name
+    assert "old" == document["name"]
 
 
 def test_missing_fields_take_their_defaults() -> None:
