@@ -36,7 +36,7 @@ async def doubt_actions(store: Store, now: datetime) -> int:
         ConflictError: somebody changed one at the same moment; do it again.
     """
     count = 0
-    async for actions in store.pages(Action, Where(action_states=_UNSENT)):
+    async for actions, _ in store.pages(Action, Where(action_states=_UNSENT)):
         changed = [after for action in actions if (after := doubted(action, now)) is not None]
         for at in range(0, len(changed), AT_ONCE):
             await store.commit(Change(swaps=tuple(changed[at : at + AT_ONCE])), now=now)
