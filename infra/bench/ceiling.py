@@ -27,6 +27,7 @@ AT_ONCE = 100
 KEEPALIVE_S = 4.0
 OK = 200
 
+_TRIES = 3
 _CLOSE = {"Connection": "close"}
 
 
@@ -86,11 +87,18 @@ async def _bare(places: list[Place], sweeps: int, times: int) -> dict[str, list[
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
 
         async def get(url: str, *, last: bool) -> None:
-            async with session.get(url, headers=_CLOSE if last else None) as response:
-                await response.read()
+            for left in reversed(range(_TRIES)):
+                try:
+                    async with session.get(url, headers=_CLOSE if last else None) as response:
+                        await response.read()
+                except aiohttp.ServerDisconnectedError:  # a connection that was kept, closed at the same moment
+                    if not left:
+                        raise
+                    continue
                 if response.status != OK:
                     message = f"{url} answered {response.status}"
                     raise BenchError(message)
+                return
 
         for number in range(sweeps + 1):
             for way, sweeps_of in found.items():

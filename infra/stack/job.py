@@ -20,8 +20,8 @@ _CLUSTERS = (_ORDERS, "demo/coordination", "demo/queue")
 _MANIFESTS = PROJECT / "infra" / "demo"
 _DECLARED = ("fleet.yaml", "platform.yaml")
 _COMMAND_WITHIN_S = 60.0
-_SEEN_WITHIN_S = 60
-_HEALTHY_WITHIN_S = 120
+_SEEN_WITHIN_S = 120
+_HEALTHY_WITHIN_S = 240
 _KEPT_HEALTHY_WITHIN_S = 60
 
 

@@ -13,7 +13,7 @@ from infra.stack.keeper import clean_environment
 from infra.stack.layout import PROJECT
 from infra.stack.testing import TestStack
 
-UP_WITHIN_S = 240
+UP_WITHIN_S = 560
 COMMAND_WITHIN_S = 90
 
 
