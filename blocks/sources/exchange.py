@@ -43,10 +43,13 @@ _SENDING = "send_request_headers.started"
 class ExchangeError(TransientError):
     """No whole answer."""
 
-    def __init__(self, reason: str, *, sent: bool) -> None:
-        """Take a short phrase, and whether the request may have reached the other side."""
+    def __init__(self, reason: str, *, sent: bool, status: int | None = None) -> None:
+        """Take a short phrase, whether the request may have reached the other side, and the status of an answer that was given
+        and is no use: asking again would bring the same.
+        """
         super().__init__(reason)
         self.sent = sent
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +239,13 @@ class Session:
     async def _body(self, response: httpx.Response) -> bytes:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             message = "it compresses its answer although it was asked not to"
-            raise ExchangeError(message, sent=True)
+            raise ExchangeError(message, sent=True, status=response.status_code)
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > self._body_bytes_max:
                 message = f"the answer is larger than {self._body_bytes_max} bytes"
-                raise ExchangeError(message, sent=True)
+                raise ExchangeError(message, sent=True, status=response.status_code)
         return bytes(body)
 
 

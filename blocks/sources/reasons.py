@@ -45,18 +45,22 @@ def reason_of(error: Exception, timeout_ms: int) -> str:
 
 
 def _os_reason(error: BaseException) -> str:
-    """What the system said: the innermost cause."""
+    """What the system said: of the causes, the deepest that is an error of the system. Beneath it may be what was being
+    handled when the request was sent, which has nothing to do with it.
+    """
+    said: OSError | None = None
     cause: BaseException | None = error
     for _ in range(_DEEPEST):
-        inner = None if cause is None else cause.__cause__ or cause.__context__
-        if inner is None:
+        if cause is None:
             break
-        cause = inner
-    match cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            said = cause
+        cause = cause.__cause__ or cause.__context__
+    match said:
         case ConnectionRefusedError():
             return "connection refused"
         case socket.gaierror():
-            return f"the host name cannot be resolved ({cause.strerror})"
+            return f"the host name cannot be resolved ({said.strerror})"
         case OSError():
-            return clean_text(cause.strerror or cause, 120).lower()
+            return clean_text(said.strerror, 120).lower()
     return "it cannot be connected to"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr
+from pydantic import AnyHttpUrl, SecretStr
 
 from blocks.connected import Connected
+from blocks.models.base import clean_text
 from blocks.models.tls import Sensitive, Tls
 from blocks.sources.exchange import Endpoint, Exchange, ExchangeError
 from blocks.sources.settings import SourcesSettings
 from blocks.sources.webhooks_protocol import Answered, Call
 from blocks.tls.contexts import TlsContexts
+
+_WHERE_CHARS = 200
 
 
 class HttpWebhooks(Connected):
@@ -40,5 +43,13 @@ class HttpWebhooks(Connected):
             async with self._exchange.session(endpoint) as session:
                 answer = await session.send("POST", call.body, more=own)
         except ExchangeError as error:
-            return Answered(unreachable=str(error))
+            if error.status is not None:
+                return Answered(error.status, unusable=str(error))
+            return Answered(unreachable=f"{_where(call.url)}: {error}")
         return Answered(answer.status, answer.without_secrets(answer.body.decode("utf-8", "replace")))
+
+
+def _where(url: AnyHttpUrl) -> str:
+    """An endpoint without what may be secret of its URL."""
+    port = f":{url.port}" if url.port is not None else ""
+    return clean_text(f"{url.scheme}://{url.host}{port}{url.path or ''}", _WHERE_CHARS)

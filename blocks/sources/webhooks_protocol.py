@@ -35,8 +35,10 @@ class Answered:
     status: int = 0
     text: str = field(default="", repr=False)
     """The body, bounded, without our secrets."""
+    unusable: str | None = None
+    """Why the answer that was given cannot be read."""
     unreachable: str | None = None
-    """Why there is no whole answer; the request may have arrived all the same."""
+    """Why there is no whole answer, and where it was asked for; the request may have arrived all the same."""
 
 
 class Webhooks(Protocol):

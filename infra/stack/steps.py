@@ -60,7 +60,9 @@ class RunningStep:
         try:
             status = self._process.wait(max(0.0, self._ends - time.monotonic()))
         except subprocess.TimeoutExpired as error:
-            why = f"was not done within {self._step.within_seconds:.0f} s: the same command again goes on where it stood"
+            why = (
+                f"was not done within {self._step.within_seconds:.0f} s: the same command again goes on where it stood"
+            )
             raise ServiceFailedError(_sentence(self._step, why, self._log)) from error
         if status != 0:
             raise ServiceFailedError(_sentence(self._step, f"failed with status {status}", self._log))

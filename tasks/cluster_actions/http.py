@@ -70,6 +70,8 @@ async def http(scene: Scene) -> Step | None:
     answer = await (await scene.outside.webhooks()).post(call)
     if answer.unreachable is not None:
         return Step(ActionState.RUNNING, error=answer.unreachable, failed=True, in_doubt=True)
+    if answer.unusable is not None:
+        return Step(ActionState.FAILED, payload={"response_status": answer.status}, error=answer.unusable)
     if answer.status == NO_CONTENT:
         return Step(ActionState.RUNNING, error=None)
     if answer.status != OK:

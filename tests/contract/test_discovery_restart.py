@@ -128,7 +128,10 @@ async def test_what_is_new_is_told_once(fleet: Fleet, ends: Ends) -> None:
     told = await fleet.told()
     refused = [one for one in report.rejected if not one.partial]  # they all have one agent, which is said
 
-    assert report.new in {COUNT - 3 * CLUSTERS_AT_ONCE, COUNT - 4 * CLUSTERS_AT_ONCE}  # a call that was given up goes on
+    assert report.new in {
+        COUNT - 3 * CLUSTERS_AT_ONCE,
+        COUNT - 4 * CLUSTERS_AT_ONCE,
+    }  # a call that was given up goes on
     assert (0, 0, []) == (report.changed, report.missing, refused)
     assert {f"c{number:03}": "n1" for number in range(COUNT)} == await fleet.present()
     assert COUNT == len(await fleet.store.find(ClusterSpec, limit=100_000))

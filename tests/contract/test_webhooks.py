@@ -34,10 +34,10 @@ async def remote() -> AsyncIterator[ScriptedAgent]:
         yield remote
 
 
-def call(url: str, **fields: Any) -> Call:
+def call(url: str, query: str = "", **fields: Any) -> Call:
     """A request."""
     basics: dict[str, Any] = {"body": {"action_id": "a"}, "idempotency_key": "a:0", "fence": "1:7", "within_s": 5.0}
-    return Call(url=AnyHttpUrl(f"{url}{PATH}"), **{**basics, **fields})
+    return Call(url=AnyHttpUrl(f"{url}{PATH}{query}"), **{**basics, **fields})
 
 
 async def test_what_is_sent(webhooks: HttpWebhooks, remote: ScriptedAgent) -> None:
@@ -61,16 +61,31 @@ async def test_every_answer_is_one(webhooks: HttpWebhooks, remote: ScriptedAgent
     assert Answered(status, "" if status == 204 else "no") == await webhooks.post(call(remote.url))
 
 
+async def test_what_is_no_answer(webhooks: HttpWebhooks, remote: ScriptedAgent) -> None:
+    """None in time: with the reason, and where it was asked for; what may be secret of the URL is not told."""
+    remote.on("POST", f"{PATH}?key=hunter2", Reply(b"", manner=Manner.HANG))
+    answer = await webhooks.post(call(remote.url, within_s=0.5, query="?key=hunter2"))
+
+    assert f"{remote.url}{PATH}: no complete answer within 500 ms" == answer.unreachable
+
+
 @pytest.mark.parametrize(
     ("reply", "reason"),
-    [(Reply(b"x" * (CAP + 1)), "larger than 4096 bytes"), (Reply(b"", manner=Manner.HANG), "500 ms")],
-    ids=["huge", "silent"],
+    [
+        (Reply(b"x" * (CAP + 1)), "larger than 4096 bytes"),
+        (Reply(b"{}", headers=(("Content-Encoding", "gzip"),)), "it compresses its answer"),
+    ],
+    ids=["huge", "compressed"],
 )
-async def test_what_is_no_answer(webhooks: HttpWebhooks, remote: ScriptedAgent, reply: Reply, reason: str) -> None:
-    """Too much and too late, with the reason."""
+async def test_an_answer_that_is_no_use(
+    webhooks: HttpWebhooks, remote: ScriptedAgent, reply: Reply, reason: str
+) -> None:
+    """It was given: nobody asks for it again."""
     remote.on("POST", PATH, reply)
+    answer = await webhooks.post(call(remote.url))
 
-    assert reason in str((await webhooks.post(call(remote.url, within_s=0.5))).unreachable)
+    assert (200, None) == (answer.status, answer.unreachable)
+    assert reason in str(answer.unusable)
 
 
 async def test_redirects_are_not_followed(webhooks: HttpWebhooks, remote: ScriptedAgent) -> None:

@@ -239,6 +239,7 @@ def answer(value: object, status: int = 200) -> Answered:
         (answer({"state": "PENDING_APPROVE"}), S.FAILED, None, "a state that there is not"),
         (answer("hello"), S.FAILED, {"response_body": "hello", "response_status": 200}, "no JSON object"),
         (answer({"why": "bad"}, 400), S.FAILED, {"payload": {"why": "bad"}, "response_status": 400}, "HTTP 400"),
+        (Answered(200, unusable="too large"), S.FAILED, {"response_status": 200}, "too large"),
         (answer("oops", 503), S.FAILED, {"response_body": "oops", "response_status": 503}, "HTTP 503"),
     ],
 )
