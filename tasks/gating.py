@@ -21,14 +21,14 @@ from blocks.models.view import ClusterView, in_front_of
 from blocks.store.protocol import Store
 from tasks.decide.diff import plain_time
 from tasks.decide.gates import closed
-from tasks.decide.gating import GATES_MAX, gate_told
+from tasks.decide.gating import GATES_MAX, also_frozen, gate_told
 
 TRIES_MAX = 5
 
 
 @task(name="place gate", cache_policy=NO_CACHE)
 async def place(store: Store, gate: Gate, now: datetime) -> Gate:
-    """Place a gate, or replace the one of its name.
+    """Place a gate, or replace the one of its name. What is frozen already stays frozen for as long as either wants.
 
     Raises:
         NotFoundError: what it is in front of does not exist.
@@ -44,12 +44,13 @@ async def place(store: Store, gate: Gate, now: datetime) -> Gate:
         if before is not None and _what(before) != _what(gate):
             message = f"{gate.name!r} is the {before.kind.value} of {before.where} already; lift it first, or choose another name"
             raise InvalidInputError(message)
-        placed = gate.evolve(version=before.version + 1 if before is not None else 1)
+        wanted = also_frozen(before, gate, now) if before is not None else gate
+        placed = wanted.evolve(version=before.version + 1 if before is not None else 1)
         told = gate_told(
             EventType.GATE_PLACED,
             placed,
             who=gate.created_by,
-            why=gate.reason,
+            why=placed.reason,
             until=plain_time(gate.expires_at) if gate.expires_at is not None else None,
         )
         try:

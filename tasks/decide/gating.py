@@ -38,6 +38,16 @@ def freeze_of(target: str, reason: str, until: datetime | None, by: str, now: da
     )  # fmt: skip
 
 
+def also_frozen(before: Gate, gate: Gate, now: datetime) -> Gate:
+    """A freeze where there is one: it says why there were both, and ends when the later of the two would have."""
+    if gate.kind is not GateKind.FREEZE or before.expired(now):
+        return gate
+    ends = None if before.expires_at is None or gate.expires_at is None else max(before.expires_at, gate.expires_at)
+    known = before.created_by == gate.created_by and before.reason.startswith(gate.reason)
+    reason = before.reason if known else f"{gate.reason} (and before that {before.created_by}: {before.reason})"
+    return gate.evolve(reason=reason, expires_at=ends, created_at=before.created_at)
+
+
 def _freeze_name(place: Sequence[str]) -> str:
     """Plain words are the name; what has to be folded or cut would be equal to others: a digest tells them apart."""
     plain = "-".join((FREEZE, *place))

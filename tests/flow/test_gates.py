@@ -18,7 +18,7 @@ from blocks.sources.webhooks_protocol import Answered
 from doubles.actions import make_action
 from doubles.gated import RESTART, frozen, frozen_meanwhile, turned
 from doubles.store import MemoryStore
-from doubles.views import NOW
+from doubles.views import NOW, later
 from doubles.world import World
 from flows.cycle import Mode, cycle
 from tasks.decide.gating import EVERYTHING, freeze_of, window_of
@@ -185,6 +185,34 @@ async def test_a_gate_takes_the_place_of_its_like_only(world: World) -> None:
         window_of("freeze-prod", "blackout", target="prod", weekly=None, by="ann", now=NOW, **window)
 
     assert 2 == again.version
+
+
+@pytest.mark.parametrize(("first", "then", "ends"), [(None, 5, None), (5, None, None), (9, 5, 9), (5, 9, 9)], ids=str)
+async def test_what_is_frozen_is_frozen_for_both_reasons(
+    world: World, first: int | None, then: int | None, ends: int | None
+) -> None:
+    """A second freeze takes nothing away from the first: both reasons are said, and the later end counts."""
+    await world.declare()
+    at = {None: None, **{hours: NOW + timedelta(hours=hours) for hours in (5, 9)}}
+    await place.fn(world.store, freeze_of("prod", "disk trouble", at[first], "ann", NOW), NOW)
+    both = await place.fn(world.store, freeze_of("prod", "audit", at[then], "bob", later(60)), later(60))
+    again = await place.fn(world.store, freeze_of("prod", "audit", at[then], "bob", later(61)), later(61))
+
+    assert ("audit (and before that ann: disk trouble)", at[ends], NOW) == (
+        both.reason,
+        both.expires_at,
+        both.created_at,
+    )
+    assert (both.reason, both.expires_at) == (again.reason, again.expires_at)
+
+
+async def test_a_freeze_that_has_ended_is_replaced(world: World) -> None:
+    """Nothing of it stays."""
+    await world.declare()
+    await place.fn(world.store, freeze_of("prod", "disk trouble", later(60), "ann", NOW), NOW)
+    new = await place.fn(world.store, freeze_of("prod", "audit", None, "bob", later(60)), later(60))
+
+    assert ("audit", None, later(60)) == (new.reason, new.expires_at, new.created_at)
 
 
 class Freezing(MemoryStore):
