@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import logging
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from prefect.runtime import deployment, flow_run
 
+from blocks.account import account
 from blocks.errors import PermanentError, ReplicoreError
 from blocks.models.command import Outcome
 from blocks.models.record import Change
@@ -30,14 +29,7 @@ _logger = logging.getLogger("replicore.audit")
 def origin() -> str:
     """From where this process gives commands: program or deployment, user and host."""
     program = f"deployment {deployment.name}" if deployment.name else Path(sys.argv[0] or "python").name
-    return f"{program}, {_user()}@{socket.gethostname()}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container without that user in its list
-        return str(os.getuid())
+    return f"{program}, {account()}@{socket.gethostname()}"
 
 
 @contextlib.asynccontextmanager

@@ -118,7 +118,11 @@ def freeze(
     _show(cli, gate)
 
 
-def unfreeze(context: typer.Context, target: Target = EVERYTHING, reason: Comment = "") -> None:
+def unfreeze(
+    context: typer.Context,
+    target: Target = EVERYTHING,
+    reason: Annotated[str, typer.Option("--comment", "-m", help="Why; kept in the event.")] = "",
+) -> None:
     """Lift the freeze of a cluster, of a namespace or of everything."""
     cli = Cli.of(context)
 
@@ -139,7 +143,7 @@ def unfreeze(context: typer.Context, target: Target = EVERYTHING, reason: Commen
 def set_window(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="What it is called.")],
-    kind: Annotated[GateKind, typer.Option("--kind", "-k", help="maintenance or blackout.")],
+    kind: Annotated[GateKind, typer.Option("--kind", "-k", metavar="KIND", help="maintenance or blackout.")],
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why.")],
     expires: Annotated[str, typer.Option("--expires", metavar="TIME", help="When it ends for good, RFC 3339.")],
     owner: Annotated[str | None, typer.Option(help="Who answers for it; you, if not given.")] = None,

@@ -6,7 +6,6 @@ Tests make a `World` of doubles; `World.real` is the only place that knows the l
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -17,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from blocks.account import account
 from blocks.coordinator.protocol import Coordinator
 from blocks.event_bus.protocol import EventBus
 from blocks.secrets.protocol import Secrets
@@ -77,7 +77,7 @@ class World:
             clock=lambda: datetime.now(UTC),
             environ=os.environ,
             folder=Path.cwd(),
-            user=f"{getpass.getuser()}@{socket.gethostname()}",
+            user=f"{account()}@{socket.gethostname()}",
         )
 
 

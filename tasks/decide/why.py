@@ -51,7 +51,8 @@ def why_cluster(view: ClusterView, around: Circumstances) -> tuple[Reason, ...]:
     for action in open_[:ACTIONS_MAX]:
         first = why_action(view, action, around)[0]
         found.append(first.evolve(about=action.action_id, text=f"action {action.action_id}: {first.text}"))
-    return tuple(found) or (turn_of(around),)
+    nothing = Reason(rule="NOTHING", text="nothing keeps it, and no action waits: its next cycle looks at it")
+    return tuple(found) or (nothing,)
 
 
 def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
@@ -191,7 +192,9 @@ def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iter
                 "HELD", f"its steps are held since {action.held_since:%Y-%m-%dT%H:%M:%SZ}: its time stands still"
             )
             return
-        yield reason_of("RUNNING", "it runs, step by step with the cycles of its cluster; then it is FAILED", ends)
+        yield reason_of(
+            "RUNNING", "it runs, step by step with the cycles of its cluster; what is not done by then is FAILED", ends
+        )
         return
     node = view.nodes.get(action.node_id)
     if node is None or not node.takes_actions:
