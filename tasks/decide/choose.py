@@ -54,7 +54,7 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
     An action that would take a node away which the cluster cannot spare waits, and holds nothing else back.
 
     An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
-    agent could be asked and does not have it.
+    agent could be asked and does not have it; until then nothing else is sent to that node, older or not.
 
     Args:
         view: the cluster as the looks showed it.
@@ -177,7 +177,9 @@ def _next_of_each_node(view: ClusterView, actions: Sequence[Action], now: dateti
         if not node.takes_actions or node_id in left or any(action.state.on_agent for action in mine):
             continue
         pending = [action for action in mine if action.state is ActionState.PENDING_SCHEDULE]
-        if pending and _may_be_sent(pending[0], node, now):
+        if any(in_doubt(view, action, now) for action in pending):  # one of them may be there, the oldest or not
+            continue
+        if pending and (pending[0].not_before is None or pending[0].not_before <= now):
             chosen.append(pending[0])
     return chosen
 
@@ -199,12 +201,6 @@ def on_silent_node(view: ClusterView, action: Action, now: datetime) -> bool:
 def _known_absent(intent: Intent, node: Node, now: datetime) -> bool:
     """Whether its agent was asked after the last moment at which it could arrive, and does not have it."""
     return intent.answer_by < now and node.actions_stale_since is None
-
-
-def _may_be_sent(action: Action, node: Node, now: datetime) -> bool:
-    if action.not_before is not None and action.not_before > now:
-        return False
-    return action.intent is None or _known_absent(action.intent, node, now)
 
 
 def intended(action: Action, *, generation: int, token: int, now: datetime, budget_s: float) -> Action:

@@ -6,7 +6,7 @@ The first reason is the one to do something about; what merely describes comes l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from blocks.models.action import Action, ActionState
 from blocks.models.view import ClusterView
@@ -66,7 +66,7 @@ def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
 def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
     now = around.now
     if action.node_id is not None:
-        yield from _on_node(view, action)
+        yield from _on_node(view, action, now)
     choice = choose(view, around.kinds, now=now).choice
     before = in_the_way(view, action, around.kinds, choice, now)
     if action.node_id is not None and before and view.namespace.may_act:
@@ -115,7 +115,7 @@ def _last_error(action: Action, around: Circumstances) -> Iterator[Reason]:
         yield reason_of("ERROR", f"its last error{tries}: {action.error}")
 
 
-def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
+def _on_node(view: ClusterView, action: Action, now: datetime) -> Iterator[Reason]:
     node = view.nodes.get(action.node_id or "")
     there = {node.node_id for node in view.discovery.nodes} if view.discovery is not None else set()
     if action.node_id not in there:
@@ -141,10 +141,21 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
     if running is not None:
         yield reason_of("NODE_BUSY", f"action {running.action_id} ({running.kind}) is {running.state} on its node")
     yield from _left(one for one in view.actions.values() if one.left_running and one.node_id == action.node_id)
-    before = [one for one in mine if one.state is S.PENDING_SCHEDULE]
-    place = next((place for place, one in enumerate(before) if one.action_id == action.action_id), 0)
-    if place:
-        yield reason_of("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
+    waiting = [one for one in mine if one.state is S.PENDING_SCHEDULE]
+    yield from _perhaps_there(view, (one for one in waiting if one.action_id != action.action_id), now)
+    place = next((place for place, one in enumerate(waiting) if one.action_id == action.action_id), 0)
+    if place and not in_doubt(view, action, now):
+        yield reason_of(
+            "QUEUED", f"{place} older actions go before it on its node, the first is {waiting[0].action_id}"
+        )
+
+
+def _perhaps_there(view: ClusterView, others: Iterable[Action], now: datetime) -> Iterator[Reason]:
+    """The action that keeps all others from its node because it may have reached its agent."""
+    doubtful = next((one for one in others if in_doubt(view, one, now)), None)
+    if doubtful is not None and doubtful.intent is not None:
+        text = f"action {doubtful.action_id} ({doubtful.kind}) may have reached the agent of its node, which is asked about it first"
+        yield reason_of("NODE_BUSY", text, doubtful.intent.answer_by)
 
 
 def _left(actions: Iterable[Action]) -> Iterator[Reason]:

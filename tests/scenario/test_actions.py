@@ -258,6 +258,13 @@ class Fleet(RuleBasedStateMachine):
         assert [] == [delivery for delivery in self.deliveries() if delivery.taken is Taken.DUPLICATE]
 
     @invariant()
+    def one_action_per_node(self) -> None:
+        """Whatever was sent twice, late or without an answer: an agent never has two of ours that are not at their end."""
+        nodes = self.world.agents.nodes.values() if hasattr(self, "world") else ()
+
+        assert [] == [node.node_id for node in nodes if len(node.listed(final=False)) > 1]
+
+    @invariant()
     def only_approved_actions_take_effect(self) -> None:
         """What an agent took had been approved before, and was sent under an intent."""
         for delivery in self.deliveries():

@@ -72,6 +72,8 @@ QUEUED = ITEM.evolve(state=WorkState.QUEUED, wanted_at=NOW)
         ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.RUNNING)]}),
         ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.CANCELLED, left_running=True)]}),
         ("QUEUED", action_on_n1(created_at=later(5)), {"others": [make_action(2, created_at=later(0))]}),
+        ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, created_at=later(5), intent=intent())]}),
+        ("IN_DOUBT", action_on_n1(created_at=later(5), intent=intent()), {"others": [make_action(2)]}),
         ("EXCLUSIVE", action_on_n1(), {"others": [make_action(2, node_id=None, kind=LOOP, state=S.RUNNING)]}),
         ("NAMESPACE", action_on_n1(), {"namespace": NS.evolve(status=NamespaceStatus.OBSERVED)}),
         ("FREEZE", action_on_n1(), {"gates": (FREEZE,)}),
