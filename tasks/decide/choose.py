@@ -14,7 +14,7 @@ from blocks.models.report import BLOCKED_MAX, Choice
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
 from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, taken_node
-from tasks.decide.gates import blocks, disturbed_nodes, health
+from tasks.decide.gates import ABOUT_OTHERS, blocks, crowded, disturbed_nodes
 from tasks.decide.lifecycle import moved, noted, ready_at
 
 CORE = "core"
@@ -47,11 +47,12 @@ class _Standing:
     running: Mapping[Mode, bool]
 
 
-def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
+def choose(view: ClusterView, kinds: Catalogue, *, now: datetime, holders: Collection[str] = ()) -> Chosen:
     """Pick at most one action per node, the oldest approved one where nothing is under way on that node, and at most one
     on the whole cluster, the oldest that nothing speaks against.
 
-    An action that would take a node away which the cluster cannot spare waits, and holds nothing else back.
+    An action that would take a node away which the cluster cannot spare, or for which a budget has no room, waits, and holds
+    nothing else back.
 
     An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
     agent could be asked and does not have it; until then nothing else is sent to that node, older or not.
@@ -60,8 +61,9 @@ def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
         view: the cluster as the looks showed it.
         kinds: what kinds of actions on clusters there are.
         now: when the looks began.
+        holders: the ids of the actions that take room in the budget of the namespace.
     """
-    blocked = unspared(view, kinds, now)
+    blocked = unspared(view, kinds, now, holders)
     standing = _standing(view, kinds, now, blocked)
     choice = _choice(view, standing, now)
     start = None
@@ -105,14 +107,23 @@ def left_at_work(view: ClusterView, now: datetime) -> list[Action]:
     return [a for a in left if (since := silent.get(a.node_id or "")) is None or now - since < patience]
 
 
-def unspared(view: ClusterView, kinds: Catalogue, now: datetime) -> dict[str, tuple[Block, ...]]:
-    """The actions that would take a node away that the cluster cannot spare, whatever else is under way, by id; and why."""
+def unspared(
+    view: ClusterView, kinds: Catalogue, now: datetime, holders: Collection[str] = ()
+) -> dict[str, tuple[Block, ...]]:
+    """The actions that would take a node away and that health or a budget keeps back, by id; and why.
+
+    What is under way here on nodes that answer does not count: it ends, and those that wait for that have their turn after it.
+    """
     waiting = (a for a in view.actions.values() if a.state is ActionState.PENDING_SCHEDULE and a.forced is None)
-    return {
-        action.action_id: blocks(view, action, (), now, node_id)
-        for action in waiting
-        if (node_id := taken_node(action, kinds)) is not None and any(health(view, node_id, ()))
+    taking = [(action, node_id) for action in waiting if (node_id := taken_node(action, kinds)) is not None]
+    lasting = [action for action in acting_on(view, now) if _silent(view, action)] if taking else []
+    known, disturbed = {action.action_id for action in lasting}, disturbed_nodes(view, lasting)
+    others = {one for one in holders if one not in view.actions or one in known}
+    found = {
+        action.action_id: (*blocks(view, action, disturbed, now, node_id), *crowded(view.namespace, others))
+        for action, node_id in taking
     }
+    return {key: why for key, why in found.items() if any(block.rule in ABOUT_OTHERS for block in why)}
 
 
 def _standing(view: ClusterView, kinds: Catalogue, now: datetime, held: Collection[str]) -> _Standing:
@@ -194,7 +205,12 @@ def on_silent_node(view: ClusterView, action: Action, now: datetime) -> bool:
     """Whether an action on a node runs, or may, and its agent cannot be asked what became of it."""
     if action.node_id is None or action.state.final or not (action.state.on_agent or in_doubt(view, action, now)):
         return False
-    node = view.nodes.get(action.node_id)
+    return _silent(view, action)
+
+
+def _silent(view: ClusterView, action: Action) -> bool:
+    """Whether the agent of an action's node cannot be asked about it."""
+    node = view.nodes.get(action.node_id or "")
     return node is None or not node.takes_actions or node.actions_stale_since is not None
 
 

@@ -12,16 +12,14 @@ from blocks.models.action import Action, ActionState
 from blocks.models.view import ClusterView
 from tasks.decide.choose import acting_on, choose, in_doubt, left_at_work, unspared
 from tasks.decide.cluster_kinds import Mode, mode_of, taken_node
-from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs, unjudged
-from tasks.decide.in_the_way import NAMED_MAX, in_the_way, named
+from tasks.decide.gates import ABOUT_OTHERS, blocks, closed, crowded, disturbed_nodes, disturbs, unjudged
+from tasks.decide.in_the_way import in_the_way, named
 from tasks.decide.progress import ends_at
 from tasks.decide.reasons import Circumstances, Reason, keeping_cluster, reason_of, turn_of
 
 S = ActionState
 ACTIONS_MAX = 50
 LEFT_MAX = 5
-ABOUT_OTHERS = frozenset({"BUDGET", "MAJORITY", "LAST_COPY"})
-"""Rules that say no because of other nodes that are acted on."""
 
 
 def why_action(view: ClusterView, action: Action, around: Circumstances) -> tuple[Reason, ...]:
@@ -67,8 +65,8 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
     now = around.now
     if action.node_id is not None:
         yield from _on_node(view, action, now)
-    choice = choose(view, around.kinds, now=now).choice
-    before = in_the_way(view, action, around.kinds, choice, now)
+    choice = choose(view, around.kinds, now=now, holders=around.namespace_holders).choice
+    before = in_the_way(view, action, choice, around)
     if action.node_id is not None and before and view.namespace.may_act:
         waits = "EXCLUSIVE_WAITED_LONG" in choice.reasons
         what = "has waited long and goes first" if waits else "runs"
@@ -99,12 +97,10 @@ def _gates(view: ClusterView, action: Action, around: Circumstances) -> Iterator
     for block in blocks(view, action, disturbed_nodes(view, acting), now, takes):
         by = f"; acted on by {named(view, acting, now)}" if acting and block.rule in ABOUT_OTHERS else ""
         yield reason_of(block.rule, f"{block.reason}{by}", block.until)
-    most = view.namespace.settings.disruption_max
-    holders = sorted(around.namespace_holders - {action.action_id})
     counts = takes is not None or (action.node_id is not None and disturbs(action, view.namespace))
-    if counts and action.forced is None and most is not None and len(holders) >= most:
-        text = f"{len(holders)} other actions take room in the budget of namespace {action.namespace}, and {most} may at once"
-        yield reason_of("BUDGET", f"{text}: {', '.join(holders[:NAMED_MAX])}")
+    if counts and action.forced is None:
+        full = crowded(view.namespace, around.namespace_holders - {action.action_id})
+        yield from (reason_of(block.rule, block.reason) for block in full)
 
 
 def _last_error(action: Action, around: Circumstances) -> Iterator[Reason]:
@@ -175,7 +171,7 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, before
     if mode is Mode.EXCLUSIVE:
         yield from _left(left_at_work(view, around.now))
     waiting = (one for one in view.actions.values() if one.node_id is None and one.state is S.PENDING_SCHEDULE)
-    held = unspared(view, around.kinds, around.now).keys() - {action.action_id}
+    held = unspared(view, around.kinds, around.now, around.namespace_holders).keys() - {action.action_id}
     queue = sorted(
         (one for one in waiting if mode_of(one, around.kinds) is mode and one.action_id not in held),
         key=lambda one: (one.created_at, one.action_id),

@@ -241,7 +241,10 @@ def test_a_node_that_is_taken_away() -> None:
     assert "MAJORITY" == told(taking, nodes=nodes)[0].rule
     assert ["TURN"] == [reason.rule for reason in told(other, taking, nodes=nodes)]
     assert ["TURN", "NODE_UNKNOWN"] == [reason.rule for reason in told(unknown)]
-    assert "BUDGET" == told(taking, around=replace(AROUND, namespace_holders=frozenset({action_id(8)})), **full)[0].rule
+    crowd = replace(AROUND, now=later(9_999), namespace_holders=frozenset({action_id(8)}))
+    assert ["BUDGET"] == [reason.rule for reason in told(taking, around=crowd, **full)]
+    assert ["TURN"] == [reason.rule for reason in told(other, taking, around=crowd, **full)]
+    assert ["TURN"] == [reason.rule for reason in told(make_action(2), taking, around=crowd, **full)]
 
 
 def test_when_it_may_be_over() -> None:
