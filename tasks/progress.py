@@ -157,8 +157,9 @@ async def _step(
         generation, token = claim.generation, claim.token
         action = intending(action, generation=generation, token=token, now=now, budget_s=budget_s)
         before = action = await _saved(world, claim, before, action, room) or action
-        if not repeated and await _stopped(world, view):  # a gate came down just now: nobody was asked
-            return await _saved(world, claim, before, noted(action, intent=None))
+        if await _stopped(world, view):  # a gate came down just now: nobody was asked, or not once more
+            kept = held(action, now=world.clock()) if repeated else noted(action, intent=None)
+            return await _saved(world, claim, before, kept)
     step, wrong = await _called(known, world, view, claim, action, budget_s, repeated=repeated)
     now = world.clock()
     if wrong is not None:
