@@ -372,6 +372,7 @@ class Fleet(RuleBasedStateMachine):
         """All rules still hold, and nothing approved is left open."""
         for check in (
             self.no_action_takes_effect_twice,
+            self.one_action_per_node,
             self.final_states_never_move,
             self.superseded_holders_write_nothing,
             self.streams_have_no_holes,
