@@ -32,6 +32,7 @@ from blocks.models.look import Look
 from blocks.models.report import Choice, CycleOutcome, Report
 from blocks.models.view import ClusterView
 from flows.steps import Steps, Turn
+from tasks.budget import holders_beside
 from tasks.decide.choose import choose
 from tasks.decide.rest import Occasion
 from tasks.decide.settle import Settled, settle
@@ -268,7 +269,8 @@ async def _through(
     if mode is not Mode.OBSERVE:
         if settled.view.rollings or any(action.rolling_id for action in settled.view.actions.values()):
             rolled = await turn.steps("roll", roll_on, turn.store, settled.view, claim, looked_at, turn.clock)
-        chosen = choose(rolled.view, turn.kinds, now=looked_at)
+        holders = await holders_beside(turn.store, rolled.view, turn.kinds)
+        chosen = choose(rolled.view, turn.kinds, now=looked_at, holders=holders)
         choice = chosen.choice
         if chosen.actions:
             dispatched = await turn.steps(

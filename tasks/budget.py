@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from blocks.models.action import Action
+from blocks.models.action import Action, ActionState
 from blocks.models.gate import HOLDERS_MAX, Disruptions
 from blocks.models.namespace import Namespace
+from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
+from tasks.decide.cluster_kinds import Catalogue, taken_node
 from tasks.decide.gates import disturbs
 
 
@@ -18,6 +20,19 @@ async def taken(store: Store, namespace: Namespace) -> tuple[Disruptions | None,
         return None, ()
     actions = await store.get_many(Action, record.holders)
     return record, tuple(one for one in record.holders if one in actions and _acts(actions[one]))
+
+
+async def holders_beside(store: Store, view: ClusterView, kinds: Catalogue) -> tuple[str, ...]:
+    """The actions that take room of the namespace's budget, where one that would take a node away waits in this cluster.
+
+    Raises:
+        DependencyUnavailableError: the store is gone.
+    """
+    waiting = (action for action in view.actions.values() if action.state is ActionState.PENDING_SCHEDULE)
+    if view.namespace.settings.disruption_max is None or all(taken_node(one, kinds) is None for one in waiting):
+        return ()
+    _, holders = await taken(store, view.namespace)
+    return holders
 
 
 def _acts(action: Action) -> bool:

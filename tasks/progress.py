@@ -15,6 +15,7 @@ from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import ExternalSignal
 
 from blocks.coordinator.protocol import Claim, Coordinator
 from blocks.errors import ConflictError, DependencyUnavailableError, LockLostError, ReplicoreError
@@ -30,7 +31,7 @@ from tasks.cluster_actions.base import ClusterAction, Outside, Scene
 from tasks.decide.cluster_kinds import Catalogue, taken_node
 from tasks.decide.gates import unjudged
 from tasks.decide.lifecycle import noted
-from tasks.decide.progress import Step, broken, held, intending, let_go, overdue, started, stepped
+from tasks.decide.progress import Step, broken, fault, held, intending, let_go, overdue, started, stepped
 from tasks.decide.sync import tell
 from tasks.gating import still_closed
 from tasks.hold import fence_of
@@ -150,23 +151,33 @@ async def _step(
         before = action = await _saved(world, claim, before, let_go(action, now=now)) or action
     if action.not_before is not None and action.not_before > now and not overdue(action, kinds, now=now):
         return action if was_held else None
-    jitter = random.Random()  # noqa: S311 - spreads tries, hides nothing
     budget_s = _budget_s(world, claim) if known.effect else world.step_s
     repeated = action.intent is not None
     if known.effect:
         generation, token = claim.generation, claim.token
         action = intending(action, generation=generation, token=token, now=now, budget_s=budget_s)
         before = action = await _saved(world, claim, before, action, room) or action
-        if not repeated and await _stopped(world, view):  # a gate came down just now: nobody was asked
-            return await _saved(world, claim, before, noted(action, intent=None))
+        if await _stopped(world, view):  # a gate came down just now: nobody was asked, or not once more
+            kept = held(action, now=world.clock()) if repeated else noted(action, intent=None)
+            return await _saved(world, claim, before, kept)
     step, wrong = await _called(known, world, view, claim, action, budget_s, repeated=repeated)
     now = world.clock()
     if wrong is not None:
         return await _saved(world, claim, before, broken(action, wrong, now=now))
-    after = stepped(action, step, kinds, now=now, jitter=jitter)
+    after = _judged(action, step, kinds, now)
     if after is None and action is not before:  # it has begun, and that is all
         after = action
     return await _saved(world, claim, before, after)
+
+
+def _judged(action: Action, step: Step | None, kinds: Catalogue, now: datetime) -> Action | None:
+    """The action after its step; what no code foresaw in what its handler gave back is that action's end, and no other's."""
+    jitter = random.Random()  # noqa: S311 - spreads tries, hides nothing
+    try:
+        return stepped(action, step, kinds, now=now, jitter=jitter)
+    except Exception as error:
+        _logger.exception("what the handler of %s gave back for action %s is nonsense", action.kind, action.action_id)
+        return broken(action, f"its handler said what cannot be kept: {fault(error)}", now=now)
 
 
 async def _stopped(world: Surroundings, view: ClusterView) -> bool:
@@ -186,35 +197,58 @@ async def _called(
 ) -> tuple[Step | None, str | None]:
     """What the handler gave back, or what it did wrong."""
     try:
-        scene = Scene(
-            action=action,
-            args=known.kind.read(action.args),
-            view=view,
-            now=world.clock(),
-            key=f"{action.action_id}:{action.step}",
-            fence=claim.fence,
-            repeated=repeated,
-            within_s=within_s - _HANDLER_ENDS_S,
-            source=lambda key: world.store.get(Source, key),
-            namespace=lambda name: world.store.get(Namespace, name),
-            outside=world.outside,
-        )
+        scene = _scene(known, world, view, claim, action, within_s - _HANDLER_ENDS_S, repeated=repeated)
         async with asyncio.timeout(within_s):
             step: object = await known.handler(scene)
     except DependencyUnavailableError as error:  # where it is our store, saving this says so
-        return _again(known, str(error)), None
+        return _again(known, fault(error)), None
     except TimeoutError:
         late = f"its handler did not come back within {within_s:g} s"
         doubt = f"{late}: whether what it asked for was done is not known"
         return (_again(known, doubt), None) if known.effect else (None, late)
     except ReplicoreError as error:
-        return None, str(error)
-    except Exception as error:
+        return None, fault(error)
+    except BaseException as error:
+        if _is_ours(error):
+            raise
         _logger.exception("the handler of %s failed on action %s", action.kind, action.action_id)
-        return None, f"{type(error).__name__}: {error}"
+        return None, fault(error)
     if step is not None and not isinstance(step, Step):
         return None, f"its handler gave back a {type(step).__name__}"
     return step, None
+
+
+def _scene(
+    known: ClusterAction,
+    world: Surroundings,
+    view: ClusterView,
+    claim: Claim,
+    action: Action,
+    within_s: float,
+    *,
+    repeated: bool,
+) -> Scene:
+    return Scene(
+        action=action,
+        args=known.kind.read(action.args),
+        view=view,
+        now=world.clock(),
+        key=f"{action.action_id}:{action.step}",
+        fence=claim.fence,
+        repeated=repeated,
+        within_s=within_s,
+        source=lambda key: world.store.get(Source, key),
+        namespace=lambda name: world.store.get(Namespace, name),
+        outside=world.outside,
+    )
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether it is meant for this process or this task, and is no fault of the handler that was at work."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | SystemExit | ExternalSignal)
 
 
 def _again(known: ClusterAction, why: str) -> Step:

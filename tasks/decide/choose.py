@@ -14,7 +14,7 @@ from blocks.models.report import BLOCKED_MAX, Choice
 from blocks.models.sent import Sent
 from blocks.models.view import ClusterView
 from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of, taken_node
-from tasks.decide.gates import blocks, disturbed_nodes, health
+from tasks.decide.gates import ABOUT_OTHERS, blocks, crowded, disturbed_nodes
 from tasks.decide.lifecycle import moved, noted, ready_at
 
 CORE = "core"
@@ -47,21 +47,23 @@ class _Standing:
     running: Mapping[Mode, bool]
 
 
-def choose(view: ClusterView, kinds: Catalogue, *, now: datetime) -> Chosen:
+def choose(view: ClusterView, kinds: Catalogue, *, now: datetime, holders: Collection[str] = ()) -> Chosen:
     """Pick at most one action per node, the oldest approved one where nothing is under way on that node, and at most one
     on the whole cluster, the oldest that nothing speaks against.
 
-    An action that would take a node away which the cluster cannot spare waits, and holds nothing else back.
+    An action that would take a node away which the cluster cannot spare, or for which a budget has no room, waits, and holds
+    nothing else back.
 
     An action whose last request may still be on its way is waited for. One that may have arrived is sent again only when its
-    agent could be asked and does not have it.
+    agent could be asked and does not have it; until then nothing else is sent to that node, older or not.
 
     Args:
         view: the cluster as the looks showed it.
         kinds: what kinds of actions on clusters there are.
         now: when the looks began.
+        holders: the ids of the actions that take room in the budget of the namespace.
     """
-    blocked = unspared(view, kinds, now)
+    blocked = unspared(view, kinds, now, holders)
     standing = _standing(view, kinds, now, blocked)
     choice = _choice(view, standing, now)
     start = None
@@ -105,14 +107,23 @@ def left_at_work(view: ClusterView, now: datetime) -> list[Action]:
     return [a for a in left if (since := silent.get(a.node_id or "")) is None or now - since < patience]
 
 
-def unspared(view: ClusterView, kinds: Catalogue, now: datetime) -> dict[str, tuple[Block, ...]]:
-    """The actions that would take a node away that the cluster cannot spare, whatever else is under way, by id; and why."""
+def unspared(
+    view: ClusterView, kinds: Catalogue, now: datetime, holders: Collection[str] = ()
+) -> dict[str, tuple[Block, ...]]:
+    """The actions that would take a node away and that health or a budget keeps back, by id; and why.
+
+    What is under way here on nodes that answer does not count: it ends, and those that wait for that have their turn after it.
+    """
     waiting = (a for a in view.actions.values() if a.state is ActionState.PENDING_SCHEDULE and a.forced is None)
-    return {
-        action.action_id: blocks(view, action, (), now, node_id)
-        for action in waiting
-        if (node_id := taken_node(action, kinds)) is not None and any(health(view, node_id, ()))
+    taking = [(action, node_id) for action in waiting if (node_id := taken_node(action, kinds)) is not None]
+    lasting = [action for action in acting_on(view, now) if _silent(view, action)] if taking else []
+    known, disturbed = {action.action_id for action in lasting}, disturbed_nodes(view, lasting)
+    others = {one for one in holders if one not in view.actions or one in known}
+    found = {
+        action.action_id: (*blocks(view, action, disturbed, now, node_id), *crowded(view.namespace, others))
+        for action, node_id in taking
     }
+    return {key: why for key, why in found.items() if any(block.rule in ABOUT_OTHERS for block in why)}
 
 
 def _standing(view: ClusterView, kinds: Catalogue, now: datetime, held: Collection[str]) -> _Standing:
@@ -177,7 +188,9 @@ def _next_of_each_node(view: ClusterView, actions: Sequence[Action], now: dateti
         if not node.takes_actions or node_id in left or any(action.state.on_agent for action in mine):
             continue
         pending = [action for action in mine if action.state is ActionState.PENDING_SCHEDULE]
-        if pending and _may_be_sent(pending[0], node, now):
+        if any(in_doubt(view, action, now) for action in pending):  # one of them may be there, the oldest or not
+            continue
+        if pending and (pending[0].not_before is None or pending[0].not_before <= now):
             chosen.append(pending[0])
     return chosen
 
@@ -192,19 +205,18 @@ def on_silent_node(view: ClusterView, action: Action, now: datetime) -> bool:
     """Whether an action on a node runs, or may, and its agent cannot be asked what became of it."""
     if action.node_id is None or action.state.final or not (action.state.on_agent or in_doubt(view, action, now)):
         return False
-    node = view.nodes.get(action.node_id)
+    return _silent(view, action)
+
+
+def _silent(view: ClusterView, action: Action) -> bool:
+    """Whether the agent of an action's node cannot be asked about it."""
+    node = view.nodes.get(action.node_id or "")
     return node is None or not node.takes_actions or node.actions_stale_since is not None
 
 
 def _known_absent(intent: Intent, node: Node, now: datetime) -> bool:
     """Whether its agent was asked after the last moment at which it could arrive, and does not have it."""
     return intent.answer_by < now and node.actions_stale_since is None
-
-
-def _may_be_sent(action: Action, node: Node, now: datetime) -> bool:
-    if action.not_before is not None and action.not_before > now:
-        return False
-    return action.intent is None or _known_absent(action.intent, node, now)
 
 
 def intended(action: Action, *, generation: int, token: int, now: datetime, budget_s: float) -> Action:

@@ -19,6 +19,9 @@ from tasks.decide.stores import MAJORITY_FROM, Electorate, electorates
 
 SERVING = frozenset({NodeStatus.HEALTHY, NodeStatus.INCOMPLETE})
 COPIES = frozenset({ShardRole.PRIMARY, ShardRole.SECONDARY})
+ABOUT_OTHERS = frozenset({"BUDGET", "MAJORITY", "LAST_COPY"})
+"""Rules that say no because of other nodes: those that are acted on, or do not serve."""
+NAMED_MAX = 3
 
 
 def closed(gates: Iterable[Gate], now: datetime) -> Iterator[Block]:
@@ -57,6 +60,16 @@ def blocks(
     if node_id is not None and action.forced is None and (takes is not None or disturbs(action, view.namespace)):
         found += [*_budget(view, node_id, disturbed), *health(view, node_id, disturbed)]
     return tuple(found)
+
+
+def crowded(namespace: Namespace, others: Collection[str]) -> Iterator[Block]:
+    """That other actions, by their ids, take all the room in the budget of a namespace."""
+    most = namespace.settings.disruption_max
+    if most is not None and len(others) >= most:
+        text = (
+            f"{len(others)} other actions take room in the budget of namespace {namespace.name}, and {most} may at once"
+        )
+        yield Block(rule="BUDGET", reason=f"{text}: {', '.join(sorted(others)[:NAMED_MAX])}")
 
 
 def disturbed_nodes(view: ClusterView, may_run: Collection[Action]) -> set[str]:

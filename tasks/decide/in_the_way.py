@@ -10,23 +10,20 @@ from blocks.models.report import Choice
 from blocks.models.view import ClusterView
 from tasks.decide.choose import in_doubt, on_silent_node, unspared
 from tasks.decide.cluster_kinds import Catalogue, Mode, mode_of
+from tasks.decide.gates import NAMED_MAX
+from tasks.decide.reasons import Circumstances
 
-NAMED_MAX = 3
-"""So many actions are named at most."""
 
-
-def in_the_way(
-    view: ClusterView, action: Action, kinds: Catalogue, choice: Choice, now: datetime
-) -> tuple[Action, ...]:
+def in_the_way(view: ClusterView, action: Action, choice: Choice, around: Circumstances) -> tuple[Action, ...]:
     """The actions whose end, or turn, an approved one waits for before it may begin, those that cannot be asked about first.
 
     Args:
         view: its cluster.
         action: what waits.
-        kinds: what kinds of actions on clusters there are.
         choice: what may begin on the cluster now.
-        now: the present.
+        around: what is known beside it.
     """
+    kinds, now = around.kinds, around.now
     others = sorted(
         (one for one in view.actions.values() if not one.state.final and one.action_id != action.action_id),
         key=lambda one: (not on_silent_node(view, one, now), one.created_at, one.action_id),
@@ -35,7 +32,8 @@ def in_the_way(
     cluster = [one for one in others if one.node_id is None]
     runs = [one for one in cluster if one.state.on_agent]
     waiting = [one for one in cluster if one.state is ActionState.PENDING_SCHEDULE and _exclusive(one, kinds)]
-    pending = [one for one in waiting if one.action_id not in unspared(view, kinds, now)]
+    held = unspared(view, kinds, now, around.namespace_holders)
+    pending = [one for one in waiting if one.action_id not in held]
     if action.node_id is not None:
         return tuple([one for one in runs if _exclusive(one, kinds)] or pending[:1]) if choice.block_nodes else ()
     if not _exclusive(action, kinds):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from blocks.errors import InvalidInputError
+from blocks.errors import InvalidInputError, ReplicoreError
 from blocks.models.action import Action, ActionState, Intent
 from blocks.models.base import Json, clean_text
 from tasks.decide.choose import BACKOFF_BASE_S, BACKOFF_MAX_S, CORE
@@ -21,6 +21,8 @@ from tasks.decide.lifecycle import moved, noted
 from tasks.decide.manifest_size import bounded
 
 ERROR_CHARS = 2_000
+PAYLOAD_DEPTH_MAX = 100
+"""So deep a payload may be nested: events and answers put some levels around it, and all that reads them has an end."""
 STATES = frozenset({ActionState.RUNNING, ActionState.DONE, ActionState.FAILED})
 
 
@@ -117,8 +119,9 @@ def stepped(
         jitter: spreads the tries.
     """
     step = step or Step(ActionState.RUNNING)
-    if step.state not in STATES:
-        return broken(action, f"its handler said {step.state}, which is not for it to say", now=now)
+    state: object = step.state
+    if not isinstance(state, ActionState) or state not in STATES:
+        return broken(action, f"its handler said {state}, which is not for it to say", now=now)
     if overdue(action, kinds, now=now) and step.state is ActionState.RUNNING:
         limit_s = timeout_of(action, kinds)
         said = step.error if isinstance(step.error, str) else action.error
@@ -142,10 +145,19 @@ def broken(action: Action, why: str, *, now: datetime) -> Action:
     return moved(action, ActionState.FAILED, now=now, who=CORE, why="its handler went wrong", error=error, intent=None)
 
 
+def fault(error: BaseException) -> str:
+    """What a handler raised, for people: one of ours in its own words, others with their type; also one that has no words."""
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001 - whatever its words fail with, it is told of
+        words = "it cannot say what it is"
+    return words if isinstance(error, ReplicoreError) else f"{type(error).__name__}: {words}"
+
+
 def _changes(action: Action, step: Step, now: datetime, jitter: random.Random) -> dict[str, Any]:
     changes: dict[str, Any] = {"not_before": None, "attempts": 0}
     if not isinstance(step.payload, Keep):
-        changes["payload"] = bounded(step.payload)
+        changes["payload"] = _kept(step.payload)
     error = action.answered_error if isinstance(step.error, Keep) else step.error
     error = clean_text(error, ERROR_CHARS) if error is not None else None
     if not step.in_doubt:
@@ -157,3 +169,27 @@ def _changes(action: Action, step: Step, now: datetime, jitter: random.Random) -
     attempts = action.attempts + 1
     wait_s = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2 ** min(attempts - 1, 10)) * jitter.uniform(0.5, 1.0)
     return {**changes, "attempts": attempts, "not_before": now + timedelta(seconds=wait_s)}
+
+
+def _kept(payload: Json) -> Json:
+    """A payload that comes back from the store, from events and from answers as it went in.
+
+    Raises:
+        InvalidInputError: it is too large, too deep, or not what JSON makes of it again.
+    """
+    level: list[Any] = [bounded(payload, "its payload is")]
+    for _ in range(PAYLOAD_DEPTH_MAX + 1):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return payload
+    message = f"its payload is nested deeper than {PAYLOAD_DEPTH_MAX} levels"
+    raise InvalidInputError(message)
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, tuple) or (isinstance(value, dict) and not all(isinstance(key, str) for key in value)):
+        message = "its payload has a tuple in it, or a key that is no text"
+        raise InvalidInputError(message)
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

@@ -6,22 +6,20 @@ The first reason is the one to do something about; what merely describes comes l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from blocks.models.action import Action, ActionState
 from blocks.models.view import ClusterView
 from tasks.decide.choose import acting_on, choose, in_doubt, left_at_work, unspared
 from tasks.decide.cluster_kinds import Mode, mode_of, taken_node
-from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs, unjudged
-from tasks.decide.in_the_way import NAMED_MAX, in_the_way, named
+from tasks.decide.gates import ABOUT_OTHERS, blocks, closed, crowded, disturbed_nodes, disturbs, unjudged
+from tasks.decide.in_the_way import in_the_way, named
 from tasks.decide.progress import ends_at
 from tasks.decide.reasons import Circumstances, Reason, keeping_cluster, reason_of, turn_of
 
 S = ActionState
 ACTIONS_MAX = 50
 LEFT_MAX = 5
-ABOUT_OTHERS = frozenset({"BUDGET", "MAJORITY", "LAST_COPY"})
-"""Rules that say no because of other nodes that are acted on."""
 
 
 def why_action(view: ClusterView, action: Action, around: Circumstances) -> tuple[Reason, ...]:
@@ -67,9 +65,9 @@ def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
 def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
     now = around.now
     if action.node_id is not None:
-        yield from _on_node(view, action)
-    choice = choose(view, around.kinds, now=now).choice
-    before = in_the_way(view, action, around.kinds, choice, now)
+        yield from _on_node(view, action, now)
+    choice = choose(view, around.kinds, now=now, holders=around.namespace_holders).choice
+    before = in_the_way(view, action, choice, around)
     if action.node_id is not None and before and view.namespace.may_act:
         waits = "EXCLUSIVE_WAITED_LONG" in choice.reasons
         what = "has waited long and goes first" if waits else "runs"
@@ -100,12 +98,10 @@ def _gates(view: ClusterView, action: Action, around: Circumstances) -> Iterator
     for block in blocks(view, action, disturbed_nodes(view, acting), now, takes):
         by = f"; acted on by {named(view, acting, now)}" if acting and block.rule in ABOUT_OTHERS else ""
         yield reason_of(block.rule, f"{block.reason}{by}", block.until)
-    most = view.namespace.settings.disruption_max
-    holders = sorted(around.namespace_holders - {action.action_id})
     counts = takes is not None or (action.node_id is not None and disturbs(action, view.namespace))
-    if counts and action.forced is None and most is not None and len(holders) >= most:
-        text = f"{len(holders)} other actions take room in the budget of namespace {action.namespace}, and {most} may at once"
-        yield reason_of("BUDGET", f"{text}: {', '.join(holders[:NAMED_MAX])}")
+    if counts and action.forced is None:
+        full = crowded(view.namespace, around.namespace_holders - {action.action_id})
+        yield from (reason_of(block.rule, block.reason) for block in full)
 
 
 def _last_error(action: Action, around: Circumstances) -> Iterator[Reason]:
@@ -116,7 +112,7 @@ def _last_error(action: Action, around: Circumstances) -> Iterator[Reason]:
         yield reason_of("ERROR", f"its last error{tries}: {action.error}")
 
 
-def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
+def _on_node(view: ClusterView, action: Action, now: datetime) -> Iterator[Reason]:
     node = view.nodes.get(action.node_id or "")
     there = {node.node_id for node in view.discovery.nodes} if view.discovery is not None else set()
     if action.node_id not in there:
@@ -142,10 +138,21 @@ def _on_node(view: ClusterView, action: Action) -> Iterator[Reason]:
     if running is not None:
         yield reason_of("NODE_BUSY", f"action {running.action_id} ({running.kind}) is {running.state} on its node")
     yield from _left(one for one in view.actions.values() if one.left_running and one.node_id == action.node_id)
-    before = [one for one in mine if one.state is S.PENDING_SCHEDULE]
-    place = next((place for place, one in enumerate(before) if one.action_id == action.action_id), 0)
-    if place:
-        yield reason_of("QUEUED", f"{place} older actions go before it on its node, the first is {before[0].action_id}")
+    waiting = [one for one in mine if one.state is S.PENDING_SCHEDULE]
+    yield from _perhaps_there(view, (one for one in waiting if one.action_id != action.action_id), now)
+    place = next((place for place, one in enumerate(waiting) if one.action_id == action.action_id), 0)
+    if place and not in_doubt(view, action, now):
+        yield reason_of(
+            "QUEUED", f"{place} older actions go before it on its node, the first is {waiting[0].action_id}"
+        )
+
+
+def _perhaps_there(view: ClusterView, others: Iterable[Action], now: datetime) -> Iterator[Reason]:
+    """The action that keeps all others from its node because it may have reached its agent."""
+    doubtful = next((one for one in others if in_doubt(view, one, now)), None)
+    if doubtful is not None and doubtful.intent is not None:
+        text = f"action {doubtful.action_id} ({doubtful.kind}) may have reached the agent of its node, which is asked about it first"
+        yield reason_of("NODE_BUSY", text, doubtful.intent.answer_by)
 
 
 def _left(actions: Iterable[Action]) -> Iterator[Reason]:
@@ -165,7 +172,7 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, before
     if mode is Mode.EXCLUSIVE:
         yield from _left(left_at_work(view, around.now))
     waiting = (one for one in view.actions.values() if one.node_id is None and one.state is S.PENDING_SCHEDULE)
-    held = unspared(view, around.kinds, around.now).keys() - {action.action_id}
+    held = unspared(view, around.kinds, around.now, around.namespace_holders).keys() - {action.action_id}
     queue = sorted(
         (one for one in waiting if mode_of(one, around.kinds) is mode and one.action_id not in held),
         key=lambda one: (one.created_at, one.action_id),

@@ -167,3 +167,14 @@ async def settled(processes: list[Process]) -> None:
         quiet = quiet + 1 if before == [(len(process.gates), process.idle) for process in processes] else 0
         if quiet > 25:
             return
+
+
+async def to_the_end(process: Process) -> None:
+    """A whole cycle, or what is left of one."""
+    if process.idle:
+        process.begin()
+    process.run_freely()
+    assert process.task is not None
+    async with asyncio.timeout(5):
+        await asyncio.wait({process.task})
+    process.is_open = False

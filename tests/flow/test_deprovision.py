@@ -115,6 +115,30 @@ async def test_the_budget_of_the_namespace(world: World, ref: ClusterRef) -> Non
     assert (action.action_id,) == record.holders
 
 
+async def test_waiting_for_room_it_holds_nothing_back(world: World, ref: ClusterRef) -> None:
+    """Another cluster has the room, for long: here actions on nodes and on the cluster go on; it begins when there is room."""
+    settings = NamespaceSettings(status_hold=0, disruption_max=1, exclusive_patience=60.0)
+    await world.save(Namespace(name="prod", version=1, settings=settings))
+    billing = await world.declare("billing", ("b1", "b2", "b3"))
+    first = await world.order(make_action(2, kind=RESTART, cluster_id="billing", node_id="b1"))
+    await turned(world, billing)
+    action = await ordered(world)
+    world.advance(600)
+    on_node = await world.order(make_action(3))
+    on_cluster = await world.order(make_action(4, node_id=None, kind="core.replicante.io/debug.success", args=None))
+    kept = await turned(world, ref)
+    world.node().move(on_node.action_id, S.DONE)
+    await cycles(world, ref, action, 2)
+    others = [await world.action_state(one) for one in (on_node, on_cluster, action)]
+    world.node("b1").move(first.action_id, S.DONE)
+    await turned(world, billing)
+    after = await cycles(world, ref, action)
+
+    assert {action.action_id: ["BUDGET"]} == kept
+    assert [S.DONE, S.DONE, S.PENDING_SCHEDULE] == others
+    assert S.RUNNING is after.state
+
+
 async def test_a_node_that_is_not_known(world: World, ref: ClusterRef) -> None:
     """The platform may know it: it is asked, and that nothing was judged is said where the action's beginning is."""
     after = await cycles(world, ref, await ordered(world, "n9"))

@@ -229,6 +229,30 @@ class Freezing(MemoryStore):
         return events
 
 
+async def test_a_freeze_between_intent_and_call_of_a_step_that_is_repeated() -> None:
+    """It may have arrived: it is held with its intent and not asked again; lifted, it is asked with the same key."""
+    store = Freezing()
+    world, store.frozen = World(store=store), True
+    ref = await world.declare()
+    world.outside.answers = [Answered(unreachable="timeout"), Answered(200, '{"state": "DONE"}')]
+    args = {"remote": {"url": "http://remote.test"}}
+    action = await world.order(make_action(node_id=None, kind="core.replicante.io/http", args=args))
+    await turned(world, ref)
+    world.advance(10)
+    store.frozen = False
+    await turned(world, ref)
+    kept, asked = await world.action(action), len(world.outside.posted)
+    world.advance(600)
+    await turned(world, ref)
+    await lift.fn(world.store, "freeze", "ann", "", world.clock())
+    await turned(world, ref)
+    after = await world.action(action)
+
+    assert (S.RUNNING, True, True) == (kept.state, kept.intent is not None, kept.held_since is not None)
+    assert (1, [f"{action.action_id}:0"] * 2) == (asked, [call.idempotency_key for call in world.outside.posted])
+    assert (S.DONE, True) == (after.state, after.held_s >= 600)
+
+
 async def test_a_freeze_between_intent_and_call_of_a_cluster_action() -> None:
     """Nobody is asked, and the intent is taken back: once lifted it is asked as if for the first time."""
     world = World(store=Freezing())

@@ -258,6 +258,13 @@ class Fleet(RuleBasedStateMachine):
         assert [] == [delivery for delivery in self.deliveries() if delivery.taken is Taken.DUPLICATE]
 
     @invariant()
+    def one_action_per_node(self) -> None:
+        """Whatever was sent twice, late or without an answer: an agent never has two of ours that are not at their end."""
+        nodes = self.world.agents.nodes.values() if hasattr(self, "world") else ()
+
+        assert [] == [node.node_id for node in nodes if len(node.listed(final=False)) > 1]
+
+    @invariant()
     def only_approved_actions_take_effect(self) -> None:
         """What an agent took had been approved before, and was sent under an intent."""
         for delivery in self.deliveries():
@@ -365,6 +372,7 @@ class Fleet(RuleBasedStateMachine):
         """All rules still hold, and nothing approved is left open."""
         for check in (
             self.no_action_takes_effect_twice,
+            self.one_action_per_node,
             self.final_states_never_move,
             self.superseded_holders_write_nothing,
             self.streams_have_no_holes,

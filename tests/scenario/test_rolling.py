@@ -17,7 +17,7 @@ from blocks.models.event import EventType
 from blocks.models.namespace import NamespaceSettings
 from blocks.models.rolling import Rolling, RollingState
 from doubles.agents import Taken
-from doubles.process import Process, Written, settled
+from doubles.process import Process, Written, settled, to_the_end
 from doubles.rollings import ROLLING_ID, rolled
 from doubles.views import NODES, REF, discovery
 from doubles.world import World
@@ -63,17 +63,6 @@ async def stored(world: World) -> Rolling:
     found = await world.store.get(Rolling, ROLLING_ID)
     assert found is not None
     return found
-
-
-async def to_the_end(process: Process) -> None:
-    """A whole cycle, or what is left of one."""
-    if process.idle:
-        process.begin()
-    process.run_freely()
-    assert process.task is not None
-    async with asyncio.timeout(5):
-        await asyncio.wait({process.task})
-    process.is_open = False
 
 
 async def until_over(world: World, process: Process) -> int:

@@ -66,13 +66,11 @@ def test_what_is_chosen_may_be_sent(actions: list[Action], stale: set[str], lost
     for action in chosen:
         assert action.state is S.PENDING_SCHEDULE
         assert action.not_before is None or action.not_before <= NOW
-        assert action.intent is None or (action.intent.answer_by < NOW and action.node_id not in stale)
-        older = [
-            other.created_at
-            for other in actions
-            if other.node_id == action.node_id and other.state is S.PENDING_SCHEDULE and other != action
-        ]
-        assert all(action.created_at <= moment for moment in older)
+        there = [one for one in actions if one.node_id == action.node_id and one.state is S.PENDING_SCHEDULE]
+        intents = [one.intent for one in there if one.intent is not None]
+
+        assert all(one.answer_by < NOW and action.node_id not in stale for one in intents)
+        assert all(action.created_at <= one.created_at for one in there)
 
 
 @given(actions=_actions(), status=st.sampled_from(sorted(set(NamespaceStatus) - {NamespaceStatus.ACTIVE})))
@@ -133,6 +131,18 @@ def test_an_action_of_unknown_fate_waits_until_its_agent_was_asked() -> None:
     not_asked = make_view(make_node("n1", actions_stale_since=later(-5)), actions=[action])
 
     assert ((action,), ()) == (choose(asked, CATALOGUE, now=NOW).actions, choose(not_asked, CATALOGUE, now=NOW).actions)
+
+
+@pytest.mark.parametrize(
+    ("stale", "answer_by", "sent"), [(False, 5, []), (True, -1, []), (True, 5, []), (False, -1, [action_id(1)])]
+)
+def test_an_older_action_waits_for_one_of_unknown_fate(stale: bool, answer_by: float, sent: list[str]) -> None:
+    """Approved later than the younger one was sent, it is not sent beside that: the agent must be asked first."""
+    older = make_action(1, created_at=later(-50))
+    doubt = make_action(2, created_at=later(-40), intent=intent(later(-30), answer_by=later(answer_by)))
+    node = make_node("n1", actions_stale_since=later(-3) if stale else None)
+
+    assert sent == _sent_ids(choose(make_view(node, actions=[older, doubt]), CATALOGUE, now=NOW).actions)
 
 
 def test_an_intent_tells_everything_that_a_successor_needs() -> None:

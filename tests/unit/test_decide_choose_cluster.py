@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.models.action import Action, ActionState, Transition
-from blocks.models.namespace import Namespace, NamespaceStatus
+from blocks.models.namespace import Namespace, NamespaceSettings, NamespaceStatus
 from blocks.models.node import NodeStatus
 from blocks.models.report import Choice
+from blocks.models.view import ClusterView
 from doubles.actions import action_id, make_action
 from doubles.views import NODES, NOW, intent, later, make_node, make_view
 from tasks.cluster_actions.table import CATALOGUE
@@ -199,3 +200,59 @@ def test_what_the_cluster_cannot_spare_holds_nothing_back() -> None:
         key: [block.rule for block in why] for key, why in found.choice.blocked.items()
     }
     assert taking == choose(make_view(*map(make_node, NODES), actions=[taking]), CATALOGUE, now=NOW).start
+
+
+# -- what a budget has no room for -----------------------------------------------------------------------------------------
+
+TAKES = make_action(1, node_id=None, kind=TAKING, args={"node_id": "n3"}, created_at=later(0))
+MENDS = make_action(2, node_id="n1", created_at=later(5))
+OTHER = make_action(3, node_id=None, kind=EXCLUSIVE, args=None, created_at=later(6))
+LEFT = make_action(9, node_id="n2", kind="x/restart", state=S.CANCELLED, left_running=True)
+FIVE = (*NODES, "n4", "n5")
+AGED = later(9_999)
+
+
+def budgeted(*actions: Action, **settings: int) -> ClusterView:
+    """A cluster of five with budgets; the agent of the second node has been silent for long."""
+    nodes = [make_node(one, actions_stale_since=NOW if one == "n2" else None) for one in FIVE]
+    home = Namespace(name="prod", settings=NamespaceSettings.model_validate({"status_hold": 0, **settings}))
+    return make_view(*nodes, actions=actions, namespace=home)
+
+
+@pytest.mark.parametrize(
+    ("settings", "left", "holders"),
+    [
+        pytest.param({"disruption_max_cluster": 1}, (LEFT,), (), id="what was given up has the room of the cluster"),
+        pytest.param({"disruption_max": 1}, (LEFT,), (LEFT.action_id,), id="and that of the namespace"),
+        pytest.param({"disruption_max": 1}, (), (action_id(77),), id="another cluster has it"),
+    ],
+)
+def test_what_a_budget_has_no_room_for_holds_nothing_back(
+    settings: dict[str, int], left: tuple[Action, ...], holders: tuple[str, ...]
+) -> None:
+    """Nobody knows for how long: actions on nodes begin, and after them another exclusive one, however long it has waited."""
+    on_node = choose(budgeted(TAKES, MENDS, *left, **settings), CATALOGUE, now=AGED, holders=holders)
+    on_cluster = choose(budgeted(TAKES, OTHER, *left, **settings), CATALOGUE, now=AGED, holders=holders)
+
+    assert ((MENDS,), OTHER) == (on_node.actions, on_cluster.start)
+    assert ["BUDGET"] == [block.rule for block in on_node.choice.blocked[TAKES.action_id]]
+    assert not {"EXCLUSIVE_WAITED_LONG", EXCL_PENDING} & set(on_node.choice.reasons)
+
+
+@pytest.mark.parametrize("settings", [{"disruption_max_cluster": 1}, {"disruption_max": 1}])
+def test_what_is_under_way_here_cannot_starve_it(settings: dict[str, int]) -> None:
+    """Actions on nodes that take the room one after the other: none begins any more once it has waited long, and it has its turn."""
+    runs = make_action(9, node_id="n4", kind="x/restart", state=R)
+    holders = (runs.action_id,)
+    waiting = choose(budgeted(TAKES, MENDS, runs, **settings), CATALOGUE, now=AGED, holders=holders)
+    ended = choose(budgeted(TAKES, MENDS, **settings), CATALOGUE, now=AGED)
+
+    assert ((), None, {}) == (waiting.actions, waiting.start, waiting.choice.blocked)
+    assert TAKES == ended.start
+
+
+def test_by_force_it_needs_no_room() -> None:
+    """It waits for its turn like any other, and not for the budget."""
+    forced = TAKES.evolve(forced="the machine burns")
+
+    assert forced == choose(budgeted(forced, disruption_max=1), CATALOGUE, now=NOW, holders=(action_id(77),)).start

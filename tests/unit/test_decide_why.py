@@ -72,6 +72,8 @@ QUEUED = ITEM.evolve(state=WorkState.QUEUED, wanted_at=NOW)
         ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.RUNNING)]}),
         ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, state=S.CANCELLED, left_running=True)]}),
         ("QUEUED", action_on_n1(created_at=later(5)), {"others": [make_action(2, created_at=later(0))]}),
+        ("NODE_BUSY", action_on_n1(), {"others": [make_action(2, created_at=later(5), intent=intent())]}),
+        ("IN_DOUBT", action_on_n1(created_at=later(5), intent=intent()), {"others": [make_action(2)]}),
         ("EXCLUSIVE", action_on_n1(), {"others": [make_action(2, node_id=None, kind=LOOP, state=S.RUNNING)]}),
         ("NAMESPACE", action_on_n1(), {"namespace": NS.evolve(status=NamespaceStatus.OBSERVED)}),
         ("FREEZE", action_on_n1(), {"gates": (FREEZE,)}),
@@ -239,7 +241,10 @@ def test_a_node_that_is_taken_away() -> None:
     assert "MAJORITY" == told(taking, nodes=nodes)[0].rule
     assert ["TURN"] == [reason.rule for reason in told(other, taking, nodes=nodes)]
     assert ["TURN", "NODE_UNKNOWN"] == [reason.rule for reason in told(unknown)]
-    assert "BUDGET" == told(taking, around=replace(AROUND, namespace_holders=frozenset({action_id(8)})), **full)[0].rule
+    crowd = replace(AROUND, now=later(9_999), namespace_holders=frozenset({action_id(8)}))
+    assert ["BUDGET"] == [reason.rule for reason in told(taking, around=crowd, **full)]
+    assert ["TURN"] == [reason.rule for reason in told(other, taking, around=crowd, **full)]
+    assert ["TURN"] == [reason.rule for reason in told(make_action(2), taking, around=crowd, **full)]
 
 
 def test_when_it_may_be_over() -> None:
