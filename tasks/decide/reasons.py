@@ -94,7 +94,7 @@ def _told_with_state(item: Request, now: datetime) -> bool:
     )
 
 
-def turn_of(around: Circumstances) -> Reason:
+def turn_of(around: Circumstances, does: str = "it begins") -> Reason:
     """That nothing keeps it, and when its turn is."""
     item = around.item
     if item is not None and item.state is WorkState.CLAIMED:
@@ -102,4 +102,4 @@ def turn_of(around: Circumstances) -> Reason:
     if item is not None and item.state is WorkState.QUEUED:
         return reason_of("TURN", "nothing keeps it; its cluster is queued and the next in turn")
     due = item.next_at if item is not None else None
-    return reason_of("TURN", "nothing keeps it: it begins with the next cycle of its cluster", due)
+    return reason_of("TURN", f"nothing keeps it: {does} with the next cycle of its cluster", due)

@@ -49,8 +49,7 @@ def why_cluster(view: ClusterView, around: Circumstances) -> tuple[Reason, ...]:
     for action in open_[:ACTIONS_MAX]:
         first = why_action(view, action, around)[0]
         found.append(first.evolve(about=action.action_id, text=f"action {action.action_id}: {first.text}"))
-    nothing = Reason(rule="NOTHING", text="nothing keeps it, and no action waits: its next cycle looks at it")
-    return tuple(found) or (nothing,)
+    return tuple(found) or (turn_of(around, "no action of it waits, and it is looked at"),)
 
 
 def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
