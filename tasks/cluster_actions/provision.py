@@ -56,7 +56,10 @@ async def provision(scene: Scene) -> Step:
         return _waited(scene, scene.action.payload)
     definition = scene.view.spec.declaration.definition
     if definition is None:
-        return Step(S.FAILED, error="the cluster's ClusterSpec declares no definition of what it is made of")
+        return Step(
+            S.FAILED,
+            error="the cluster's ClusterSpec declares no definition of what it is made of: apply one with spec.declaration.definition",
+        )
     args: Provision = scene.args
     begun = {
         "requested": True,
@@ -99,7 +102,7 @@ async def node_provision(scene: Scene) -> Step:
 async def platform_of(scene: Scene, ref: PlatformRef | None) -> Source | str:
     """The platform of a name, or why it is not to be asked."""
     if ref is None:
-        return "the cluster's ClusterSpec names no platform"
+        return "the cluster's ClusterSpec names no platform: apply one with spec.platform"
     key = f"{ref.ns_id or scene.action.namespace}/{ref.name}"
     source = await scene.source(key)
     if source is None or source.platform is None:

@@ -24,7 +24,7 @@ ACTIONS: tuple[ClusterAction, ...] = (
     ClusterAction(K(f"{CORE}/http", "has an HTTP endpoint do it, step by step", args=Http, timeout_s=24 * HOURS), http, effect=True),
     ClusterAction(K(f"{CORE}/platform.provision", "adds nodes from the cluster's platform and waits for them", args=Provision, mode=Mode.NODE_PARALLEL, timeout_s=1 * HOURS), provision, effect=True),
     ClusterAction(K(f"{CORE}/platform.deprovision", "has the cluster's platform remove a node, and waits until it is gone", args=Deprovision, takes="node_id", timeout_s=1 * HOURS), deprovision, effect=True),
-    ClusterAction(K(f"{PLATFORM}/node.provision", "asks a platform for nodes of a cluster that is defined in the arguments", args=NodeProvision, mode=Mode.NODE_PARALLEL, timeout_s=10 * MINUTES), node_provision, effect=True),
+    ClusterAction(K(f"{PLATFORM}/node.provision", "asks a platform for nodes of its cluster (which is known already), as the arguments define them", args=NodeProvision, mode=Mode.NODE_PARALLEL, timeout_s=10 * MINUTES), node_provision, effect=True),
 )  # fmt: skip
 
 CATALOGUE = catalogue(action.kind for action in ACTIONS)

@@ -370,7 +370,10 @@ async def test_provisioning_without_a_platform(world: World) -> None:
     ref = await world.declare()
     after = await turned(world, ref, await ordered(world, "platform.provision", WANTED))
 
-    assert (S.FAILED, "the cluster's ClusterSpec declares no definition of what it is made of") == (
+    assert (
+        S.FAILED,
+        "the cluster's ClusterSpec declares no definition of what it is made of: apply one with spec.declaration.definition",
+    ) == (
         after.state,
         after.error,
     )
