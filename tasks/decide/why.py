@@ -6,10 +6,10 @@ The first reason is the one to do something about; what merely describes comes l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
 
 from blocks.models.action import Action, ActionState
 from blocks.models.view import ClusterView
+from tasks.decide.approval import approve_by
 from tasks.decide.choose import acting_on, choose, in_doubt, left_at_work, unspared
 from tasks.decide.cluster_kinds import Mode, mode_of, taken_node
 from tasks.decide.gates import blocks, closed, disturbed_nodes, disturbs, unjudged
@@ -56,7 +56,7 @@ def why_cluster(view: ClusterView, around: Circumstances) -> tuple[Reason, ...]:
 
 def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
     settings = view.namespace.settings
-    until = action.created_at + timedelta(seconds=settings.approval_within) if settings.approval_within else None
+    until = approve_by(action.created_at, settings)
     other = f", by somebody else than {action.created_by}" if settings.approver_must_differ else ""
     yield reason_of("APPROVAL", f"it waits for an approval{other}: `replictl approve {action.action_id}`")
     if until is not None:
