@@ -232,9 +232,6 @@ def approve(
     yes: Yes = False,
 ) -> None:
     """Approve actions, or rolling actions, that wait for approval: by id, or all actions that are selected."""
-    if force and not comment.strip():
-        message = "--force needs --comment: say why"
-        raise typer.BadParameter(message)
     chosen = Bulk("approve", (ActionState.PENDING_APPROVE,), selector, where, yes=yes)
     more = {**({"force": True} if force else {}), **({"digest": digest} if digest is not None else {})}
     _order(Cli.of(context), chosen, action_ids, comment, **more)

@@ -130,7 +130,8 @@ def unfreeze(context: typer.Context, target: Target = EVERYTHING, reason: Commen
             raise InvalidInputError(message)
         return str(found[0])
 
-    name = cli.run(named)
+    with cli.keeping_refusals("lift", target, reason=reason):
+        name = cli.run(named)
     cli.need_prefect()
     _show(cli, cli.run_flow("lift", name=name, reason=reason, by=cli.world.user))
 

@@ -83,11 +83,14 @@ def test_a_rolling_restart_under_load(calm: Product, record_property: Callable[[
         waits = calm.rows("why", ordered["rolling_id"])
         calm.rows("approve", ordered["rolling_id"], "--digest", shown["digest"], "-m", "go")
         row = ended(calm, ordered["rolling_id"], within_s=180)
+    commands = calm.rows("audit", "--where", "command~^(roll|approve)$")
     record_property("longest_write_gap_s", round(writer.longest_gap_s, 3))
     leader = [node for node in calm.rows("nodes", "demo/orders") if node["roles"] == {"primary": 1}]
 
     assert ("PENDING_APPROVE", "APPROVAL") == (ordered["state"], waits["reasons"][0]["rule"])
     assert ("DONE", None, ["DONE"] * 3) == (row["state"], row["error"], [node["state"] for node in row["progress"]])
+    kept = [one["arguments"] for one in commands if one["arguments"].get("digest") == shown["digest"]]
+    assert ("go", shown["pace"]) == (kept[-1]["comment"], {**kept[-2]["pace"], "by": None})
     assert not set(before) & set(pids(calm))
     assert leader
     assert leader[0]["node"] != shown["plan"][-1]["node"]
