@@ -1,15 +1,11 @@
-"""Approvals: until when one may be given, and what becomes of an action that nobody approves."""
+"""Until when an approval may be given."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from blocks.errors import RefusedError
-from blocks.models.action import ActionState
 from blocks.models.namespace import Namespace, NamespaceSettings
-from blocks.models.view import ClusterView
-from tasks.decide.lifecycle import moved
-from tasks.decide.sync import CORE, Synced, tell
 
 
 def approve_by(created_at: datetime, settings: NamespaceSettings) -> datetime | None:
@@ -28,21 +24,3 @@ def check_in_time(home: Namespace | None, created_at: datetime, now: datetime, w
     if ends is not None and ends < now:
         message = f"{what} could be approved until {ends:%Y-%m-%dT%H:%M:%SZ}: order it again"
         raise RefusedError(message)
-
-
-def lapsed(view: ClusterView, *, now: datetime) -> Synced:
-    """Cancel what has waited for an approval longer than its namespace allows."""
-    limit_s = view.namespace.settings.approval_within
-    if limit_s is None:
-        return Synced()
-    old = [
-        action
-        for action in view.actions.values()
-        if action.state is ActionState.PENDING_APPROVE
-        and (ends := approve_by(action.created_at, view.namespace.settings)) is not None
-        and ends < now
-    ]
-    why = f"nobody approved it within {limit_s:g} s"
-    after = [moved(action, ActionState.CANCELLED, now=now, who=CORE, why=why) for action in old]
-    drafts = tuple(told for before, now_ in zip(old, after, strict=True) for told in tell(before, now_))
-    return Synced(actions=tuple(after), drafts=drafts)
