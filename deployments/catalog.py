@@ -48,6 +48,7 @@ CATALOG: tuple[Entry, ...] = (
     Entry("choose", "A form with choices: which actions to approve, reject, cancel or retry.", tags=("people",)),
     Entry("acknowledge", "Say that a problem of a cluster has been seen.", tags=("people",)),
     Entry("roll", "Plan and order one kind of action on many nodes of a cluster, batch by batch.", tags=("people",)),
+    Entry("choose_roll", "A form with choices: a rolling action, its cluster, kind and nodes.", tags=("people",)),
     Entry("delete", "Delete a cluster, a source, a platform or a namespace.", tags=("people",)),
     Entry(
         "pause",

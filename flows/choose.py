@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 from uuid import UUID
 
-from prefect import flow, pause_flow_run
-from prefect.exceptions import FlowPauseTimeout
+from prefect import flow
 
 from blocks.errors import RefusedError, ReplicoreError
 from blocks.fleet import Connections
@@ -17,14 +15,10 @@ from blocks.store.protocol import Where
 from flows.approve import approve
 from flows.cancel import cancel
 from flows.entry import FLEET, run, utc_now
-from flows.forms import form_of
+from flows.forms import WITHIN_S, filled_in, form_of
 from flows.reject import reject
 from flows.retry import retry
 from tasks.decide.offers import OFFERED_MAX, Doing, offers
-
-WITHIN_S = 900
-WITHIN_MAX_S = 86_400
-LOOK_EVERY_S = 2
 
 
 @flow(name="choose", flow_run_name="choose what to {what}")
@@ -59,15 +53,7 @@ def choose(
     offered = run(known, fleet)
     if not offered:
         return []
-    try:
-        chosen: Any = pause_flow_run(
-            wait_for_input=form_of(what, offered),
-            timeout=max(1, min(within_s, WITHIN_MAX_S)),
-            poll_interval=LOOK_EVERY_S,
-        )
-    except FlowPauseTimeout as error:
-        message = f"nobody chose within {within_s} s: nothing was done"
-        raise RefusedError(message) from error
+    chosen = filled_in(form_of(what, offered), within_s)
     return _done(what, [offered[choice.value] for choice in chosen.actions], chosen.comment, chosen.who or None, fleet)
 
 

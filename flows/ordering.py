@@ -60,7 +60,7 @@ def order_action(
         await look_after(connections, moved.cluster, Steps(watched=True))
         return moved
 
-    command = Command(name, str(action_id), who(by), {"comment": comment, "force": forced})
+    command = Command(name, str(action_id), who(by), {"comment": comment, "force": forced, "digest": digest})
     return run(sentence, fleet, command=command)
 
 

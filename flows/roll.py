@@ -71,12 +71,15 @@ def roll(
         return found.evolve(rolling=made)
 
     arguments = {
+        "args": args,
         "nodes": nodes,
         "selectors": selectors,
         "where": where,
+        "pace": pace,
         "reason": reason,
         "force": force,
         "granted": granted,
+        "digest": digest,
     }
     command = None if dry_run else Command("roll", f"{kind} on {cluster}", who(by), arguments)
     return run(sentence, fleet, command=command)

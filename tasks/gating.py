@@ -20,7 +20,7 @@ from blocks.models.rolling import Rolling, RollingState
 from blocks.models.view import ClusterView, in_front_of
 from blocks.store.protocol import Store
 from tasks.decide.diff import plain_time
-from tasks.decide.gates import closed
+from tasks.decide.gates import closed, stopped
 from tasks.decide.gating import GATES_MAX, also_frozen, gate_told
 
 TRIES_MAX = 5
@@ -89,15 +89,8 @@ async def still_closed(store: Store, view: ClusterView, now: datetime) -> tuple[
     intent and then looks here. So one of the two always sees the other.
     """
     home, spec = await store.get(Namespace, view.namespace.key), await store.get(ClusterSpec, view.ref.key)
-    found = []
-    if home is None or not home.may_act:
-        found.append(
-            Block(rule="NAMESPACE", reason=f"namespace {view.namespace.name} is {home.status if home else 'gone'}")
-        )
-    elif home.closing_until is not None and home.closing_until > now:
-        found.append(
-            Block(rule="NAMESPACE", reason=f"namespace {home.name} is about to be deleted", until=home.closing_until)
-        )
+    gone = Block(rule="NAMESPACE", reason=f"namespace {view.namespace.name} is gone")
+    found = [gone] if home is None else list(stopped(home, now))
     if spec is None or not spec.active:
         found.append(
             Block(rule="INACTIVE", reason="its ClusterSpec is not active" if spec is not None else "it is deleted")

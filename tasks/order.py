@@ -13,6 +13,7 @@ from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.store.protocol import Store
+from tasks.decide.approval import check_in_time
 from tasks.decide.lifecycle import moved
 from tasks.decide.people import check_approver
 from tasks.decide.retry import retried
@@ -56,7 +57,7 @@ async def order(
             msg = f"there is no action {action_id}; `replictl actions` lists those that are known"
             raise NotFoundError(msg)
         try:
-            await _may_approve(store, action, after, who)
+            await _may_approve(store, action, after, who, now)
             ordered = _ordered(action, after, who, why, now, only_from, forced)
         except RefusedError as error:
             await store.commit(Change(drafts=(refused(action.cluster, action, after, str(error)),)), now=now)
@@ -70,10 +71,12 @@ async def order(
     raise ConflictError(msg)
 
 
-async def _may_approve(store: Store, action: Action, after: ActionState, who: str) -> None:
+async def _may_approve(store: Store, action: Action, after: ActionState, who: str, now: datetime) -> None:
     if after is not ActionState.PENDING_SCHEDULE or action.state is not ActionState.PENDING_APPROVE:
         return
-    check_approver(await store.get(Namespace, action.namespace), who, action.created_by, f"action {action.action_id}")
+    home, what = await store.get(Namespace, action.namespace), f"action {action.action_id}"
+    check_in_time(home, action.created_at, now, what)
+    check_approver(home, who, action.created_by, what)
 
 
 def _ordered(

@@ -18,6 +18,7 @@ from blocks.models.rolling import Pace, Prospect, Rolling, RollingPlan, RollingS
 from blocks.models.view import ClusterView
 from blocks.store.protocol import Store
 from tasks.cluster_actions.table import CATALOGUE
+from tasks.decide.approval import check_in_time
 from tasks.decide.lifecycle import moved as action_moved
 from tasks.decide.people import check_approver
 from tasks.decide.rolling import (
@@ -172,7 +173,7 @@ async def order_rolling(
     for _ in range(TRIES_MAX):
         rolling = await known_rolling(store, rolling_id)
         try:
-            lapsed = await _checked(store, rolling, after, who, why, only_from, forced=forced, digest=digest)
+            lapsed = await _checked(store, rolling, after, who, why, now, only_from, forced=forced, digest=digest)
             state, reason = (after, why) if lapsed is None else (S.LAPSED, lapsed)
             next_ = moved(rolling, state, now=now, who=who, why=reason, **_facts(rolling, state, who, reason, forced))
         except RefusedError as error:
@@ -233,6 +234,7 @@ async def _checked(
     after: RollingState,
     who: str,
     why: str,
+    now: datetime,
     only_from: RollingState | None,
     *,
     forced: bool,
@@ -255,8 +257,9 @@ async def _checked(
         message = f"the plan of rolling action {rolling.rolling_id} is {rolling.plan.digest}, not {digest}"
         raise RefusedError(message)
     if rolling.state is S.PENDING_APPROVE:
-        home = await store.get(Namespace, rolling.namespace)
-        check_approver(home, who, rolling.created_by, f"rolling action {rolling.rolling_id}")
+        home, what = await store.get(Namespace, rolling.namespace), f"rolling action {rolling.rolling_id}"
+        check_in_time(home, rolling.created_at, now, what)
+        check_approver(home, who, rolling.created_by, what)
     view = await cluster_of(store, rolling.cluster)
     return other_members(view, rolling.plan) or (
         disorderly(view, rolling) if rolling.state is S.PENDING_APPROVE else None

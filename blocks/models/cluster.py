@@ -125,6 +125,8 @@ class ClusterState(_OfCluster):
     """When the last cycle that saw all of it began to look."""
     offsets_at: Utc | None = None
     """When offsets and lag of its nodes were last saved; they move all the time and are saved now and then."""
+    open_since: Utc | None = None
+    """Since when neither a freeze nor a window nor the namespace holds all its actions; None: one of them does."""
 
     @property
     def nodes_healthy(self) -> int:

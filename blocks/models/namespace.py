@@ -80,6 +80,9 @@ class NamespaceSettings(Fact):
     """Whoever orders an action cannot approve it, nor grant approval in its manifest."""
     approval_within: Seconds | None = 7 * 86_400.0
     """An action that nobody approved for so many seconds is cancelled; None: it waits for ever."""
+    schedule_within: Seconds | None = 7 * 86_400.0
+    """An approved action that could not begin for so many seconds is cancelled; while a freeze, a window or the namespace holds
+    all actions of its cluster the time does not count, and begins anew afterwards. None: it waits for ever."""
     exclusive_patience: Seconds = 600.0
     """An exclusive action on a cluster that has waited so many seconds goes before actions on nodes that are not begun."""
     stuck_after: Seconds = 3_600.0

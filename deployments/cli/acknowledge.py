@@ -35,14 +35,15 @@ def acknowledge(
     """Say that you have seen a problem: others are told, until it is over. OFFSET_WENT_BACK is over by that."""
     cli, wanted = Cli.of(context), code.upper()
     need_reason(reason)
-    if wanted not in {rule.code for rule in RULES}:
-        message = f"{code!r} is no code of a problem; `replictl problems {cluster}` lists those of the cluster"
-        raise InvalidInputError(message)
 
     async def name(parts: Parts) -> ClusterRef:
         return await known_cluster(await parts.store(), cluster, cli.namespace)
 
-    ref = cli.run(name)
+    with cli.keeping_refusals("acknowledge", cluster, code=wanted, node=node, reason=reason):
+        if wanted not in {rule.code for rule in RULES}:
+            message = f"{code!r} is no code of a problem; `replictl problems {cluster}` lists those of the cluster"
+            raise InvalidInputError(message)
+        ref = cli.run(name)
     cli.need_prefect()
     seen: Sequence[Problem] = cli.run_flow(
         "acknowledge", cluster=str(ref), code=wanted, reason=reason, node=node, wait_s=wait, by=cli.world.user

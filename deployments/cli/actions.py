@@ -23,7 +23,7 @@ from deployments.cli.select import SIFTED_MAX, Filter, Note, Notes, Tags, cut, p
 from deployments.cli.session import Cli
 from deployments.cli.words import age, coloured, seconds_since
 from deployments.cli.world import Parts
-from tasks.decide.conditions import Fields
+from tasks.decide.conditions import Compare, Fields
 
 BULK_MAX = 500
 """So many actions are ordered at once."""
@@ -232,9 +232,6 @@ def approve(
     yes: Yes = False,
 ) -> None:
     """Approve actions, or rolling actions, that wait for approval: by id, or all actions that are selected."""
-    if force and not comment.strip():
-        message = "--force needs --comment: say why"
-        raise typer.BadParameter(message)
     chosen = Bulk("approve", (ActionState.PENDING_APPROVE,), selector, where, yes=yes)
     more = {**({"force": True} if force else {}), **({"digest": digest} if digest is not None else {})}
     _order(Cli.of(context), chosen, action_ids, comment, **more)
@@ -277,9 +274,10 @@ def retry(
     yes: Yes = False,
 ) -> None:
     """Order once more what failed: new actions that point at the old ones, and wait for approval. Of a rolling action what it
-    did not do.
+    did not do. What was CANCELLED is selected only with `--where state=CANCELLED`.
     """
-    chosen = Bulk("retry", (ActionState.FAILED, ActionState.LOST), selector, where, yes=yes)
+    failed, named = (ActionState.FAILED, ActionState.LOST), (ActionState.CANCELLED,)
+    chosen = Bulk("retry", failed, selector, where, yes=yes, when_named=named)
     _order(Cli.of(context), chosen, action_ids, comment)
 
 
@@ -292,6 +290,13 @@ class Bulk:
     selector: list[str] | None
     where: list[str] | None
     yes: bool
+    when_named: tuple[ActionState, ...] = ()
+    """And to actions in these, where a condition names their state: `--where state=CANCELLED`."""
+
+    def among(self, wanted: Filter) -> tuple[ActionState, ...]:
+        """The states of the actions that are looked through."""
+        states = {one.value for one in wanted.conditions if one.field == "state" and one.compare is Compare.EQ}
+        return (*self.states, *(state for state in self.when_named if state.value in states))
 
     @property
     def selects(self) -> bool:
@@ -314,7 +319,7 @@ def _chosen(cli: Cli, bulk: Bulk, action_ids: Sequence[UUID] | None) -> list[UUI
     wanted, note = Filter.of(bulk.selector, bulk.where, FIELDS), Notes()
 
     async def read(parts: Parts) -> list[dict[str, Any]]:
-        place_ = Where(namespace=cli.namespace, action_states=bulk.states)
+        place_ = Where(namespace=cli.namespace, action_states=bulk.among(wanted))
         return await action_rows(await parts.store(), place_, wanted, cli.world.clock(), limit=BULK_MAX, note=note)
 
     rows = cli.run(read)

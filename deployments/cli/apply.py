@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID, uuid4
 
@@ -22,6 +22,7 @@ from deployments.cli.session import Cli
 from deployments.cli.wait import LOOK_EVERY_S, WITHIN_S, NotInTimeError
 from deployments.cli.words import coloured
 from deployments.cli.world import Parts
+from tasks.decide.audit import Command
 from tasks.decide.manifests import Asked, Scope, parse
 
 if TYPE_CHECKING:  # it imports Prefect
@@ -76,27 +77,42 @@ def apply(
     if submission_id is not None and not queue:
         message = "--id is for --queue"
         raise typer.BadParameter(message)
-    manifests = gather(_names(files, filename), recursive=recursive)
-    documents = [document for manifest in manifests for document in manifest.documents]
+    names = _names(files, filename)
     scope = Scope(
         namespace=cli.namespace if cli.namespace_given else None,
         cluster=cluster,
         node=node,
         fill_namespace=None if cli.namespace_given else cli.namespace,
     )
-    try:
-        parse(documents, Asked(who=cli.world.user, now=cli.world.clock(), new_id=uuid4), scope=scope)
+    refusals = contextlib.nullcontext() if dry_run else cli.keeping_refusals("apply", ", ".join(names))
+    with refusals:
+        manifests = gather(names, recursive=recursive)
+        with _located(manifests):
+            _check(cli, manifests, scope)
+    with _located(manifests):
         if dry_run:
             applied = cli.run(lambda parts: _planned(cli, parts, manifests, scope))
         elif queue:
             applied = cli.run(lambda parts: _queued(cli, parts, joined(manifests), scope, submission_id or uuid4()))
         else:
             applied = _by_flow(cli, manifests, scope)
+    show(_answer(applied, dry_run=dry_run), cli.form)
+
+
+@contextlib.contextmanager
+def _located(manifests: Sequence[Manifest]) -> Iterator[None]:
+    """What is wrong is told with the file that it is in."""
+    try:
+        yield
     except InvalidInputError as error:
         if not error.faults:
             raise
         raise refused([located(fault, manifests) for fault in error.faults]) from error
-    show(_answer(applied, dry_run=dry_run), cli.form)
+
+
+def _check(cli: Cli, manifests: Sequence[Manifest], scope: Scope) -> None:
+    documents = [document for manifest in manifests for document in manifest.documents]
+    parse(documents, Asked(who=cli.world.user, now=cli.world.clock(), new_id=uuid4), scope=scope)
 
 
 def _names(files: Sequence[str] | None, filename: Sequence[str] | None) -> list[str]:
@@ -133,7 +149,8 @@ def _by_flow(cli: Cli, manifests: Sequence[Manifest], scope: Scope) -> Sequence[
     async def confirm(parts: Parts) -> None:
         await keep_again(await parts.secrets(), given.known)
 
-    given, named, handed_in = cli.run(before)
+    with cli.keeping_refusals("apply", ", ".join(manifest.name for manifest in manifests)):
+        given, named, handed_in = cli.run(before)
     try:
         applied = _flow_run(cli, named, scope) if handed_in is None else _flow_run_of(cli, handed_in)
     except (PermanentError, ConflictError):
@@ -200,9 +217,17 @@ async def _submitted(cli: Cli, parts: Parts, text: str, scope: Scope, submission
 
 
 async def _queued(cli: Cli, parts: Parts, text: str, scope: Scope, submission_id: UUID) -> Sequence[Applied]:
-    """Hand them in, and wait for what comes of it."""
-    handed_in = await _submitted(cli, parts, text, scope, submission_id)
+    """Hand them in, and wait for what comes of it; kept in the audit, as no flow does it."""
+    from flows.audit import audited  # noqa: PLC0415 - imports Prefect
+
     store = await parts.store()
+    command = Command("apply", str(submission_id), cli.world.user, {"queue": True})
+    async with audited(store, command, cli.world.clock):
+        handed_in = await _submitted(cli, parts, text, scope, submission_id)
+        return await _ended(cli, store, handed_in)
+
+
+async def _ended(cli: Cli, store: Store, handed_in: Submission) -> Sequence[Applied]:
     within_s = cli.timeout_s or WITHIN_S
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):

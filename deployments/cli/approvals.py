@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -18,6 +18,7 @@ from deployments.cli.select import READ_MAX, Filter, Note, Notes, Tags
 from deployments.cli.session import Cli
 from deployments.cli.words import age, seconds_since
 from deployments.cli.world import Parts
+from tasks.decide.approval import approve_by
 from tasks.decide.conditions import Fields
 
 
@@ -75,8 +76,7 @@ def _row(
     rules = settings.get(order.namespace, NamespaceSettings())
     rolling = isinstance(order, Rolling)
     node_id = None if isinstance(order, Rolling) else order.node_id
-    within_s = rules.approval_within
-    lapses_at = order.created_at + timedelta(seconds=within_s) if within_s is not None else None
+    lapses_at = approve_by(order.created_at, rules)
     return {
         "id": order.key,
         "rolling": rolling,

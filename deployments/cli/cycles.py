@@ -75,7 +75,8 @@ def _more(count: int, what: str) -> str:
 
 def _cycle(context: typer.Context, name: str, text: str, wait_s: float) -> None:
     cli = Cli.of(context)
-    ref = _cluster(cli, text)
+    with cli.keeping_refusals(name, text):
+        ref = _cluster(cli, text)
     cli.need_prefect()
     report: Report = cli.run_flow(name, cluster=str(ref), wait_s=wait_s)
     show(Answer(report_row(report), (report_page(report),)), cli.form)
@@ -117,7 +118,8 @@ def discover(context: typer.Context, source: str, wait: Wait = 30.0) -> None:
     async def look(parts: Parts) -> SourceRef:
         return await known_source(await parts.store(), source, cli.namespace)
 
-    ref = cli.run(look)
+    with cli.keeping_refusals("discover", source):
+        ref = cli.run(look)
     cli.need_prefect()
     try:
         report: SourceReport = cli.run_flow("discover", source=str(ref), wait_s=wait)

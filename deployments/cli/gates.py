@@ -134,7 +134,8 @@ def unfreeze(
             raise InvalidInputError(message)
         return str(found[0])
 
-    name = cli.run(named)
+    with cli.keeping_refusals("lift", target, reason=reason):
+        name = cli.run(named)
     cli.need_prefect()
     _show(cli, cli.run_flow("lift", name=name, reason=reason, by=cli.world.user))
 

@@ -90,14 +90,15 @@ def delete(
 ) -> None:
     """Delete a cluster, a source, a platform, or a namespace with all that is in it. Events and finished actions are kept."""
     cli = Cli.of(context)
-    which = kind_of(kind)
-    if which.record is Action:
-        message = f"an action is not deleted but cancelled: `replictl cancel {clean(name)}`"
-        raise RefusedError(message)
     if force and not reason.strip():
         message = "--force needs --reason: say why"
         raise typer.BadParameter(message)
-    full = cli.run(lambda parts: _full_name(cli, parts, which, name))
+    with cli.keeping_refusals("delete", f"{kind} {name}", force=force, reason=reason):
+        which = kind_of(kind)
+        if which.record is Action:
+            message = f"an action is not deleted but cancelled: `replictl cancel {clean(name)}`"
+            raise RefusedError(message)
+        full = cli.run(lambda parts: _full_name(cli, parts, which, name))
     _confirm(which, full, yes=yes)
     cli.need_prefect()
     removed = cli.run_flow(

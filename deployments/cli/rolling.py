@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -204,12 +205,22 @@ def roll(
         ref = await known_cluster(store, cluster, cli.namespace)
         return str(ref), await proposed(store, ref, kind, given, choice, pace, force, cli.world.clock())
 
-    name, found = cli.run(look)
+    said = {
+        "args": given,
+        "nodes": node,
+        "selectors": selector,
+        "where": where,
+        "pace": pace,
+        "reason": reason,
+        "force": force,
+    }
+    kept = contextlib.nullcontext() if dry_run else cli.keeping_refusals("roll", f"{kind} on {cluster}", **said)
+    with kept:
+        name, found = cli.run(look)
     if not dry_run:
         cli.need_prefect()
         found = cli.run_flow(
-            "roll", cluster=name, kind=kind, args=given, nodes=node, selectors=selector, where=where, pace=pace,
-            reason=reason, force=force, digest=digest or found.digest, by=cli.world.user,
+            "roll", cluster=name, kind=kind, digest=digest or found.digest, by=cli.world.user, **said,
         )  # fmt: skip
     row = plan_row(found)
     show(Answer(row, _plan_page(row)), cli.form)

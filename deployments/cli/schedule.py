@@ -75,7 +75,8 @@ def pause(
     except InvalidInputError as error:
         message = f"{error} (--for 2h, or --until 2026-01-31T12:00:00Z)"
         raise typer.BadParameter(message) from error
-    which, full = _known(cli, name, kind)
+    with cli.keeping_refusals("pause", name, reason=reason):
+        which, full = _known(cli, name, kind)
     cli.need_prefect()
     item: Request = cli.run_flow(
         "pause", kind=which, name=full, reason=reason, for_s=for_s, until=stop, by=cli.world.user
@@ -89,7 +90,8 @@ def resume(context: typer.Context, name: What, reason: Comment = "", kind: KindO
     if is_id(name):
         halt(cli, "resume", name, reason)
         return
-    which, full = _known(cli, name, kind)
+    with cli.keeping_refusals("resume", name, reason=reason):
+        which, full = _known(cli, name, kind)
 
     async def paused(parts: Parts) -> bool:
         keys = await (await parts.store()).paused(cli.world.clock())

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import typer
 
-from blocks.errors import DependencyUnavailableError
-from deployments.cli.output import Answer, Format, show
+from blocks.errors import DependencyUnavailableError, PermanentError, ReplicoreError
+from deployments.cli.output import Answer, Format, say, show
 from deployments.cli.screen import Screen
 from deployments.cli.world import Parts, World
+from tasks.decide.audit import Command
 
 T = TypeVar("T")
 
 PREFECT_WITHIN_S = 5.0
+KEPT_WITHIN_S = 5.0
+"""So long at most each call waits that keeps a refusal: a person waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,34 @@ class Cli:
     def run_flow(self, name: str, /, **parameters: Any) -> Any:
         """Run a flow in this process."""
         return self.world.flow(name)(**parameters, fleet=self.fleet)
+
+    @contextlib.contextmanager
+    def keeping_refusals(self, name: str, subject: str, **arguments: object) -> Iterator[None]:
+        """Keep in the audit what is refused here, before the flow that would have kept it begins.
+
+        What the command line itself has wrong (`typer.BadParameter`) is not kept.
+        """
+        try:
+            yield
+        except PermanentError as error:
+            self._keep(Command(name, subject, self.world.user, arguments), error)
+            raise
+
+    def _keep(self, command: Command, error: PermanentError) -> None:
+        async def refuse() -> None:
+            from flows.audit import audited  # noqa: PLC0415 - imports Prefect
+
+            async with (
+                self.world.connect(self.fleet, KEPT_WITHIN_S) as parts,
+                audited(await parts.store(), command, self.world.clock),
+            ):
+                raise error
+
+        try:
+            asyncio.run(refuse())
+        except ReplicoreError as trouble:
+            if trouble is not error:
+                say(f"note: that it was refused is not in the audit: {trouble}")
 
     def need_prefect(self) -> None:
         """Make sure, before a change, that the Prefect API answers: without it Prefect would start a server of its own.

@@ -10,6 +10,7 @@ from blocks.models.cluster import ClusterState, Health
 from blocks.models.node import Node, Offset
 from blocks.models.problem import Problem, Severity
 from blocks.models.view import ClusterView
+from tasks.decide.gates import open_since
 from tasks.decide.lag import lags
 from tasks.decide.problems import find_problems
 from tasks.decide.rules.base import Scene, scene_of
@@ -55,6 +56,7 @@ def aggregate(view: ClusterView, *, now: datetime) -> ClusterState:
         node_classes=_counted(Counter(node.node_class for node in nodes if node.node_class is not None)),
         node_groups=_counted(Counter(node.node_group for node in nodes if node.node_group is not None)),
         observed_at=now,
+        open_since=open_since(view, now),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -59,4 +60,6 @@ def command_given(
 
 
 def _cut(value: Json) -> Json:
-    return value[:ARGUMENT_CHARS_MAX] if isinstance(value, str) else value
+    """A value of a bounded size: what is longer as JSON is the beginning of that text."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return value if len(text) <= ARGUMENT_CHARS_MAX else text[:ARGUMENT_CHARS_MAX]

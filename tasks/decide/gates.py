@@ -55,7 +55,7 @@ def blocks(
         now: the present.
         takes: the node that an action on the cluster takes away.
     """
-    found = [*_namespace(view.namespace), *closed(view.gates, now), *_rolling(view, action)]
+    found = [*stopped(view.namespace, now), *closed(view.gates, now), *_rolling(view, action)]
     node_id = takes if action.node_id is None else action.node_id
     if node_id is not None and action.forced is None and (takes is not None or disturbs(action, view.namespace)):
         found += [*_budget(view, node_id, disturbed), *health(view, node_id, disturbed)]
@@ -70,6 +70,13 @@ def crowded(namespace: Namespace, others: Collection[str]) -> Iterator[Block]:
             f"{len(others)} other actions take room in the budget of namespace {namespace.name}, and {most} may at once"
         )
         yield Block(rule="BUDGET", reason=f"{text}: {', '.join(sorted(others)[:NAMED_MAX])}")
+
+
+def open_since(view: ClusterView, now: datetime) -> datetime | None:
+    """Since when nothing holds all actions of a cluster, as far as its cycles saw; None: something does."""
+    if any((*stopped(view.namespace, now), *closed(view.gates, now))):
+        return None
+    return (view.state.open_since if view.state is not None else None) or now
 
 
 def disturbed_nodes(view: ClusterView, may_run: Collection[Action]) -> set[str]:
@@ -89,9 +96,13 @@ def unjudged(view: ClusterView, node_id: str) -> str | None:
     return f"node {node_id} is not known here: whether the cluster keeps its majority without it is not judged"
 
 
-def _namespace(namespace: Namespace) -> Iterator[Block]:
+def stopped(namespace: Namespace, now: datetime) -> Iterator[Block]:
+    """Why nothing begins in a namespace, whatever its gates say."""
     if not namespace.may_act:
         yield Block(rule="NAMESPACE", reason=f"namespace {namespace.name} is {namespace.status}")
+    elif namespace.closing_until is not None and namespace.closing_until > now:
+        reason = f"namespace {namespace.name} is about to be deleted"
+        yield Block(rule="NAMESPACE", reason=reason, until=namespace.closing_until)
 
 
 def _rolling(view: ClusterView, action: Action) -> Iterator[Block]:

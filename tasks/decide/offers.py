@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from blocks.models.action import Action, ActionState
 from blocks.models.base import clean_text
 from blocks.models.rolling import Rolling, RollingState
+from blocks.models.view import ClusterView
+from tasks.decide.cluster_kinds import Catalogue
+from tasks.decide.search import labels_of_nodes
 from tasks.decide.words import age
 
 OFFERED_MAX = 100
+NODES_OFFERED_MAX = 500
+LABELS_OFFERED_MAX = 50
+RESTART = "agent.replicante.io/node.restart"
+"""What rolling actions are mostly for: offered although it was never done here."""
 LABEL_CHARS_MAX = 160
 
 
@@ -60,3 +68,37 @@ def _label(order: Action | Rolling, now: datetime) -> str:
     since = age((now - order.created_at).total_seconds())
     words = clean_text(f"{target}: {kind}, {order.state}, by {order.created_by} {since} ago", LABEL_CHARS_MAX)
     return f"{words} [{order.key}]"
+
+
+@dataclass(frozen=True, slots=True)
+class RollOffers:
+    """What there is for a rolling action on a cluster."""
+
+    kinds: tuple[str, ...]
+    nodes: Mapping[str, str]
+    """By what is shown, their ids."""
+    labels: tuple[str, ...]
+    """By which its nodes can be told apart."""
+
+
+def roll_offers(view: ClusterView, orders: Iterable[Action | Rolling], kinds: Catalogue) -> RollOffers:
+    """What a person may choose from for a rolling action.
+
+    Args:
+        view: the cluster.
+        orders: what was ordered here before: which kinds agents know, nobody tells us.
+        kinds: kinds of actions on clusters, which are none of nodes.
+    """
+    done = (order.plan.kind if isinstance(order, Rolling) else order.kind for order in orders)
+    known = sorted({RESTART, *(kind for kind in done if kind not in kinds)})[:OFFERED_MAX]
+    there = view.discovery.nodes if view.discovery is not None else ()
+    ids = sorted(node.node_id for node in there)[:NODES_OFFERED_MAX]
+    keys = {key for labels in labels_of_nodes(view.spec, view.discovery).values() for key in labels}
+    return RollOffers(tuple(known), {_node(view, one): one for one in ids}, tuple(sorted(keys))[:LABELS_OFFERED_MAX])
+
+
+def _node(view: ClusterView, node_id: str) -> str:
+    node = view.nodes.get(node_id)
+    roles = sorted({shard.role.value for shard in node.shards}) if node is not None else []
+    seen = ", ".join([node.status.value, *roles[:5]]) if node is not None else "not looked at yet"
+    return f"{node_id} ({seen})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from blocks.errors import RefusedError
 from blocks.models.namespace import Namespace
 
@@ -17,13 +19,19 @@ def check_approver(home: Namespace | None, who: str, orderer: str, what: str) ->
     """
     if home is None or not home.settings.approver_must_differ:
         return
-    if who == orderer:
+    if _folded(who) == _folded(orderer):
         message = f"{what} was ordered by {orderer}, and namespace {home.name} wants somebody else to approve it"
         raise RefusedError(message)
     for name, did in ((orderer, "ordered"), (who, "is to be approved")):
-        if name.startswith(NOBODY):
+        if not _folded(name) or _folded(name).startswith(_folded(NOBODY)):
             message = (
                 f"{what} {'was ' if did == 'ordered' else ''}{did} by {name!r}, which is nobody's name, and namespace"
                 f" {home.name} wants somebody else to approve than who ordered: give your name (`by`)"
             )
             raise RefusedError(message)
+
+
+def _folded(name: str) -> str:
+    """A name without what the eye does not tell apart: case, width, spaces around and between words, format characters."""
+    seen = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())

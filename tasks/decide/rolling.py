@@ -14,7 +14,6 @@ from uuid import UUID, uuid5
 from blocks.errors import RefusedError
 from blocks.models.action import HISTORY_MAX, Action, ActionState
 from blocks.models.event import EventDraft, EventType
-from blocks.models.namespace import Namespace
 from blocks.models.rolling import Rolling, RollingPlan, RollingState, RollingStep
 from tasks.decide.diff import draft
 from tasks.decide.lifecycle import begun as action_begun
@@ -157,12 +156,6 @@ def refuse_rolling(rolling: Rolling, wanted: RollingState, who: str, reason: str
         who=who,
         reason=reason,
     )
-
-
-def expires_at(rolling: Rolling, namespace: Namespace) -> datetime | None:
-    """When it is cancelled because nobody has approved it; None: never."""
-    limit_s = namespace.settings.approval_within
-    return None if limit_s is None else rolling.created_at + timedelta(seconds=limit_s)
 
 
 def again(rolling: Rolling, plan: RollingPlan, *, now: datetime, who: str, why: str) -> Rolling:

@@ -15,10 +15,11 @@ from blocks.models.event import EventDraft
 from blocks.models.record import Change
 from blocks.models.rolling import Rolling, RollingPhase, RollingState
 from blocks.models.view import ClusterView
+from tasks.decide.approval import approve_by
 from tasks.decide.choose import in_doubt
 from tasks.decide.gates import closed
 from tasks.decide.lifecycle import moved as action_moved
-from tasks.decide.rolling import CORE, action_id_of, actions_of, expires_at, moved, tell_rolling
+from tasks.decide.rolling import CORE, action_id_of, actions_of, moved, tell_rolling
 from tasks.decide.rolling_plan import disorderly, other_members, unwell
 from tasks.decide.sync import tell
 
@@ -115,10 +116,11 @@ def _phase(view: ClusterView, rolling: Rolling, after: Rolling, now: datetime) -
 
 
 def _expired(view: ClusterView, rolling: Rolling, now: datetime) -> Step | None:
-    ends, limit_s = expires_at(rolling, view.namespace), view.namespace.settings.approval_within
-    if ends is None or limit_s is None or ends >= now:
+    settings = view.namespace.settings
+    ends = approve_by(rolling.created_at, settings)
+    if ends is None or ends >= now:
         return None
-    return _over(rolling, S.CANCELLED, f"nobody approved it within {limit_s:g} s", now)
+    return _over(rolling, S.CANCELLED, f"nobody approved it within {settings.approval_within:g} s", now)
 
 
 def _next(view: ClusterView, rolling: Rolling, after: Rolling, now: datetime) -> Step | None:

@@ -17,11 +17,11 @@ from blocks.models.record import Change, RecordKey
 from blocks.models.rolling import Rolling
 from blocks.models.view import ClusterView
 from tasks.decide.aggregate import aggregate
-from tasks.decide.approval import lapsed
 from tasks.decide.clocks import Limits
 from tasks.decide.diff import diff, retyped_attributes
 from tasks.decide.foreign import refuses
 from tasks.decide.heads import with_heads
+from tasks.decide.lapsing import lapsed, not_begun
 from tasks.decide.merge import Policy, merge
 from tasks.decide.rolling import tell_rolling, with_ends
 from tasks.decide.rules.cluster import primary_grace_s
@@ -111,9 +111,12 @@ def _policy(view: ClusterView, looks: Mapping[str, Look]) -> Policy:
 def _actions(view: ClusterView, looks: Mapping[str, Look], now: datetime, stored: frozenset[str]) -> Synced:
     there = {node.node_id for node in (view.discovery.nodes if view.discovery is not None else ())}
     gone = sorted({action.node_id for action in view.actions.values() if action.node_id is not None} - there)
+    synced = sync(view, looks, now=now, stored=stored)
+    told = {action.action_id for action in synced.actions}
     parts = [
-        sync(view, looks, now=now, stored=stored),
+        synced,
         lapsed(view, now=now),
+        not_begun(view, now=now, besides=told | {a.action_id for a in view.actions.values() if a.node_id in gone}),
         *(cancelled_with_node(view, node_id, now=now) for node_id in gone),
     ]
     actions: tuple[Action, ...] = tuple(action for part in parts for action in part.actions)

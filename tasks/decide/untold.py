@@ -74,6 +74,7 @@ UNTOLD: Mapping[type[Fact], Mapping[str, str]] = MappingProxyType(
             "node_groups": COUNTED,
             "observed_at": MOVING,
             "offsets_at": MOVING,
+            "open_since": "follows from freezes, windows and the namespace, whose own events tell of it",
             "version": OURS,
         },
     }

@@ -6,14 +6,16 @@ The first reason is the one to do something about; what merely describes comes l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from blocks.models.action import Action, ActionState
 from blocks.models.view import ClusterView
-from tasks.decide.choose import acting_on, choose, in_doubt, left_at_work, unspared
+from tasks.decide.approval import approve_by
+from tasks.decide.choose import Chosen, acting_on, choose, in_doubt, left_at_work, unspared
 from tasks.decide.cluster_kinds import Mode, mode_of, taken_node
 from tasks.decide.gates import ABOUT_OTHERS, blocks, closed, crowded, disturbed_nodes, disturbs, unjudged
 from tasks.decide.in_the_way import in_the_way, named
+from tasks.decide.lapsing import begin_by
 from tasks.decide.progress import ends_at
 from tasks.decide.reasons import Circumstances, Reason, keeping_cluster, reason_of, turn_of
 
@@ -33,7 +35,7 @@ def why_action(view: ClusterView, action: Action, around: Circumstances) -> tupl
             takes = taken_node(action, around.kinds)
             if takes is not None and (text := unjudged(view, takes)) is not None:
                 found.append(reason_of("NODE_UNKNOWN", text))
-            found += _last_error(action, around)
+            found += [*_last_error(action, around), *_lapse(view, action, around, found)]
         case S.NEW | S.RUNNING:
             found = [*_under_way(view, action, around), *keeping_cluster(view, around)]
         case _:
@@ -54,18 +56,26 @@ def why_cluster(view: ClusterView, around: Circumstances) -> tuple[Reason, ...]:
 
 def _approval(view: ClusterView, action: Action) -> Iterator[Reason]:
     settings = view.namespace.settings
-    until = action.created_at + timedelta(seconds=settings.approval_within) if settings.approval_within else None
+    until = approve_by(action.created_at, settings)
     other = f", by somebody else than {action.created_by}" if settings.approver_must_differ else ""
     yield reason_of("APPROVAL", f"it waits for an approval{other}: `replictl approve {action.action_id}`")
     if until is not None:
         yield reason_of("LAPSES", "it is cancelled when nobody has approved it by then", until)
 
 
+def _lapse(view: ClusterView, action: Action, around: Circumstances, found: Sequence[Reason]) -> Iterator[Reason]:
+    """Until when what keeps an approved action may keep it."""
+    ends = begin_by(view, action, around.now)
+    if ends is not None and found[0].rule != "TURN":
+        yield reason_of("LAPSES", "it is cancelled when it has not begun by then", ends)
+
+
 def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
     now = around.now
     if action.node_id is not None:
         yield from _on_node(view, action, now)
-    choice = choose(view, around.kinds, now=now, holders=around.namespace_holders).choice
+    chosen = choose(view, around.kinds, now=now, holders=around.namespace_holders)
+    choice = chosen.choice
     before = in_the_way(view, action, choice, around)
     if action.node_id is not None and before and view.namespace.may_act:
         waits = "EXCLUSIVE_WAITED_LONG" in choice.reasons
@@ -73,7 +83,7 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
         yield reason_of("EXCLUSIVE", f"an exclusive action on the cluster {what}: {named(view, before, now)}")
     if action.node_id is None:
         yield from _on_cluster(view, action, around, before)
-    yield from _gates(view, action, around)
+    yield from _gates(view, action, around, chosen)
     if action.intent is not None and in_doubt(view, action, now):
         yield reason_of(
             "IN_DOUBT",
@@ -88,19 +98,28 @@ def _before_it_begins(view: ClusterView, action: Action, around: Circumstances) 
         )
 
 
-def _gates(view: ClusterView, action: Action, around: Circumstances) -> Iterator[Reason]:
-    """What the gates say, and which actions take the room that it needs."""
+def _gates(view: ClusterView, action: Action, around: Circumstances, chosen: Chosen) -> Iterator[Reason]:
+    """What the gates say, and which actions take the room that it needs: those under way, and those that begin before it."""
     now = around.now
     others = [one for one in acting_on(view, now) if one.action_id != action.action_id]
     acting = [one for one in others if disturbed_nodes(view, [one])]
     takes = taken_node(action, around.kinds)
-    for block in blocks(view, action, disturbed_nodes(view, acting), now, takes):
+    found = blocks(view, action, disturbed_nodes(view, acting), now, takes)
+    if action.node_id is not None and action.action_id in chosen.choice.blocked:
+        found = chosen.choice.blocked[action.action_id]
+        acting += [one for one in chosen.actions if disturbed_nodes(view, [one]) and _order(one) < _order(action)]
+    for block in found:
         by = f"; acted on by {named(view, acting, now)}" if acting and block.rule in ABOUT_OTHERS else ""
         yield reason_of(block.rule, f"{block.reason}{by}", block.until)
     counts = takes is not None or (action.node_id is not None and disturbs(action, view.namespace))
     if counts and action.forced is None:
         full = crowded(view.namespace, around.namespace_holders - {action.action_id})
         yield from (reason_of(block.rule, block.reason) for block in full)
+
+
+def _order(action: Action) -> tuple[datetime, str]:
+    """In which order actions have their turn."""
+    return (action.created_at, action.action_id)
 
 
 def _last_error(action: Action, around: Circumstances) -> Iterator[Reason]:
@@ -131,7 +150,7 @@ def _on_node(view: ClusterView, action: Action, now: datetime) -> Iterator[Reaso
         )
     mine = sorted(
         (one for one in view.actions.values() if one.node_id == action.node_id and not one.state.final),
-        key=lambda one: (one.created_at, one.action_id),
+        key=_order,
     )
     running = next((one for one in mine if one.state.on_agent), None)
     if running is not None:
@@ -174,7 +193,7 @@ def _on_cluster(view: ClusterView, action: Action, around: Circumstances, before
     held = unspared(view, around.kinds, around.now, around.namespace_holders).keys() - {action.action_id}
     queue = sorted(
         (one for one in waiting if mode_of(one, around.kinds) is mode and one.action_id not in held),
-        key=lambda one: (one.created_at, one.action_id),
+        key=_order,
     )
     place = next((place for place, one in enumerate(queue) if one.action_id == action.action_id), 0)
     if place:

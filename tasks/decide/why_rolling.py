@@ -8,9 +8,10 @@ from datetime import timedelta
 from blocks.models.action import Action
 from blocks.models.rolling import Rolling, RollingPhase, RollingState
 from blocks.models.view import ClusterView
+from tasks.decide.approval import approve_by
 from tasks.decide.gates import closed
 from tasks.decide.reasons import Circumstances, Reason, keeping_cluster, reason_of, turn_of
-from tasks.decide.rolling import action_id_of, expires_at
+from tasks.decide.rolling import action_id_of
 from tasks.decide.rolling_plan import disorderly, other_members, unwell
 from tasks.decide.rolling_turn import front_of
 from tasks.decide.why import why_action
@@ -64,7 +65,7 @@ def _approval(view: ClusterView, rolling: Rolling) -> Iterator[Reason]:
     other = f", by somebody else than {rolling.created_by}" if view.namespace.settings.approver_must_differ else ""
     text = f"its plan {rolling.plan.digest} waits for an approval{other}: `replictl approve {rolling.rolling_id}`"
     yield reason_of("APPROVAL", text)
-    if (ends := expires_at(rolling, view.namespace)) is not None:
+    if (ends := approve_by(rolling.created_at, view.namespace.settings)) is not None:
         yield reason_of("LAPSES", "it is cancelled when nobody has approved it by then", ends)
 
 

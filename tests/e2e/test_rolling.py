@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import PrefectClient
 
+from deployments.catalog import NAME
+from doubles.prefect_api import asking, start
 from doubles.product import Product
 from doubles.waiting import until
 from doubles.writer import writing
@@ -83,16 +86,42 @@ def test_a_rolling_restart_under_load(calm: Product, record_property: Callable[[
         waits = calm.rows("why", ordered["rolling_id"])
         calm.rows("approve", ordered["rolling_id"], "--digest", shown["digest"], "-m", "go")
         row = ended(calm, ordered["rolling_id"], within_s=180)
+    commands = calm.rows("audit")
     record_property("longest_write_gap_s", round(writer.longest_gap_s, 3))
     leader = [node for node in calm.rows("nodes", "demo/orders") if node["roles"] == {"primary": 1}]
 
     assert ("PENDING_APPROVE", "APPROVAL") == (ordered["state"], waits["reasons"][0]["rule"])
     assert ("DONE", None, ["DONE"] * 3) == (row["state"], row["error"], [node["state"] for node in row["progress"]])
+    kept = [one["arguments"] for one in commands if one["arguments"].get("digest") == shown["digest"]]
+    assert ("go", shown["pace"]) == (kept[-1]["comment"], {**kept[-2]["pace"], "by": None})
     assert not set(before) & set(pids(calm))
     assert leader
     assert leader[0]["node"] != shown["plan"][-1]["node"]
     assert [] == writer.refused
     assert 0 < writer.longest_gap_s < GAP_MAX_S
+
+
+def test_it_is_ordered_by_forms(calm: Product) -> None:
+    """In the Prefect UI: the cluster is chosen, then kind and nodes; what comes of it waits for approval, and is in the audit."""
+    run = asking(calm, lambda client: start(client, f"choose_roll/{NAME}", {"namespace": "demo"}))
+
+    def resumed(**answer: Any) -> None:
+        async def give(client: PrefectClient) -> bool:
+            return (await client.resume_flow_run(run, run_input=answer)).status.value == "ACCEPT"
+
+        until(lambda: asking(calm, give), within_s=90, what="a form that takes the answer")
+
+    resumed(cluster="demo/orders")
+    labels = {
+        row["node"]: f"{row['node']} (HEALTHY, {next(iter(row['roles']))})" for row in calm.rows("nodes", "demo/orders")
+    }
+    resumed(kind=RESTART, nodes=[labels["orders-3"]], reason="by form", who="ann")
+    [rolling] = until(lambda: calm.rows("rolling"), within_s=60, what="the order") or []
+    calm.rows("cancel", rolling["rolling_id"])
+    kept = [one for one in calm.rows("audit") if one["command"] == "roll"][-1]
+
+    assert ("PENDING_APPROVE", 1, "by form") == (rolling["state"], rolling["nodes"], rolling["reason"])
+    assert (["orders-3"], "ann") == (kept["arguments"]["nodes"], kept["who"])
 
 
 def test_it_is_refused_while_a_member_is_down(calm: Product) -> None:

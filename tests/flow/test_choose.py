@@ -7,20 +7,28 @@ import gc
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prefect import flow, pause_flow_run
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from blocks.errors import NotFoundError
 from blocks.models.action import ActionState
+from blocks.models.cluster import ClusterSpec
 from blocks.models.rolling import RollingState
 from doubles.actions import make_action
-from doubles.rollings import make_rolling
-from doubles.views import NOW
-from flows.forms import form_of
-from tasks.decide.offers import Doing, offers
+from doubles.rollings import RESTART, make_rolling
+from doubles.views import NOW, REF, discovery, make_node, make_view
+from doubles.world import World
+from flows.choose_roll import clusters_offered, rolls_offered
+from flows.forms import cluster_form, filled_in, form_of, roll_form
+from tasks.cluster_actions.table import CATALOGUE
+from tasks.decide.offers import Doing, RollOffers, offers, roll_offers
 
 ACTIONS = [make_action(number, created_by=f"ann {'x' * 500}" if number == 2 else "bob") for number in range(1, 4)]
 
@@ -55,6 +63,50 @@ def test_rolling_actions_are_offered_too() -> None:
     assert not any(state.final for state in Doing.CANCEL.rolling_states)
 
 
+async def test_what_a_rolling_action_can_be(world: World) -> None:
+    """Clusters that are active; of one the kinds of node actions that were done before, its nodes as they are, its labels."""
+    ref = await world.declare()
+    await world.declare("billing", ("b1",))
+    off = ClusterSpec(namespace="prod", cluster_id="off", active=False, version=1)
+    tagged = ClusterSpec(namespace="prod", cluster_id="orders", version=2, node_labels={"n2": {"zone": "a"}})
+    await world.save(
+        off, tagged, make_node("n1"), make_action(1, kind="x/compact"), make_action(2, node_id=None, kind="x/y")
+    )
+    names, offered = await clusters_offered(world.store, "prod"), await rolls_offered(world.store, ref)
+    schema = roll_form(offered).model_json_schema()
+
+    assert ["prod/billing", "prod/orders"] == names
+    assert (RESTART, "x/compact") == offered.kinds
+    assert {
+        "n1 (HEALTHY, primary)": "n1",
+        "n2 (not looked at yet)": "n2",
+        "n3 (not looked at yet)": "n3",
+    } == offered.nodes
+    assert (("zone",), ["kind"]) == (offered.labels, schema["required"])
+    assert [list(offered.kinds), list(offered.nodes)] == [schema["$defs"][name]["enum"] for name in ("Kind", "Node")]
+    assert names == cluster_form(names).model_json_schema()["$defs"]["Cluster"]["enum"]
+
+
+async def test_nothing_to_roll(world: World) -> None:
+    """Said, instead of a form that nobody can fill in."""
+    with pytest.raises(NotFoundError, match="no active cluster in namespace prod"):
+        await clusters_offered(world.store, "prod")
+    with pytest.raises(NotFoundError, match="no cluster prod/orders"):
+        await rolls_offered(world.store, REF)
+    await world.declare(node_ids=())
+    with pytest.raises(NotFoundError, match="no source tells of a node"):
+        await rolls_offered(world.store, REF)
+
+
+@given(st.lists(st.sampled_from([f"x/{number}" for number in range(300)])), st.integers(0, 700))
+def test_offers_are_bounded(kinds: list[str], count: int) -> None:
+    """Whatever there is."""
+    view = make_view(discovery=discovery([f"n{number}" for number in range(count)]))
+    found = roll_offers(view, [make_action(1, kind=kind) for kind in kinds], CATALOGUE)
+
+    assert (min(count, 500), min(len({RESTART, *kinds}), 100)) == (len(found.nodes), len(found.kinds))
+
+
 @pytest.mark.parametrize("doing", Doing)
 def test_only_what_can_be_done_is_offered(doing: Doing) -> None:
     """Final actions are ordered once more, others are not."""
@@ -87,8 +139,39 @@ async def test_a_person_fills_in_the_form() -> None:
         chosen = pause_flow_run(wait_for_input=form_of(Doing.CANCEL, offered), timeout=60, poll_interval=1)
         return [*(choice.value for choice in chosen.actions), chosen.comment]  # type: ignore[attr-defined]
 
-    run = asyncio.create_task(asyncio.to_thread(asks))
     label = next(iter(offered))
+    wrong, right = {"actions": ["nothing of the kind"]}, {"actions": [label], "comment": "go"}
+    run = asyncio.create_task(asyncio.to_thread(asks))
+    answers = await _answered(ids, [wrong, right])
+
+    assert ["REJECT", "ACCEPT"] == answers
+    assert [label, "go"] == await run
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_a_person_fills_in_one_form_after_the_other() -> None:
+    """Of a rolling action: the cluster, then what is done where; what has a default may be left out."""
+    nodes = {"n1 (HEALTHY)": "n1", "n2 (HEALTHY)": "n2"}
+    offered, ids = RollOffers(kinds=(RESTART,), nodes=nodes, labels=("zone",)), list[UUID]()
+
+    @flow(name="asks twice")
+    def asks() -> list[object]:
+        ids.append(UUID(str(flow_run.id)))
+        cluster = filled_in(cluster_form(["prod/orders"]), 60).cluster.value
+        chosen = filled_in(roll_form(offered), 60)
+        return [cluster, chosen.kind.value, [one.value for one in chosen.nodes], chosen.by, chosen.batch]
+
+    run = asyncio.create_task(asyncio.to_thread(asks))
+    answers = await _answered(ids, [{"cluster": "prod/billing"}, {"cluster": "prod/orders"}])
+    answers += await _answered(ids, [{"kind": "x/y"}, {"kind": RESTART, "nodes": ["n2 (HEALTHY)"]}])
+
+    assert ["REJECT", "ACCEPT"] * 2 == answers
+    assert ["prod/orders", RESTART, ["n2 (HEALTHY)"], None, 1] == await run
+
+
+async def _answered(ids: list[UUID], answers: list[dict[str, Any]]) -> list[str]:
+    """What Prefect makes of a person's answers to the form for which the run waits."""
     async with asyncio.timeout(50), get_client() as client:
 
         async def paused() -> bool:
@@ -97,9 +180,4 @@ async def test_a_person_fills_in_the_form() -> None:
 
         while not await paused():  # noqa: ASYNC110 - Prefect tells nobody
             await asyncio.sleep(0.1)
-        wrong = await client.resume_flow_run(ids[0], run_input={"actions": ["nothing of the kind"]})
-        right = await client.resume_flow_run(ids[0], run_input={"actions": [label], "comment": "go"})
-        result = await run
-
-    assert ("REJECT", "ACCEPT") == (wrong.status.value, right.status.value)
-    assert [label, "go"] == result
+        return [(await client.resume_flow_run(ids[0], run_input=answer)).status.value for answer in answers]

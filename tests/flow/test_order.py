@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
 from blocks.errors import ConflictError, NotFoundError, RefusedError
 from blocks.models.action import Action, ActionState
 from blocks.models.event import EventType
+from blocks.models.namespace import NamespaceSettings
 from doubles.actions import action_id, make_action
 from doubles.store import MemoryStore
 from doubles.world import World
@@ -56,6 +58,23 @@ async def test_who_approved_is_kept(world: World) -> None:
     await world.save(make_action(state=S.PENDING_APPROVE, version=1))
 
     assert "ann" == (await _ordered(world, APPROVE)).approved_by
+
+
+@pytest.mark.parametrize(("after_s", "in_time"), [(3_600.0, True), (3_601.0, False)])
+async def test_approval_in_time(world: World, after_s: float, in_time: bool) -> None:
+    """After its time nobody approves it any more, also where no cycle has cancelled it; it can still be rejected."""
+    now = world.clock()
+    ends = now + timedelta(hours=1)
+    await world.declare(settings=NamespaceSettings(approval_within=3_600.0))
+    await world.save(make_action(state=S.PENDING_APPROVE, created_at=now, version=1))
+    world.advance(after_s)
+    if in_time:
+        assert S.PENDING_SCHEDULE is (await _ordered(world, APPROVE)).state
+    else:
+        with pytest.raises(RefusedError, match=f"approved until {ends:%Y-%m-%dT%H:%M:%SZ}: order it"):
+            await _ordered(world, APPROVE)
+
+        assert S.CANCELLED is (await _ordered(world, REJECT)).state
 
 
 async def test_an_unknown_action(world: World) -> None:

@@ -10,7 +10,7 @@ from blocks.errors import ConflictError, InvalidInputError, NotFoundError, Refus
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventType
-from blocks.models.namespace import NamespaceSettings
+from blocks.models.namespace import Namespace, NamespaceSettings
 from blocks.models.node import Node, NodeStatus
 from blocks.models.record import Change, RecordKey
 from blocks.models.request import WorkState
@@ -222,6 +222,18 @@ async def test_an_approval_of_another_cluster_lapses(fleet: World) -> None:
     [after] = await fleet.store.find(Rolling)
 
     assert (S.LAPSED, "bob") == (after.state, after.history[-1].who)
+
+
+async def test_an_approval_that_comes_too_late(fleet: World) -> None:
+    """Its time is over although no cycle has cancelled it: refused, and told."""
+    await rolled(fleet, approved=False)
+    await fleet.save(Namespace(name="prod", settings=QUICK.evolve(approval_within=3_600.0)))
+    fleet.advance(3_601)
+    with pytest.raises(RefusedError, match="could be approved until"):
+        await ordered(fleet, S.RUNNING)
+    [after] = await fleet.store.find(Rolling)
+
+    assert (S.PENDING_APPROVE, EventType.ROLLING_REFUSED) == (after.state, fleet.types()[-1])
 
 
 async def test_an_approved_one_lapses(fleet: World) -> None:

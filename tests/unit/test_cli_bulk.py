@@ -18,9 +18,9 @@ Said = pytest.CaptureFixture[str]
 
 @pytest.fixture
 async def outside() -> Outside:
-    """Two actions that wait for approval, one that runs, and two that have ended."""
+    """Two actions that wait for approval, one that runs, and three that have ended."""
     outside = Outside()
-    states = (S.PENDING_APPROVE, S.PENDING_APPROVE, S.RUNNING, S.DONE, S.FAILED)
+    states = (S.PENDING_APPROVE, S.PENDING_APPROVE, S.RUNNING, S.DONE, S.FAILED, S.CANCELLED)
     actions = [action(number, state) for number, state in enumerate(states, start=1)]
     await outside.put(spec(), *actions)
     known = {one.action_id: one for one in actions}
@@ -44,6 +44,8 @@ def ordered(outside: Outside) -> list[tuple[str, int]]:
         (["reject", "--where", "state=PENDING_APPROVE"], [("reject", 1), ("reject", 2)]),
         (["cancel", "--where", "state=RUNNING"], [("cancel", 3)]),
         (["retry", "--where", "cluster=orders"], [("retry", 5)]),
+        (["retry", "--where", "state=CANCELLED"], [("retry", 6)]),
+        (["retry", "--where", "state!=LOST"], [("retry", 5)]),
     ],
 )
 async def test_those_that_are_selected_and_can_be(

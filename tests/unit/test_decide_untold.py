@@ -59,7 +59,7 @@ OTHER: dict[type[Any], dict[str, Any]] = {
         "health": Health.CRITICAL, "problems": (), "health_since": AT, "pending": (Pending(code="X", since=AT),),
         "nodes_total": 9, "nodes_by_status": {"X": 9}, "shards": 9, "primaries": 9, "lag_worst_ms": 9,
         "lag_worst": {"x": 9}, "lags_synthesised": 9, "stores": ("x",), "versions": {"x": 9}, "agents": {"x": 9},
-        "node_classes": {"x": 9}, "node_groups": {"x": 9}, "observed_at": AT, "offsets_at": AT, "version": 9,
+        "node_classes": {"x": 9}, "node_groups": {"x": 9}, "observed_at": AT, "offsets_at": AT, "open_since": AT, "version": 9,
     },
 }  # fmt: skip
 """For each field another value than that of the records below."""

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blocks.models.action import Action, ActionState, Transition
 from blocks.models.cluster import ClusterSpec
@@ -15,8 +17,9 @@ from blocks.models.node import NodeStatus
 from blocks.models.request import Request, WorkKind, WorkState
 from blocks.models.view import ClusterView
 from doubles.actions import action_id, make_action
-from doubles.views import NODES, NOW, discovery, intent, later, make_node, make_view
+from doubles.views import NODES, NOW, discovery, intent, later, make_node, make_view, state
 from tasks.cluster_actions.table import CATALOGUE
+from tasks.decide.choose import choose
 from tasks.decide.reasons import Circumstances, Lock, Reason
 from tasks.decide.why import why_action, why_cluster
 
@@ -174,7 +177,7 @@ def test_what_does_not_wait_for_a_silent_node_does_not_name_it() -> None:
     ("action", "rules"),
     [
         (action_on_n1(error="refused", attempts=2, not_before=later(-1)), ["TURN", "ERROR"]),
-        (action_on_n1(error="refused", attempts=2, not_before=later(9)), ["BACKOFF"]),
+        (action_on_n1(error="refused", attempts=2, not_before=later(9)), ["BACKOFF", "LAPSES"]),
         (action_on_n1(error="refused", state=S.RUNNING), ["RUNNING", "ERROR"]),
         (make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, error="refused", not_before=later(-1)), ["ERROR", "RUNNING"]),
         (make_action(1, node_id=None, kind=LOOP, state=S.RUNNING, error="refused", not_before=later(9)), ["BACKOFF", "RUNNING"]),
@@ -225,7 +228,7 @@ def test_what_was_cancelled_and_goes_on() -> None:
     on_cluster = make_action(1, node_id=None, kind=LOOP)
 
     assert ("NODE_BUSY", text) == (told(action_on_n1(), left)[0].rule, told(action_on_n1(), left)[0].text)
-    assert ["NODE_BUSY"] == [reason.rule for reason in told(on_cluster, left)]
+    assert ["NODE_BUSY", "LAPSES"] == [reason.rule for reason in told(on_cluster, left)]
     assert ["TURN"] == [reason.rule for reason in told(make_action(1, node_id="n2"), left)]
     assert ["TURN"] == [reason.rule for reason in told(on_cluster.evolve(kind=PROVISION), left)]
 
@@ -256,6 +259,59 @@ def test_when_it_may_be_over() -> None:
         told(action_on_n1(not_before=later(9)))[0].until,
         told(action_on_n1())[0].until,
     )
+
+
+def test_until_when_it_may_wait() -> None:
+    """What keeps it may keep it for so long, since it was approved or since the last gate was opened; behind a gate nobody knows."""
+    down = {"nodes": [make_node("n1", status=NodeStatus.UNREACHABLE)]}
+    fresh, opened = (
+        told(action_on_n1(created_at=NOW), **down),
+        told(action_on_n1(), state=state(open_since=later(-9)), **down),
+    )
+    shut = [reason.rule for reason in told(action_on_n1(), gates=(FREEZE,), **down)]
+
+    assert [("NODE_UNREACHABLE", None), ("LAPSES", later(7 * 86_400))] == [(one.rule, one.until) for one in fresh]
+    assert later(7 * 86_400 + 0.123) == opened[-1].until
+    assert ["NODE_UNREACHABLE", "FREEZE"] == shut
+
+
+def test_a_namespace_that_is_about_to_be_deleted() -> None:
+    """While somebody looks whether it can be, nothing begins in it: said, with until when."""
+    first = told(action_on_n1(), namespace=NS.evolve(closing_until=later(60)))[0]
+    after = told(action_on_n1(), namespace=NS.evolve(closing_until=later(-1)))[0]
+
+    assert ("NAMESPACE", later(60), "TURN") == (first.rule, first.until, after.rule)
+
+
+def test_what_begins_before_it() -> None:
+    """Of two restarts that wait the younger is told of the older, which begins with the next cycle and takes the majority."""
+    older = make_action(2, node_id="n2", kind="x/restart", created_at=later(-9))
+    younger = make_action(1, node_id="n3", kind="x/restart", created_at=later(-5))
+    waits, goes = told(younger, older)[0], told(older, younger)
+
+    assert ("MAJORITY", ["TURN"]) == (waits.rule, [reason.rule for reason in goes])
+    assert f"action {older.action_id} (x/restart, PENDING_SCHEDULE) on n2" in waits.text
+
+
+@given(
+    places=st.lists(st.tuples(st.sampled_from(NODES), st.sampled_from(["x/restart", "agent.replicante.io/test.success"]),
+                              st.integers(-3, 3), st.booleans()), min_size=1, max_size=6),
+    most=st.none() | st.integers(1, 3),
+)  # fmt: skip
+def test_what_the_choice_says_is_told(places: list[tuple[str, str, int, bool]], most: int | None) -> None:
+    """Whatever waits: what is chosen is kept by nothing, and what a gate blocks is told so by that rule."""
+    actions = [
+        make_action(number, node_id=node_id, kind=kind, created_at=later(age), forced="so" if forced else None)
+        for number, (node_id, kind, age, forced) in enumerate(places, start=1)
+    ]
+    home = NS.evolve(settings=NamespaceSettings(status_hold=0, disruption_max_cluster=most))
+    view = view_of(*actions, namespace=home)
+    chosen = choose(view, CATALOGUE, now=NOW)
+    rules = {one.action_id: [reason.rule for reason in why_action(view, one, AROUND)] for one in actions}
+
+    assert all(["TURN"] == rules[one.action_id] for one in chosen.actions)
+    for action_id_, found in chosen.choice.blocked.items():
+        assert {block.rule for block in found} <= set(rules[action_id_])
 
 
 def test_when_its_time_is_over() -> None:
