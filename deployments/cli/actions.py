@@ -281,6 +281,9 @@ def retry(
     _order(Cli.of(context), chosen, action_ids, comment)
 
 
+DONE = {"approve": "approved", "reject": "rejected", "cancel": "cancelled", "retry": "ordered once more"}
+
+
 @dataclass(frozen=True, slots=True)
 class Bulk:
     """What is done, and to which actions, where they are selected and not named."""
@@ -324,11 +327,7 @@ def _chosen(cli: Cli, bulk: Bulk, action_ids: Sequence[UUID] | None) -> list[UUI
 
     rows = cli.run(read)
     if not rows:
-        say(
-            f"no action is selected that could be {bulk.verb}ed"
-            if bulk.verb != "retry"
-            else "no failed action is selected"
-        )
+        say(f"no action is selected that could be {DONE[bulk.verb]}")
         raise typer.Exit(1)
     if not bulk.yes:
         if not sys.stdin.isatty():

@@ -245,7 +245,7 @@ def test_a_node_that_is_taken_away() -> None:
     assert ["TURN"] == [reason.rule for reason in told(other, taking, nodes=nodes)]
     assert ["TURN", "NODE_UNKNOWN"] == [reason.rule for reason in told(unknown)]
     crowd = replace(AROUND, now=later(9_999), namespace_holders=frozenset({action_id(8)}))
-    assert ["BUDGET"] == [reason.rule for reason in told(taking, around=crowd, **full)]
+    assert ["BUDGET", "LAPSES"] == [reason.rule for reason in told(taking, around=crowd, **full)]
     assert ["TURN"] == [reason.rule for reason in told(other, taking, around=crowd, **full)]
     assert ["TURN"] == [reason.rule for reason in told(make_action(2), taking, around=crowd, **full)]
 
