@@ -228,16 +228,21 @@ def _answer(applied: Sequence[Applied], *, dry_run: bool) -> Answer:
             "effect": one.effect,
             "action_id": one.action_id,
             "differences": [dict(difference) for difference in one.differences],
+            "more": one.more,
         }
         for one in applied
     ]
     blocks: list[Grid | Text] = [Grid(COLUMNS, rows, "nothing to apply")]
     for one in applied:
-        blocks += [Text(f"  {one.kind} {clean(one.name)}  {_difference(each)}") for each in one.differences]
+        told = [_difference(each) for each in one.differences]
+        told += [f"and {one.more} more"] if one.more else []
+        blocks += [Text(f"  {one.kind} {clean(one.name)}  {each}") for each in told]
     if dry_run:
         blocks.append(Text("dry run: nothing was applied", style="yellow"))
     return Answer(rows, blocks)
 
 
 def _difference(one: Difference) -> str:
+    if one.hidden:
+        return f"{clean(one.path)}: changed, not shown"
     return f"{clean(one.path)}: {clean(json.dumps(one.before))} -> {clean(json.dumps(one.after))}"

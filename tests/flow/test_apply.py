@@ -174,7 +174,7 @@ async def test_a_plan_says_what_would_change_and_writes_nothing(world: World) ->
 
     assert [Effect.UNCHANGED, Effect.CHANGED, Effect.CHANGED] == [one.effect for one in made.applied]
     assert {
-        ("DiscoverySettings", "(a value that is not shown)", None, None),
+        ("DiscoverySettings", "http.headers.token.text", None, None),
         ("ClusterSpec", "interval", 5.0, 7.0),
         ("ClusterSpec", "labels.env", None, "prod"),
     } - told == set()

@@ -64,7 +64,7 @@ def test_a_change_that_must_not_be_shown_is_still_a_change() -> None:
     after = Source.model_validate({**dict(HTTP), "http": {"url": "http://i.test/", "headers": {"t": "two"}}})
     made = planned([after], _stored(sources={before.key: before}), "ann", CATALOGUE)
 
-    assert ["(a value that is not shown)"] == [each.path for each in made.applied[0].differences]
+    assert [("http.headers.t.text", True)] == [(each.path, each.hidden) for each in made.applied[0].differences]
     assert not {"one", "two"} & set(str(made.change.drafts).replace('"', "'").split("'"))
 
 
