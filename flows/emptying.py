@@ -18,7 +18,8 @@ from flows.delete import PURPOSE, delete_source
 from flows.steps import Steps
 from tasks.decide.remove import Order
 from tasks.hold import hold_clusters, let_go
-from tasks.remove import clusters_left, finish_namespace, remove_cluster
+from tasks.remove import remove_cluster
+from tasks.remove_namespace import clusters_left, finish_namespace
 
 AT_ONCE_MAX = 50
 """So many sources and clusters are removed in one turn, of all namespaces together: what else `sweep` does must not wait."""

@@ -24,7 +24,7 @@ from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
 from tasks.decide.manifests import Asked, Scope, Wanted, parse
-from tasks.decide.secret_names import made_by_us
+from tasks.decide.secret_names import made_by_us, own_secrets
 from tasks.decide.sheltering import kept_there, sheltered, value_name
 
 log = logging.getLogger(__name__)
@@ -132,17 +132,37 @@ async def applied_with(store: Store, secrets: Secrets, given: Sheltered, apply: 
     return applied
 
 
-async def forget_unused(store: Store, secrets: Secrets, names: Collection[str]) -> None:
-    """Forget those secrets that nothing names. It is tidying: if it cannot be done now, they stay and that is logged."""
+async def own_names(store: Store, secrets: Secrets, going: Namespace | Source) -> tuple[str, ...]:
+    """Names of the secrets that were made for an object and that no other names: they are to be forgotten once it is gone.
+
+    Raises:
+        DependencyUnavailableError: the store, or whoever keeps secrets: then they could not be forgotten.
+    """
+    others = [one for one in await _naming(store) if (type(one), one.key) != (type(going), going.key)]
+    names = own_secrets(going, others)
+    if names:
+        await _read(secrets, names[0])
+    return names
+
+
+async def forget_unused(store: Store, secrets: Secrets, names: Collection[str]) -> tuple[str, ...]:
+    """Forget those secrets that nothing names, and say which. It is tidying: if it cannot be done now, they stay and that is
+    logged.
+    """
     if not names:
-        return
+        return ()
     try:
-        namespaces: Sequence[Namespace | Source] = await store.find(Namespace)
-        sources: Sequence[Namespace | Source] = await store.find(Source, limit=READ_MAX)
-        if unused := set(names) - made_by_us((*namespaces, *sources)):
-            await secrets.forget(sorted(unused))
+        if unused := sorted(set(names) - made_by_us(await _naming(store))):
+            await secrets.forget(unused)
     except DependencyUnavailableError as error:
         log.warning("%d secrets that may be of no use any more are still kept: %s", len(names), error)
+        return ()
+    return tuple(unused)
+
+
+async def _naming(store: Store) -> list[Namespace | Source]:
+    """All that can name secrets."""
+    return [*await store.find(Namespace), *await store.find(Source, limit=READ_MAX)]
 
 
 async def keep_again(secrets: Secrets, values: Mapping[str, SecretStr]) -> None:

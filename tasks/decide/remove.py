@@ -112,6 +112,8 @@ class Remains:
     """Unfinished ones."""
     rollings: Sequence[Rolling] = ()
     """Unfinished ones."""
+    left: Sequence[Action] = ()
+    """Those that were cancelled here and may go on at their agents: no part of the cluster, and kept."""
     source: Source | None = None
     """The source that owns it, if that still exists."""
 
@@ -127,27 +129,30 @@ class Remains:
         return self.source if here and self.source is not None and self.source.enabled else None
 
 
-def under_way(actions: Iterable[Action]) -> list[Action]:
-    """Those that an agent has, or may have been sent."""
-    return [
-        action for action in actions if not action.state.final and (action.state.on_agent or action.intent is not None)
-    ]
-
-
-def refuse_under_way(what: str, actions: Iterable[Action], order: Order) -> None:
-    """Refuse to delete what an agent is at work on, unless forced.
+def refuse_under_way(what: str, actions: Iterable[Action], rollings: Iterable[Rolling], order: Order) -> None:
+    """Refuse to delete what an agent is at work on, or a rolling action goes through, unless forced.
 
     Raises:
-        RefusedError: with the actions.
+        RefusedError: with the actions and rolling actions.
     """
-    busy = under_way(actions)
-    if busy and not order.force:
-        names = _named(
-            [f"{action.action_id} ({action.kind}, {action.state}, {action.node or action.cluster})" for action in busy]
-        )
+    if order.force:
+        return
+    busy = [
+        f"{action.action_id} ({action.kind}, {action.state}, {action.node or action.cluster})"
+        for action in actions
+        if action.under_way
+    ]
+    rolls = [
+        f"{one.rolling_id} ({one.plan.kind}, {one.state}, {one.cluster})"
+        for one in rollings
+        if one.state is RollingState.RUNNING
+    ]
+    why = [f"an agent has, or may have been sent, {_named(busy)}"] if busy else []
+    why += [f"it is gone through by rolling action {_named(rolls)}"] if rolls else []
+    if why:
         message = (
-            f"{what} is not deleted: an agent has, or may have been sent, {names}. Wait until that is finished, or delete it "
-            "by force with a reason: then it is given up here, and may still run to its end there"
+            f"{what} is not deleted: {', and '.join(why)}. Wait until that is finished, or delete it by force with a reason: "
+            "then it is given up here, and may still run to its end there"
         )
         raise RefusedError(message)
 
@@ -157,9 +162,9 @@ def cluster_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[C
     one, with the event: when only some of them are made, the same order completes it.
 
     Raises:
-        RefusedError: an agent is at work on it, and the order is not forced.
+        RefusedError: an agent is at work on it, or a rolling action goes through it, and the order is not forced.
     """
-    refuse_under_way(f"cluster {remains.ref}", remains.actions, order)
+    refuse_under_way(f"cluster {remains.ref}", (*remains.actions, *remains.left), remains.rollings, order)
     parts = [*_cancelled(remains, order, now), *_forgotten(remains)]
     chunks = [_sum(parts[at : at + CHUNK_MAX]) for at in range(0, len(parts), CHUNK_MAX)] or [Change()]
     return (*chunks[:-1], chunks[-1] + _no_cluster(remains, order))

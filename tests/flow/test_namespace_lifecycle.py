@@ -7,7 +7,14 @@ from uuid import uuid4
 import pytest
 
 from blocks.coordinator.protocol import ClaimKind
-from blocks.errors import DependencyUnavailableError, InvalidInputError, NotFoundError, RecordError, RefusedError
+from blocks.errors import (
+    ConflictError,
+    DependencyUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    RecordError,
+    RefusedError,
+)
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventType
@@ -19,6 +26,7 @@ from blocks.models.report import Report
 from blocks.models.source import PlatformApi, Source
 from blocks.models.tls import Sensitive, Tls
 from doubles.actions import make_action
+from doubles.rollings import make_rolling
 from doubles.sources import MemorySources
 from doubles.views import REF, intent
 from doubles.world import SOURCE, World
@@ -35,6 +43,7 @@ from tasks.decide.remove import Order, Removed
 from tasks.decide.timetable import timetable
 from tasks.gating import place
 from tasks.hold import source_lock
+from tasks.remove_namespace import finish_namespace
 from tasks.targets import load_targets
 
 S = NamespaceStatus
@@ -324,7 +333,13 @@ async def test_one_that_cannot_be_read_does_not_stop_the_others(world: World, ca
 
 
 @pytest.mark.parametrize(
-    "fields", [{"state": ActionState.RUNNING}, {"intent": intent()}], ids=["running", "on its way"]
+    "fields",
+    [
+        {"state": ActionState.RUNNING},
+        {"intent": intent()},
+        {"state": ActionState.CANCELLED, "left_running": True},
+    ],
+    ids=["running", "on its way", "cancelled and left running"],
 )
 async def test_an_agent_at_work_is_in_the_way(world: World, fields: dict[str, object]) -> None:
     """Refused with the action's id; by force it goes all the same."""
@@ -340,6 +355,36 @@ async def test_an_agent_at_work_is_in_the_way(world: World, fields: dict[str, ob
 
     assert (S.ACTIVE, []) == before
     assert (S.DELETED, ActionState.CANCELLED) == (await _status(world), await world.action_state(action))
+
+
+async def test_a_rolling_action_is_in_the_way(world: World) -> None:
+    """Also between its batches, when no agent has anything of it."""
+    await world.declare()
+    await world.save(make_rolling())
+    with pytest.raises(RefusedError, match="gone through by rolling action"):
+        await _close(world)
+
+    assert await _status(world) is S.ACTIVE
+
+
+async def test_what_was_left_running_in_a_cluster_that_is_gone_is_in_nobodys_way(world: World) -> None:
+    """Nobody will ever hear how it ends."""
+    await world.save(Namespace(name="prod", version=1))
+    await world.save(make_action(version=1, state=ActionState.CANCELLED, left_running=True))
+
+    assert "deleting" == (await _close(world)).outcome
+
+
+async def test_a_namespace_that_stays_keeps_its_secrets(world: World) -> None:
+    """Its last step meets another change: nothing is forgotten."""
+    world.secrets.texts = {"replicore-key-0123abcd": "x"}
+    tls = Tls(ca_bundle=Sensitive(secret="replicore-key-0123abcd"))
+    going = Namespace(name="prod", status=S.DELETING, tls=tls, version=7)
+    await world.save(going)
+    with pytest.raises(ConflictError):
+        await finish_namespace.fn(world.store, world.secrets, going.evolve(version=6), world.clock())
+
+    assert {"replicore-key-0123abcd": "x"} == world.secrets.texts
 
 
 async def test_platforms_that_clusters_elsewhere_name(world: World) -> None:
