@@ -144,7 +144,8 @@ def _faults(wanted: Sequence[Wanted], stored: Stored, kinds: Catalogue) -> Itera
             case Source():
                 yield from _source(record, stored.sources.get(record.key), where)
             case ClusterSpec():
-                yield from _cluster_spec(record, platforms, where)
+                if not _unchanged(stored, record):  # its platform may have been deleted by force since
+                    yield from _cluster_spec(record, platforms, where)
             case Action():
                 yield from _action(record, stored, specs, where)
                 yield from _self_approved(record, stored, wanted, where)

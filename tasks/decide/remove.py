@@ -147,8 +147,8 @@ def refuse_under_way(what: str, actions: Iterable[Action], rollings: Iterable[Ro
         for one in rollings
         if one.state is RollingState.RUNNING
     ]
-    why = [f"an agent has, or may have been sent, {_named(busy)}"] if busy else []
-    why += [f"it is gone through by rolling action {_named(rolls)}"] if rolls else []
+    why = [f"an agent has, or may have been sent, {listed(busy)}"] if busy else []
+    why += [f"it is gone through by rolling action {listed(rolls)}"] if rolls else []
     if why:
         message = (
             f"{what} is not deleted: {', and '.join(why)}. Wait until that is finished, or delete it by force with a reason: "
@@ -267,7 +267,7 @@ def refuse_named_platforms(what: str, platforms: Collection[str], specs: Iterabl
     clusters = [str(spec.ref) for spec in specs if platform_key(spec) in platforms]
     if clusters:
         message = (
-            f"{what} is not deleted: its machines are those of cluster{'s' if len(clusters) > 1 else ''} {_named(clusters)}. "
+            f"{what} is not deleted: its machines are those of cluster{'s' if len(clusters) > 1 else ''} {listed(clusters)}. "
             "Change their ClusterSpecs first, or delete it by force with a reason"
         )
         raise RefusedError(message)
@@ -286,6 +286,7 @@ def _sum(parts: Sequence[Change]) -> Change:
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
     more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
     return ", ".join(names[:NAMED_MAX]) + more

@@ -125,6 +125,16 @@ def test_a_specs_platform_must_be_there() -> None:
     assert not planned([spec, PLATFORM.evolve(version=0)], _stored(), "ann", CATALOGUE).change.empty
 
 
+def test_a_spec_that_is_unchanged_may_name_a_platform_that_is_gone() -> None:
+    """One that was deleted by force: what was exported applies, and nothing else of it changes."""
+    spec = SPEC.evolve(platform=PlatformRef(name="metal"))
+    stored = _stored(specs={SPEC.key: spec})
+    made = planned([spec.evolve(version=0)], stored, "ann", CATALOGUE)
+    ((where, _),) = _faults(stored, spec.evolve(version=0, interval=9.0))
+
+    assert (True, "document 1: spec.platform") == (made.change.empty, where)
+
+
 def test_a_cluster_action_needs_its_cluster() -> None:
     """Declared or discovered is enough; an unknown one is said."""
     action: Action = make_action(0).evolve(node_id=None, kind="core.replicante.io/debug.ping")
