@@ -23,7 +23,7 @@ from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
-from tasks.apply import apply_wanted, plan
+from tasks.apply import Replacing, apply_wanted, plan
 from tasks.decide.audit import Command
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, Scope, Wanted, parse
@@ -82,8 +82,8 @@ def apply(
             return list(made.applied)
         queue, steps = await connections.work_queue(), Steps(watched=True)
 
-        async def save() -> tuple[Applied, ...]:
-            return await steps("apply", apply_wanted, store, given.wanted, asked.who, utc_now())
+        async def save(replacing: Replacing) -> tuple[Applied, ...]:
+            return await steps("apply", apply_wanted, store, given.wanted, asked.who, utc_now(), None, replacing)
 
         applied = await applied_with(store, secrets, given, save)
         await _request_due(store, queue, given.wanted, applied, utc_now, steps)
@@ -143,7 +143,9 @@ async def apply_submission(
                 store,
                 secrets,
                 Sheltered((), wanted),
-                lambda: steps("apply", apply_wanted, store, wanted, handed_in.by, clock(), handed_in),
+                lambda replacing: steps(
+                    "apply", apply_wanted, store, wanted, handed_in.by, clock(), handed_in, replacing
+                ),
             )
     except PermanentError as error:
         return await _ended_badly(store, handed_in, error, clock())

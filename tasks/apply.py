@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from tasks.decide.timetable import timetable
 from tasks.orphans import cancel_orphans
 
 R = TypeVar("R", bound=Record)
+Replacing = Callable[[Iterable[Wanted]], None]
 
 TRIES_MAX = 3
 CLUSTERS_MAX = 100_000
@@ -42,7 +43,12 @@ async def plan(store: Store, wanted: Sequence[Wanted], who: str) -> Plan:
 
 @task(name="apply", cache_policy=NO_CACHE)
 async def apply_wanted(
-    store: Store, wanted: Sequence[Wanted], who: str, now: datetime, submission: Submission | None = None
+    store: Store,
+    wanted: Sequence[Wanted],
+    who: str,
+    now: datetime,
+    submission: Submission | None = None,
+    replacing: Replacing | None = None,
 ) -> tuple[Applied, ...]:
     """Save all objects that differ from what is stored, in one transaction with their events.
 
@@ -53,6 +59,7 @@ async def apply_wanted(
         now: the present.
         submission: what they were handed in with; it ends in the same transaction. When somebody else was quicker to apply
             it, nothing is changed.
+        replacing: told what was stored of the objects that are changed, as soon as they are.
 
     Raises:
         InvalidInputError: something that an object refers to does not exist; each fault is named, nothing was changed.
@@ -60,6 +67,8 @@ async def apply_wanted(
         ConflictError: others kept changing one of them at the same moment; nothing was changed.
     """
     made = await _saved(store, wanted, who, now, submission, TRIES_MAX)
+    if replacing is not None:
+        replacing(made.replaced)
     await _schedule(store, wanted, now)
     ordered = [record for record in made.change.swaps if isinstance(record, Action)]
     if ordered and (gone := await cancel_orphans(store, ordered, now)):

@@ -23,6 +23,7 @@ from blocks.models.namespace import Namespace
 from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
+from tasks.apply import Replacing
 from tasks.decide.manifests import Asked, Scope, Wanted, parse
 from tasks.decide.secret_names import made_by_us, own_secrets
 from tasks.decide.sheltering import kept_there, sheltered, value_name
@@ -107,27 +108,29 @@ async def keep_secrets(secrets: Secrets, values: Mapping[str, SecretStr]) -> Non
         await secrets.keep(values)
 
 
-async def applied_with(store: Store, secrets: Secrets, given: Sheltered, apply: Callable[[], Awaitable[R]]) -> R:
+async def applied_with(
+    store: Store, secrets: Secrets, given: Sheltered, apply: Callable[[Replacing], Awaitable[R]]
+) -> R:
     """Keep the new secrets, apply, and forget those that are then named by nothing.
 
     Args:
         store: what is applied to.
         secrets: where secrets are kept.
         given: what is applied.
-        apply: does it, all or nothing.
+        apply: does it, all or nothing, and tells what it replaced: others may have changed that since anybody read it.
 
     Raises:
         DependencyUnavailableError: of those who keep secrets: nothing was applied.
         Exception: whatever `apply` raises. Where that is certain to have changed nothing, the new secrets are gone again.
     """
-    replaced = made_by_us(await _stored(store, given.wanted))
+    replaced: list[Wanted] = []
     await keep_secrets.fn(secrets, given.new)
     try:
-        applied = await apply()
+        applied = await apply(replaced.extend)
     except (PermanentError, ConflictError):
-        await forget_unused(store, secrets, given.new)
+        await forget_unused(store, secrets, {*given.new, *made_by_us(replaced)})
         raise
-    await forget_unused(store, secrets, replaced)
+    await forget_unused(store, secrets, made_by_us(replaced))
     await keep_again(secrets, given.known)
     return applied
 

@@ -56,6 +56,8 @@ class Plan:
 
     change: Change
     applied: tuple[Applied, ...]
+    replaced: tuple[Wanted, ...] = ()
+    """What was stored of the objects that it changes."""
 
 
 def planned(wanted: Sequence[Wanted], stored: Stored, who: str, kinds: Catalogue) -> Plan:
@@ -76,15 +78,17 @@ def planned(wanted: Sequence[Wanted], stored: Stored, who: str, kinds: Catalogue
         raise InvalidInputError(message, tuple(faults))
     puts: list[Wanted] = []
     drafts: list[EventDraft] = []
-    applied = []
+    applied, replaced = [], []
     for record in wanted:
         before = stored.before(record)
         effect, after = _effect(before, record)
         applied.append(_applied(before, after, effect))
+        if effect is Effect.CHANGED and before is not None:
+            replaced.append(before)
         if effect is not Effect.UNCHANGED:
             puts.append(after)
             drafts += [*tell(None, after)] if isinstance(after, Action) else [_told(before, after, who)]
-    return Plan(Change(swaps=tuple(puts), drafts=tuple(drafts)), tuple(applied))
+    return Plan(Change(swaps=tuple(puts), drafts=tuple(drafts)), tuple(applied), tuple(replaced))
 
 
 def kind_name(record: Wanted) -> str:
