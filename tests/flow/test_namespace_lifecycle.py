@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -23,10 +23,11 @@ from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.node import Node
 from blocks.models.platform import PlatformRef
 from blocks.models.report import Report
+from blocks.models.rolling import RollingState
 from blocks.models.source import PlatformApi, Source
 from blocks.models.tls import Sensitive, Tls
 from doubles.actions import make_action
-from doubles.rollings import make_rolling
+from doubles.rollings import make_rolling, rolled, shown
 from doubles.sources import MemorySources
 from doubles.views import REF, intent
 from doubles.world import SOURCE, World
@@ -43,6 +44,8 @@ from tasks.decide.remove import Order, Removed
 from tasks.decide.timetable import timetable
 from tasks.gating import place
 from tasks.hold import source_lock
+from tasks.order import order, order_again
+from tasks.order_rolling import order_rest, order_rolling
 from tasks.remove_namespace import finish_namespace
 from tasks.targets import load_targets
 
@@ -178,6 +181,36 @@ async def test_apply(world: World, status: NamespaceStatus, what: str) -> None:
         return
     with pytest.raises(InvalidInputError, match=f"'prod' is {status}"):
         await apply()
+
+
+@each_status
+async def test_orders(world: World, status: NamespaceStatus) -> None:
+    """Actions are ordered once more, and approved, as rolling ones are, as long as the namespace is not going."""
+    await world.declare()
+    await cycle(await world.turn(), [REF], Mode.OBSERVE)
+    plan = (await shown(world)).plan
+    waiting = await rolled(world, approved=False)
+    partly = make_rolling(rolling_id=str(uuid4()), plan=plan, state=RollingState.CANCELLED)
+    paused = make_rolling(rolling_id=str(uuid4()), plan=plan, state=RollingState.PAUSED)
+    failed, pending = (make_action(n, state=a, version=1) for n, a in enumerate(("FAILED", "PENDING_APPROVE"), 1))
+    await world.save(partly, paused, failed, pending, Namespace(name="prod", status=status, version=2))
+    store, now, running = world.store, world.clock(), RollingState.RUNNING
+    ways: list[Callable[[], Awaitable[object]]] = [
+        lambda: order_again.fn(store, failed.action_id, "bob", "", now),
+        lambda: order.fn(store, pending.action_id, ActionState.PENDING_SCHEDULE, "bob", "", now),
+        lambda: rolled(world, rolling_id=str(uuid4()), approved=False),
+        lambda: order_rolling.fn(store, waiting.rolling_id, running, "bob", "", now),
+        lambda: order_rolling.fn(store, paused.rolling_id, running, "bob", "", now),
+        lambda: order_rest.fn(store, partly.rolling_id, "bob", "", now),
+    ]
+    refused = 0
+    for way in ways:
+        try:
+            await way()
+        except RefusedError as error:
+            refused += f"namespace prod is {status}" in str(error)
+
+    assert (0 if ALLOWED[status].adds else len(ways)) == refused
 
 
 # -- going -----------------------------------------------------------------------------------------------------------------
