@@ -10,7 +10,7 @@ from typing import TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.errors import ConflictError
+from blocks.errors import ConflictError, PartlyUndoneError
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.namespace import Namespace
@@ -65,19 +65,28 @@ async def apply_wanted(
         InvalidInputError: something that an object refers to does not exist; each fault is named, nothing was changed.
         RecordError: one of them, or all together, are more than the store takes; nothing was changed.
         ConflictError: others kept changing one of them at the same moment; nothing was changed.
+        PartlyUndoneError: a cluster was deleted at the same moment: the actions for it are cancelled, the rest is applied.
     """
     made = await _saved(store, wanted, who, now, submission, TRIES_MAX)
     if replacing is not None:
         replacing(made.replaced)
     await _schedule(store, wanted, now)
-    ordered = [record for record in made.change.swaps if isinstance(record, Action)]
+    await refuse_orphans(store, [record for record in made.change.swaps if isinstance(record, Action)], now)
+    return made.applied
+
+
+async def refuse_orphans(store: Store, ordered: Sequence[Action], now: datetime) -> None:
+    """Cancel those of the actions just applied whose cluster was deleted at the same moment.
+
+    Raises:
+        PartlyUndoneError: there were some; the rest is applied.
+    """
     if ordered and (gone := await cancel_orphans(store, ordered, now)):
         names = ", ".join(sorted({str(action.cluster) for action in gone})[:5])
         message = (
             f"{names} was deleted at the same moment: {len(gone)} actions for it were cancelled, the rest is applied"
         )
-        raise ConflictError(message)
-    return made.applied
+        raise PartlyUndoneError(message)
 
 
 async def _saved(

@@ -62,7 +62,7 @@ class Submission(Fact):
     applied: tuple[Applied, ...] | None = None
     """What came of it; None until then, or when nothing was applied."""
     error: Text | None = None
-    """Why nothing was applied."""
+    """Why nothing was applied; beside `applied`, what of it was undone at once."""
     version: int = 0
 
     @property

@@ -13,7 +13,13 @@ from uuid import UUID, uuid4
 import typer
 from rich.text import Text
 
-from blocks.errors import ConflictError, DependencyUnavailableError, InvalidInputError, PermanentError
+from blocks.errors import (
+    ConflictError,
+    DependencyUnavailableError,
+    InvalidInputError,
+    PartlyUndoneError,
+    PermanentError,
+)
 from blocks.models.submission import Applied, Difference, Submission
 from blocks.store.protocol import Store
 from deployments.cli.manifest_files import STDIN, Manifest, dumped, gather, joined, located, refused
@@ -209,7 +215,7 @@ async def _queued(cli: Cli, parts: Parts, text: str, scope: Scope, submission_id
             while True:
                 ended = await store.get(Submission, handed_in.key)
                 if ended is not None and ended.error is not None:
-                    raise InvalidInputError(ended.error)
+                    raise InvalidInputError(ended.error) if ended.applied is None else PartlyUndoneError(ended.error)
                 if ended is not None and ended.applied is not None:
                     return ended.applied
                 await asyncio.sleep(LOOK_EVERY_S)

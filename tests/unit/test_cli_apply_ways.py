@@ -162,6 +162,20 @@ def test_the_same_id_hands_them_in_once(outside: Outside, tmp_path: Path, capsys
     assert (found[1], NAMESPACE) == (handed_in.key, handed_in.manifests)
 
 
+def test_what_was_undone_is_said(outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker applied them, but for what was for a cluster that was deleted at that moment."""
+    path = _write(tmp_path, NAMESPACE)
+    handed_in = str(uuid4())
+    outside.replictl("apply", "-f", path, "--queue", "--timeout", "0.1", "--id", handed_in)
+    kept = asyncio.run(outside.store_.get(Submission, handed_in))
+    assert kept is not None
+    asyncio.run(outside.put(kept.evolve(applied=(), ended_at=kept.at, error="prod/orders was deleted", version=2)))
+    capsys.readouterr()
+    code = outside.replictl("apply", "-f", path, "--queue", "--timeout", "0.1", "--id", handed_in)
+
+    assert (1, True) == (code, "prod/orders was deleted" in capsys.readouterr().err)
+
+
 def test_an_id_is_for_the_queue(outside: Outside, tmp_path: Path) -> None:
     """A flow run has one of its own."""
     assert 2 == outside.replictl("apply", "-f", _write(tmp_path, NAMESPACE), "--id", str(uuid4()))
