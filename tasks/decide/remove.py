@@ -138,7 +138,7 @@ def refuse_under_way(what: str, actions: Iterable[Action], rollings: Iterable[Ro
     if order.force:
         return
     busy = [
-        f"{action.action_id} ({action.kind}, {action.state}, {action.node or action.cluster})"
+        f"{action.action_id} ({action.kind}, {action.state}{' here' if action.left_running else ''}, {action.node or action.cluster})"
         for action in actions
         if action.under_way
     ]

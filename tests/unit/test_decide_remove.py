@@ -76,6 +76,12 @@ def test_a_refusal_names_some_and_counts_the_rest() -> None:
     refuse_under_way("cluster prod/orders", actions, [make_rolling()], FORCED)
 
 
+def test_what_was_cancelled_here_only_is_called_so() -> None:
+    """Its agent may go on with it."""
+    with pytest.raises(RefusedError, match="CANCELLED here, prod/orders/n1"):
+        refuse_under_way("cluster prod/orders", [make_action(state=S.CANCELLED, left_running=True)], [], ANN)
+
+
 @pytest.mark.parametrize("state", list(RollingState))
 def test_a_rolling_action_is_in_the_way_while_it_goes_on(state: RollingState) -> None:
     """Between two batches no agent has anything of it; one that waits for a person, or has ended, is in nobody's way."""
