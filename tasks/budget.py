@@ -17,13 +17,8 @@ async def taken(store: Store, namespace: Namespace) -> tuple[Disruptions | None,
     if record is None:
         return None, ()
     actions = await store.get_many(Action, record.holders)
-    return record, tuple(one for one in record.holders if one in actions and _acts(actions[one]))
-
-
-def _acts(action: Action) -> bool:
-    """Whether it is begun, or may be: one that is chosen has its intent since the same transaction as its room."""
-    sent = not action.state.final and action.intent is not None
-    return action.left_running or action.state.on_agent or sent
+    # One that is chosen has its intent, so is under way, since the same transaction as its room.
+    return record, tuple(one for one in record.holders if one in actions and actions[one].under_way)
 
 
 async def room_for(
