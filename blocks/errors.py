@@ -56,6 +56,10 @@ class ConflictError(TransientError):
     """A record changed between being read and being written; nothing was written."""
 
 
+class PartlyUndoneError(PermanentError):
+    """What was to be changed is changed, but for what was for something that was deleted at the same moment: it is undone."""
+
+
 class NotFoundError(PermanentError):
     """There is no such namespace, source, cluster, node or action."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from uuid import UUID, uuid4, uuid5
@@ -10,7 +11,14 @@ from uuid import UUID, uuid4, uuid5
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from blocks.errors import ConflictError, InvalidInputError, NotFoundError, PermanentError, ReplicoreError
+from blocks.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    PartlyUndoneError,
+    PermanentError,
+    ReplicoreError,
+)
 from blocks.fleet import Connections
 from blocks.models.action import Action
 from blocks.models.namespace import Namespace
@@ -23,7 +31,7 @@ from blocks.store.protocol import Store
 from blocks.work_queue.protocol import WorkQueue
 from flows.entry import FLEET, run, utc_now, who
 from flows.steps import Steps
-from tasks.apply import apply_wanted, plan
+from tasks.apply import Replacing, apply_wanted, plan, refuse_orphans
 from tasks.decide.audit import Command
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, Scope, Wanted, parse
@@ -57,10 +65,12 @@ def apply(
         cluster: instead of the cluster that they name.
         node: instead of the node that they name.
         default_namespace: for documents that name none.
-        submission: instead of manifests, the id of what was handed in: Prefect takes no more than 512 KiB of parameters.
+        submission: the id of what was handed in, instead of manifests and all that is about them, for Prefect takes no more
+            than 512 KiB of parameters. It is applied as it was handed in: there is no dry run of it.
         fleet: name of the Fleet block.
     """
     if submission is not None:
+        _refuse_beside(dry_run, manifests, namespace, cluster, node, default_namespace)
         handed_in = Command("apply", str(submission), who(by))
         return run(lambda connections: _handed_in(connections, str(submission)), fleet, command=handed_in)
     asked = Asked(who=who(by), now=utc_now(), new_id=uuid4)
@@ -82,10 +92,14 @@ def apply(
             return list(made.applied)
         queue, steps = await connections.work_queue(), Steps(watched=True)
 
-        async def save() -> tuple[Applied, ...]:
-            return await steps("apply", apply_wanted, store, given.wanted, asked.who, utc_now())
+        async def save(replacing: Replacing) -> tuple[Applied, ...]:
+            return await steps("apply", apply_wanted, store, given.wanted, asked.who, utc_now(), None, replacing)
 
-        applied = await applied_with(store, secrets, given, save)
+        try:
+            applied = await applied_with(store, secrets, given, save)
+        except PartlyUndoneError:
+            await _request_due(store, queue, given.wanted, made.applied, utc_now, steps)
+            raise
         await _request_due(store, queue, given.wanted, applied, utc_now, steps)
         return list(applied)
 
@@ -94,17 +108,29 @@ def apply(
     return run(sentence, fleet, command=command)
 
 
+def _refuse_beside(*about_manifests: object) -> None:
+    """What was handed in has said all of that.
+
+    Raises:
+        InvalidInputError: something is given all the same, and would not be heard.
+    """
+    if any(about_manifests):
+        message = "what was handed in is applied as it is: with `submission` give no manifests, no dry run and no names"
+        raise InvalidInputError(message)
+
+
 async def _handed_in(connections: Connections, key: str) -> list[Applied]:
     """Apply what was handed in and is too large for a parameter.
 
     Raises:
         InvalidInputError: it cannot be applied.
         ConflictError: others kept changing the same objects; nothing was applied, and will not be.
+        PartlyUndoneError: it was applied, but for actions whose cluster was deleted at the same moment.
     """
     store, queue, secrets = await connections.store(), await connections.work_queue(), await connections.secrets()
     ended = await apply_at_once(store, queue, secrets, key, utc_now, Steps(watched=True))
     if ended.error is not None:
-        raise InvalidInputError(ended.error)
+        raise InvalidInputError(ended.error) if ended.applied is None else PartlyUndoneError(ended.error)
     return list(ended.applied or ())
 
 
@@ -117,7 +143,8 @@ async def apply_submission(
     steps: Steps | None = None,
 ) -> Submission:
     """Apply what was handed in, once, and keep what came of it in the same transaction. Done again after a crash it changes
-    nothing, and asks again for the work that it makes due. Whatever would fail again ends it, with the reason.
+    nothing, and asks again for the work that it makes due. Whatever would fail again ends it, with the reason. What is
+    applied, but for actions whose cluster was deleted at the same moment, ends with `applied` and an error that says so.
 
     Raises:
         NotFoundError: there is no such submission.
@@ -130,28 +157,47 @@ async def apply_submission(
         raise NotFoundError(message)
     if handed_in.error is not None:
         return handed_in
-    numbers = iter(range(1_000_000))
-    asked = Asked(
-        who=handed_in.by, now=handed_in.at, new_id=lambda: uuid5(UUID(handed_in.submission_id), str(next(numbers)))
-    )
-    scope = Scope(handed_in.namespace, handed_in.cluster, handed_in.node, handed_in.default_namespace)
     steps = steps or Steps()
     try:
-        wanted = await asyncio.to_thread(_wanted, handed_in.manifests, asked, scope)
-        if handed_in.applied is None:
-            await applied_with(
-                store,
-                secrets,
-                Sheltered((), wanted),
-                lambda: steps("apply", apply_wanted, store, wanted, handed_in.by, clock(), handed_in),
-            )
+        wanted = await asyncio.to_thread(_wanted_of, handed_in)
+        undone = await _applied(store, secrets, handed_in, wanted, clock, steps)
     except PermanentError as error:
         return await _ended_badly(store, handed_in, error, clock())
     ended = await store.get(Submission, key) or handed_in
     if ended.error is not None:
         return ended
     await _request_due(store, queue, wanted, ended.applied or (), clock, steps)
-    return ended
+    return ended if undone is None else await _ended_partly(store, ended, undone, clock())
+
+
+async def _applied(
+    store: Store,
+    secrets: Secrets,
+    handed_in: Submission,
+    wanted: Sequence[Wanted],
+    clock: Callable[[], datetime],
+    steps: Steps,
+) -> PartlyUndoneError | None:
+    """Apply what was not applied yet, and look after its actions: whoever applied it before may have died between.
+
+    Returns:
+        What of it was undone at once, if anything was.
+    """
+    given = Sheltered((), tuple(wanted))
+
+    async def save(replacing: Replacing) -> None:
+        await steps("apply", apply_wanted, store, wanted, handed_in.by, clock(), handed_in, replacing)
+
+    try:
+        if handed_in.applied is None:
+            await applied_with(store, secrets, given, save)
+        else:
+            ordered = {record.key for record in wanted if isinstance(record, Action)}
+            actions, _ = await store.readable_many(Action, ordered)
+            await refuse_orphans(store, [one for one in actions.values() if not one.state.final], clock())
+    except PartlyUndoneError as error:
+        return error
+    return None
 
 
 async def apply_at_once(
@@ -163,7 +209,8 @@ async def apply_at_once(
     steps: Steps | None = None,
 ) -> Submission:
     """Apply what was handed in without waiting for a worker, and take the work off that was kept for one. Its caller is
-    told what came of it; hence it ends in a conflict, too.
+    told what came of it; hence it ends in a conflict, too. As with `apply_submission`, what has ended may have both
+    `applied` and an error.
 
     Raises:
         NotFoundError: there is no such submission.
@@ -180,8 +227,22 @@ async def apply_at_once(
     return ended
 
 
-def _wanted(manifests: str, asked: Asked, scope: Scope) -> tuple[Wanted, ...]:
-    return parse(read_documents(manifests), asked, scope=scope)
+def _wanted_of(handed_in: Submission) -> tuple[Wanted, ...]:
+    """What it means; its actions have the same ids however often it is read."""
+    numbers = iter(range(1_000_000))
+    asked = Asked(
+        who=handed_in.by, now=handed_in.at, new_id=lambda: uuid5(UUID(handed_in.submission_id), str(next(numbers)))
+    )
+    scope = Scope(handed_in.namespace, handed_in.cluster, handed_in.node, handed_in.default_namespace)
+    return parse(read_documents(handed_in.manifests), asked, scope=scope)
+
+
+async def _ended_partly(store: Store, ended: Submission, error: PartlyUndoneError, now: datetime) -> Submission:
+    """Keep what of an applied set was undone."""
+    told = ended.evolve(error=str(error), version=ended.version + 1)
+    with contextlib.suppress(ConflictError):  # somebody else has kept it
+        await store.commit(Change(swaps=(told,)), now=now)
+    return told
 
 
 async def _ended_badly(store: Store, handed_in: Submission, error: ReplicoreError, now: datetime) -> Submission:

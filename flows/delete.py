@@ -18,7 +18,8 @@ from flows.steps import Steps
 from tasks.decide.audit import Command
 from tasks.decide.remove import Order, Removed, Thing
 from tasks.hold import check_held, hold_clusters, hold_source, let_go, source_lock
-from tasks.remove import close_namespace, remove_cluster, remove_source
+from tasks.remove import remove_cluster, remove_source
+from tasks.remove_namespace import close_namespace
 
 PURPOSE = "delete"
 
@@ -41,7 +42,7 @@ def delete(
     Args:
         kind: what it is.
         name: `namespace/name`; of a namespace its name.
-        force: also when an agent is at work on it, or when clusters name the platform; needs a reason.
+        force: also when an agent or a rolling action is at work on it, or when clusters name the platform; needs a reason.
         reason: why; kept with the event.
         by: who deletes it; None means this flow run.
         wait_s: how many seconds to wait for its lock.
@@ -81,7 +82,7 @@ async def delete_cluster(
 
     Raises:
         NotFoundError: there is no such cluster.
-        RefusedError: an agent is at work on it, and the order is not forced.
+        RefusedError: an agent or a rolling action is at work on it, and the order is not forced.
         BusyError: its lock did not become free in time.
         FencedError: somebody else took the lock meanwhile; the same order completes it.
         DependencyUnavailableError: the store or the coordinator is gone; the same order completes it.
@@ -131,7 +132,7 @@ async def delete_namespace(
 
     Raises:
         NotFoundError: there is no such namespace.
-        RefusedError: an agent is at work in it, or clusters outside name its platforms, and the order is not forced.
+        RefusedError: an agent or a rolling action is at work in it, or clusters outside name its platforms, and the order is not forced.
         DependencyUnavailableError: the store is gone.
     """
     try:

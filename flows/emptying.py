@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from pydantic import SecretStr
 
@@ -22,7 +23,10 @@ from flows.steps import Steps
 from tasks.decide.remove import Order
 from tasks.hold import hold_clusters, let_go
 from tasks.remains import clusters_left
-from tasks.remove import finish_namespace, remove_cluster
+from tasks.remove import remove_cluster
+from tasks.remove_namespace import finish_namespace
+
+R = TypeVar("R")
 
 AT_ONCE_MAX = 50
 """So many sources and clusters are removed in one turn, of all namespaces together: what else `sweep` does must not wait."""
@@ -48,16 +52,19 @@ class _OneTry(Secrets):
     away: DependencyUnavailableError | None = None
 
     async def read(self, name: str) -> str:
-        return await self.secrets.read(name)
+        return await self._asked(lambda: self.secrets.read(name))
 
     async def keep(self, values: Mapping[str, SecretStr]) -> None:
-        await self.secrets.keep(values)
+        await self._asked(lambda: self.secrets.keep(values))
 
     async def forget(self, names: Collection[str]) -> None:
+        await self._asked(lambda: self.secrets.forget(names))
+
+    async def _asked(self, ask: Callable[[], Awaitable[R]]) -> R:
         if self.away is not None:
             raise self.away
         try:
-            await self.secrets.forget(names)
+            return await ask()
         except DependencyUnavailableError as error:
             self.away = error
             raise

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from blocks.errors import ConflictError, ReplicoreError
+from blocks.errors import ConflictError, PartlyUndoneError, ReplicoreError
 from blocks.models.action import Action
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.namespace import Namespace
@@ -26,6 +26,7 @@ from tasks.decide.timetable import timetable
 from tasks.orphans import cancel_orphans
 
 R = TypeVar("R", bound=Record)
+Replacing = Callable[[Iterable[Wanted]], None]
 
 TRIES_MAX = 3
 CLUSTERS_MAX = 100_000
@@ -45,7 +46,12 @@ async def plan(store: Store, wanted: Sequence[Wanted], who: str) -> Plan:
 
 @task(name="apply", cache_policy=NO_CACHE)
 async def apply_wanted(
-    store: Store, wanted: Sequence[Wanted], who: str, now: datetime, submission: Submission | None = None
+    store: Store,
+    wanted: Sequence[Wanted],
+    who: str,
+    now: datetime,
+    submission: Submission | None = None,
+    replacing: Replacing | None = None,
 ) -> tuple[Applied, ...]:
     """Save all objects that differ from what is stored, in one transaction with their events.
 
@@ -56,22 +62,34 @@ async def apply_wanted(
         now: the present.
         submission: what they were handed in with; it ends in the same transaction. When somebody else was quicker to apply
             it, nothing is changed.
+        replacing: told what was stored of the objects that are changed, as soon as they are.
 
     Raises:
         InvalidInputError: something that an object refers to does not exist; each fault is named, nothing was changed.
         RecordError: one of them, or all together, are more than the store takes; nothing was changed.
         ConflictError: others kept changing one of them at the same moment; nothing was changed.
+        PartlyUndoneError: a cluster was deleted at the same moment: the actions for it are cancelled, the rest is applied.
     """
     made = await _saved(store, wanted, who, now, submission, TRIES_MAX)
+    if replacing is not None:
+        replacing(made.replaced)
     await _schedule(store, wanted, now)
-    ordered = [record for record in made.change.swaps if isinstance(record, Action)]
+    await refuse_orphans(store, [record for record in made.change.swaps if isinstance(record, Action)], now)
+    return made.applied
+
+
+async def refuse_orphans(store: Store, ordered: Sequence[Action], now: datetime) -> None:
+    """Cancel those of the actions just applied whose cluster was deleted at the same moment.
+
+    Raises:
+        PartlyUndoneError: there were some; the rest is applied.
+    """
     if ordered and (gone := await cancel_orphans(store, ordered, now)):
         names = ", ".join(sorted({str(action.cluster) for action in gone})[:5])
         message = (
             f"{names} was deleted at the same moment: {len(gone)} actions for it were cancelled, the rest is applied"
         )
-        raise ConflictError(message)
-    return made.applied
+        raise PartlyUndoneError(message)
 
 
 async def _saved(

@@ -19,7 +19,8 @@ async def taken(store: Store, namespace: Namespace) -> tuple[Disruptions | None,
     if record is None:
         return None, ()
     actions = await store.get_many(Action, record.holders)
-    return record, tuple(one for one in record.holders if one in actions and _acts(actions[one]))
+    # One that is chosen has its intent, so is under way, since the same transaction as its room.
+    return record, tuple(one for one in record.holders if one in actions and actions[one].under_way)
 
 
 async def holders_beside(store: Store, view: ClusterView, kinds: Catalogue) -> tuple[str, ...]:
@@ -33,12 +34,6 @@ async def holders_beside(store: Store, view: ClusterView, kinds: Catalogue) -> t
         return ()
     _, holders = await taken(store, view.namespace)
     return holders
-
-
-def _acts(action: Action) -> bool:
-    """Whether it is begun, or may be: one that is chosen has its intent since the same transaction as its room."""
-    sent = not action.state.final and action.intent is not None
-    return action.left_running or action.state.on_agent or sent
 
 
 async def room_for(

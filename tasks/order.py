@@ -15,7 +15,7 @@ from blocks.models.record import Change
 from blocks.store.protocol import Store
 from tasks.decide.approval import check_in_time
 from tasks.decide.lifecycle import moved
-from tasks.decide.people import check_approver
+from tasks.decide.people import check_approver, check_staying
 from tasks.decide.retry import retried
 from tasks.decide.sync import refused, tell
 
@@ -75,6 +75,7 @@ async def _may_approve(store: Store, action: Action, after: ActionState, who: st
     if after is not ActionState.PENDING_SCHEDULE or action.state is not ActionState.PENDING_APPROVE:
         return
     home, what = await store.get(Namespace, action.namespace), f"action {action.action_id}"
+    check_staying(home, what)
     check_in_time(home, action.created_at, now, what)
     check_approver(home, who, action.created_by, what)
 
@@ -107,7 +108,7 @@ async def order_again(store: Store, action_id: str, who: str, why: str, now: dat
 
     Raises:
         NotFoundError: there is no such action, or its cluster or node is gone.
-        RefusedError: it has not failed.
+        RefusedError: it has not failed, or its namespace is being deleted.
     """
     action = await store.get(Action, action_id)
     if action is None:
@@ -117,6 +118,7 @@ async def order_again(store: Store, action_id: str, who: str, why: str, now: dat
     known = await store.get(Action, again.action_id)
     if known is not None:
         return known
+    check_staying(await store.get(Namespace, action.namespace), f"action {action_id} once more")
     discovery = await store.get(Discovery, action.cluster.key)
     there = {node.node_id for node in discovery.nodes} if discovery is not None else set()
     if not await store.existing(ClusterSpec, {action.cluster.key}) or (

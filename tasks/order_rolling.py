@@ -20,7 +20,7 @@ from blocks.store.protocol import Store
 from tasks.cluster_actions.table import CATALOGUE
 from tasks.decide.approval import check_in_time
 from tasks.decide.lifecycle import moved as action_moved
-from tasks.decide.people import check_approver
+from tasks.decide.people import check_approver, check_staying
 from tasks.decide.rolling import (
     action_ids_of,
     again,
@@ -117,7 +117,8 @@ async def order_new(
         digest: only if that is the plan's: it is still the one that was shown.
 
     Raises:
-        RefusedError: it is another plan, or the cluster is not fit for it, or whoever orders may not approve.
+        RefusedError: it is another plan, or the cluster is not fit for it, or whoever orders may not approve, or its
+            namespace is being deleted.
     """
     known = await store.get(Rolling, rolling_id)
     if known is not None:
@@ -125,6 +126,7 @@ async def order_new(
     if digest not in {None, plan.digest}:
         message = f"the plan is {plan.digest} now, not {digest}: the cluster has changed since it was shown, look again"
         raise RefusedError(message)
+    check_staying(view.namespace, f"a rolling action on {view.ref}")
     against = prospect(view, plan, forced, now).unwell
     if against and forced is None:
         message = f"cluster {view.ref} is not fit for a rolling action: {'; '.join(against[:5])}. To do it all the same, force it, with a reason"
@@ -198,7 +200,8 @@ async def order_rest(store: Store, rolling_id: str, who: str, why: str, now: dat
 
     Raises:
         NotFoundError: there is no such rolling action, its cluster is gone, or none of the nodes is left in it.
-        RefusedError: it is not finished, or nothing is left of it, or the cluster is not fit for it.
+        RefusedError: it is not finished, or nothing is left of it, or the cluster is not fit for it, or its namespace is
+            being deleted.
     """
     old = await known_rolling(store, rolling_id)
     known = await store.get(Rolling, retry_id(old))
@@ -206,6 +209,7 @@ async def order_rest(store: Store, rolling_id: str, who: str, why: str, now: dat
         return known
     left = left_of(old, await store.get_many(Action, action_ids_of(old)))
     view = await cluster_of(store, old.cluster)
+    check_staying(view.namespace, f"the rest of rolling action {rolling_id}")
     there = [node_id for node_id in left if node_id in members_of(view)]
     if not there:
         message = f"none of the nodes that are left of it is in cluster {old.cluster} any more"
@@ -256,8 +260,9 @@ async def _checked(
     if digest is not None and digest != rolling.plan.digest:
         message = f"the plan of rolling action {rolling.rolling_id} is {rolling.plan.digest}, not {digest}"
         raise RefusedError(message)
+    home, what = await store.get(Namespace, rolling.namespace), f"rolling action {rolling.rolling_id}"
+    check_staying(home, what)
     if rolling.state is S.PENDING_APPROVE:
-        home, what = await store.get(Namespace, rolling.namespace), f"rolling action {rolling.rolling_id}"
         check_in_time(home, rolling.created_at, now, what)
         check_approver(home, who, rolling.created_by, what)
     view = await cluster_of(store, rolling.cluster)

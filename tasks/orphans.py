@@ -34,7 +34,7 @@ async def cancel_all_orphans(store: Store, now: datetime) -> int:
     unfinished, _ = await store.readable(Action, Where(action_states=UNFINISHED), limit=READ_MAX)
     cancelled = await cancel_orphans(store, unfinished, now)
     rollings, _ = await store.readable(Rolling, Where(rolling_states=UNFINISHED_ROLLINGS), limit=READ_MAX)
-    gone = await _gone(store, {rolling.cluster.key for rolling in rollings})
+    gone = await gone_clusters(store, {rolling.cluster.key for rolling in rollings})
     for rolling in (one for one in rollings if one.cluster.key in gone):
         after = rolling_moved(rolling, RollingState.CANCELLED, now=now, who=CORE, why=WHY)
         with contextlib.suppress(ConflictError):
@@ -49,7 +49,7 @@ async def cancel_orphans(store: Store, actions: Iterable[Action], now: datetime)
     by_cluster: dict[str, list[Action]] = {}
     for action in actions:
         by_cluster.setdefault(action.cluster.key, []).append(action)
-    gone = await _gone(store, by_cluster.keys())
+    gone = await gone_clusters(store, by_cluster.keys())
     cancelled = []
     for action in (action for key in sorted(gone) for action in by_cluster[key]):
         after = moved(action, ActionState.CANCELLED, now=now, who=CORE, why=WHY)
@@ -61,7 +61,7 @@ async def cancel_orphans(store: Store, actions: Iterable[Action], now: datetime)
     return cancelled
 
 
-async def _gone(store: Store, keys: Collection[str]) -> set[str]:
+async def gone_clusters(store: Store, keys: Collection[str]) -> set[str]:
     """Those of these clusters that are neither declared nor discovered."""
     gone = set(keys) - await store.existing(ClusterSpec, keys) if keys else set()
     return gone - await store.existing(Discovery, gone) if gone else gone

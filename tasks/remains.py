@@ -51,10 +51,16 @@ async def remains_of(store: Store, ref: ClusterRef) -> Remains:
         nodes=await many(Node, where),
         actions=await many(Action, where.evolve(action_states=UNFINISHED)),
         rollings=await many(Rolling, where.evolve(rolling_states=UNFINISHED_ROLLINGS)),
+        left=await many(Action, where.evolve(left_running=True)),
         gates=await many(Gate, where),
         source=None if source is None else (await store.readable_many(Source, {source}))[0].get(source),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(dict.fromkeys(unreadable)),
     )
+
+
+async def all_specs(store: Store) -> list[ClusterSpec]:
+    """Those that can be read."""
+    return (await store.readable(ClusterSpec, limit=READ_MAX))[0]
 
 
 async def clusters_left(store: Store, name: str, limit: int) -> list[ClusterRef]:

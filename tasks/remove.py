@@ -1,12 +1,11 @@
-"""Remove clusters and sources under their locks, and take namespaces to their end. All of it can be done again after a
-crash, by the same order, and comes to the same.
+"""Remove clusters and sources under their locks. All of it can be done again after a crash, by the same order, and comes to
+the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,18 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from blocks.coordinator.protocol import Claim
 from blocks.errors import ConflictError, NotFoundError, RefusedError
 from blocks.models.action import Action
-from blocks.models.cluster import ClusterSpec, Discovery
-from blocks.models.gate import Gate
+from blocks.models.cluster import Discovery
 from blocks.models.ids import ClusterRef, SourceRef
-from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.record import Change
 from blocks.models.request import WorkKind, work_key
 from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store, Where
 from tasks.decide.discovery import source_removed
-from tasks.decide.gating import GATES_MAX
-from tasks.decide.going import namespace_closed, namespace_emptied, namespace_freed
 from tasks.decide.remove import (
     Order,
     Remains,
@@ -35,23 +30,15 @@ from tasks.decide.remove import (
     comes_back,
     leftovers_removed,
     node_count,
-    refuse_named_platforms,
-    refuse_under_way,
-    refuse_unread,
-    source_deleted,
-    unread_source_deleted,
     unread_told,
 )
-from tasks.decide.secret_names import own_secrets
-from tasks.decide.timetable import timetable
+from tasks.decide.remove_source import refuse_named_platforms, source_deleted, unread_source_deleted
 from tasks.hold import fence_of
-from tasks.remains import READ_MAX, UNFINISHED, clusters_left, remains_of
-from tasks.shelter import all_that_name
+from tasks.remains import all_specs, remains_of
+from tasks.shelter import forget_unused, own_names
 
 TRIES_MAX = 5
 """So often a removal is decided anew when people change what is removed at the same moment."""
-CLOSING = timedelta(seconds=60)
-"""For so long at most nothing is sent in a namespace while somebody looks whether it can be deleted."""
 CLUSTERS_AT_ONCE = 100
 """So many clusters of a removed source are marked missing in one transaction."""
 
@@ -67,7 +54,7 @@ async def remove_cluster(store: Store, ref: ClusterRef, claim: Claim, order: Ord
 
     Raises:
         NotFoundError: there is no such cluster.
-        RefusedError: an agent is at work on it, and the order is not forced.
+        RefusedError: an agent or a rolling action is at work on it, and the order is not forced.
         FencedError: a newer holder has taken the cluster; it goes on from what is there.
         ConflictError: people kept changing it; what is left of it is there as before.
     """
@@ -132,7 +119,7 @@ async def remove_source(
         RefusedError: it is of the other kind, or a platform that clusters name, and the order is not forced.
         FencedError: a newer holder has taken it.
         ConflictError: people kept changing it.
-        DependencyUnavailableError: the store, or Prefect that keeps the secrets; the source is still there.
+        DependencyUnavailableError: the store, or Prefect that keeps the secrets; the source is still there, with them.
     """
     for _ in range(TRIES_MAX):
         found, broken = await store.readable_many(Source, {ref.key})
@@ -171,16 +158,20 @@ async def _source_removed(
 ) -> Removed:
     what = f"{_kind(source)} {source.key}"
     if source.platform is not None:
-        refuse_named_platforms(what, {source.key}, await _all_specs(store), order)
+        refuse_named_platforms(what, {source.key}, await all_specs(store), order)
     missing, notes = await _all_missing(store, source.ref, claim, clock)
-    forgotten = await _forgettable(store, source)
-    if forgotten:
-        await secrets.forget(forgotten)
-    change = source_deleted(source, order, clusters=missing, secrets=forgotten)
+    unused = await own_names(store, secrets, source)
+    change = source_deleted(source, order, clusters=missing, secrets=unused)
     await store.commit(change, now=clock(), fence=fence_of(claim))
+    forgotten = await forget_unused(store, secrets, unused)  # not before: a source that stays keeps its secrets
     await store.drop_work([work_key(WorkKind.DISCOVER, source.key)])
+    still = "secrets that only it named may still be kept: its event names them"
     return Removed(
-        kind=_kind(source), name=source.key, clusters_missing=missing, secrets_forgotten=forgotten, notes=notes
+        kind=_kind(source),
+        name=source.key,
+        clusters_missing=missing,
+        secrets_forgotten=forgotten,
+        notes=(*notes, *((still,) if unused and not forgotten else ())),
     )
 
 
@@ -188,7 +179,7 @@ async def _unread_source_removed(
     store: Store, ref: SourceRef, claim: Claim, order: Order, clock: Clock, kind: Thing | None
 ) -> Removed:
     """What it is and which secrets it names cannot be known: it goes by its key, and leaves secrets where they are."""
-    refuse_named_platforms(f"source {ref}", {ref.key}, await _all_specs(store), order)
+    refuse_named_platforms(f"source {ref}", {ref.key}, await all_specs(store), order)
     missing, notes = await _all_missing(store, ref, claim, clock)
     thing = kind or Thing.SOURCE
     await store.commit(unread_source_deleted(ref, thing, order, missing), now=clock(), fence=fence_of(claim))
@@ -215,117 +206,7 @@ async def _all_missing(store: Store, ref: SourceRef, claim: Claim, clock: Clock)
     return missing, tuple(notes)
 
 
-async def _all_specs(store: Store) -> list[ClusterSpec]:
-    """Those that can be read."""
-    return (await store.readable(ClusterSpec, limit=READ_MAX))[0]
-
-
 def _batches(changes: Mapping[str, Change]) -> Iterable[Change]:
     singles = list(changes.values())
     for at in range(0, len(singles), CLUSTERS_AT_ONCE):
         yield sum(singles[at : at + CLUSTERS_AT_ONCE], Change())
-
-
-async def _forgettable(store: Store, going: Namespace | Source) -> tuple[str, ...]:
-    """The secrets that only what is going names. While another object cannot be read, none: it may name them."""
-    objects = await all_that_name(store)
-    others = (one for one in objects or () if (type(one), one.key) != (type(going), going.key))
-    return () if objects is None else own_secrets(going, others)
-
-
-# -- namespaces ------------------------------------------------------------------------------------------------------------
-
-
-@task(name="close namespace", cache_policy=NO_CACHE)
-async def close_namespace(store: Store, name: str, order: Order, clock: Clock) -> Removed:
-    """Let a namespace begin to go: from now on nothing in it is looked at or acted on, and `sweep` removes it step by step.
-    Of one that is gone, free the name.
-
-    Raises:
-        NotFoundError: there is no such namespace.
-        RefusedError: an agent is at work in it, or clusters outside name its platforms, and the order is not forced.
-        ConflictError: people kept changing it.
-    """
-    for _ in range(TRIES_MAX):
-        namespace = await store.get(Namespace, name)
-        if namespace is None:
-            message = f"there is no namespace {name}; `replictl get namespaces` lists those that are known"
-            raise NotFoundError(message)
-        try:
-            return await _closed(store, namespace, order, clock)
-        except ConflictError:
-            continue
-    message = f"namespace {name} kept changing; try again"
-    raise ConflictError(message)
-
-
-async def _closed(store: Store, namespace: Namespace, order: Order, clock: Clock) -> Removed:
-    name = namespace.name
-    sources, specs = await _inside(store, name)
-    if namespace.status is NamespaceStatus.DELETED:
-        if await clusters_left(store, name, 1) or sources:
-            message = (
-                f"something was added to namespace {name} while it went: it is removed within a minute, then try again"
-            )
-            raise RefusedError(message)
-        await store.commit(namespace_freed(namespace, order), now=clock())
-        return Removed(kind=Thing.NAMESPACE, name=name, outcome="name free", notes=("the name can be used again",))
-    if namespace.status is not NamespaceStatus.DELETING:
-        platforms = {source.key for source in sources if source.platform is not None}
-        if platforms:
-            others = [spec for spec in await _all_specs(store) if spec.namespace != name]
-            refuse_named_platforms(f"namespace {name}", platforms, others, order)
-        namespace = await _quiet(store, namespace, order, clock)
-        await store.commit(namespace_closed(namespace, order), now=clock())
-    now_going = namespace.evolve(status=NamespaceStatus.DELETING)
-    if items := timetable([now_going], sources, specs):
-        await store.ensure_work(items, clock())
-    left = f"{len(specs)} clusters and {len(sources)} sources in it are being removed; `replictl get namespace {name}` shows it"
-    return Removed(kind=Thing.NAMESPACE, name=name, outcome="deleting", notes=(left,))
-
-
-async def _quiet(store: Store, namespace: Namespace, order: Order, clock: Clock) -> Namespace:
-    """Let nothing more begin in a namespace for a moment, and make sure that nothing is under way.
-
-    Raises:
-        RefusedError: an agent is at work in it, and the order is not forced; it goes on as before.
-        ConflictError: somebody else changed it.
-    """
-    if order.force:
-        return namespace
-    now = clock()
-    closing = namespace.evolve(closing_until=now + CLOSING, version=namespace.version + 1)
-    await store.commit(Change(swaps=(closing,)), now=now)
-    try:
-        where = Where(namespace=namespace.name, action_states=UNFINISHED)
-        actions, unread = await store.readable(Action, where, limit=READ_MAX)
-        refuse_under_way(f"namespace {namespace.name}", actions, order)
-        refuse_unread(f"namespace {namespace.name}", unread, order)
-    except RefusedError:
-        with contextlib.suppress(ConflictError):  # whoever changed it did not keep the mark
-            await store.commit(
-                Change(swaps=(closing.evolve(closing_until=None, version=closing.version + 1),)), now=now
-            )
-        raise
-    return closing
-
-
-async def _inside(store: Store, name: str) -> tuple[list[Source], list[ClusterSpec]]:
-    """The sources and clusters in it that can be read."""
-    where = Where(namespace=name)
-    sources, _ = await store.readable(Source, where, limit=READ_MAX)
-    return sources, (await store.readable(ClusterSpec, where, limit=READ_MAX))[0]
-
-
-@task(name="finish namespace", cache_policy=NO_CACHE)
-async def finish_namespace(store: Store, secrets: Secrets, namespace: Namespace, now: datetime) -> None:
-    """Say that a namespace is gone, once nothing is left in it; the secrets that only it named are forgotten.
-
-    Raises:
-        ConflictError: it has changed; the next turn sees how.
-    """
-    forgotten = await _forgettable(store, namespace)
-    if forgotten:
-        await secrets.forget(forgotten)
-    gates, unread = await store.readable(Gate, Where(namespace=namespace.name), limit=GATES_MAX)
-    await store.commit(namespace_emptied(namespace, gates, unread), now=now)

@@ -23,8 +23,9 @@ from blocks.models.namespace import Namespace
 from blocks.models.source import Source
 from blocks.secrets.protocol import Secrets
 from blocks.store.protocol import Store
+from tasks.apply import Replacing
 from tasks.decide.manifests import Asked, Scope, Wanted, parse
-from tasks.decide.secret_names import made_by_us
+from tasks.decide.secret_names import made_by_us, own_secrets
 from tasks.decide.sheltering import kept_there, sheltered, value_name
 
 log = logging.getLogger(__name__)
@@ -107,45 +108,68 @@ async def keep_secrets(secrets: Secrets, values: Mapping[str, SecretStr]) -> Non
         await secrets.keep(values)
 
 
-async def applied_with(store: Store, secrets: Secrets, given: Sheltered, apply: Callable[[], Awaitable[R]]) -> R:
+async def applied_with(
+    store: Store, secrets: Secrets, given: Sheltered, apply: Callable[[Replacing], Awaitable[R]]
+) -> R:
     """Keep the new secrets, apply, and forget those that are then named by nothing.
 
     Args:
         store: what is applied to.
         secrets: where secrets are kept.
         given: what is applied.
-        apply: does it, all or nothing.
+        apply: does it, all or nothing, and tells what it replaced: others may have changed that since anybody read it.
 
     Raises:
         DependencyUnavailableError: of those who keep secrets: nothing was applied.
         Exception: whatever `apply` raises. Where that is certain to have changed nothing, the new secrets are gone again.
     """
-    replaced = made_by_us(await _stored(store, given.wanted))
+    replaced: list[Wanted] = []
     await keep_secrets.fn(secrets, given.new)
     try:
-        applied = await apply()
+        applied = await apply(replaced.extend)
     except (PermanentError, ConflictError):
-        await forget_unused(store, secrets, given.new)
+        await forget_unused(store, secrets, {*given.new, *made_by_us(replaced)})
         raise
-    await forget_unused(store, secrets, replaced)
+    await forget_unused(store, secrets, made_by_us(replaced))
     await keep_again(secrets, given.known)
     return applied
 
 
-async def forget_unused(store: Store, secrets: Secrets, names: Collection[str]) -> None:
-    """Forget those secrets that nothing names. It is tidying: if it cannot be done now, they stay and that is logged."""
+async def own_names(store: Store, secrets: Secrets, going: Namespace | Source) -> tuple[str, ...]:
+    """Names of the secrets that were made for an object and that no other names: they are to be forgotten once it is gone.
+    While another object cannot be read, none: it may name them.
+
+    Raises:
+        DependencyUnavailableError: the store, or whoever keeps secrets: then they could not be forgotten.
+    """
+    objects = await all_that_name(store)
+    if objects is None:
+        return ()
+    names = own_secrets(going, [one for one in objects if (type(one), one.key) != (type(going), going.key)])
+    if names:
+        await _read(secrets, names[0])
+    return names
+
+
+async def forget_unused(store: Store, secrets: Secrets, names: Collection[str]) -> tuple[str, ...]:
+    """Forget those secrets that nothing names, and say which. It is tidying: if it cannot be done now, they stay and that is
+    logged.
+    """
     if not names:
-        return
+        return ()
     try:
         objects = await all_that_name(store)
         if objects is None:
             log.warning(
                 "%d secrets that may be of no use any more are still kept: not all objects can be read", len(names)
             )
-        elif unused := set(names) - made_by_us(objects):
-            await secrets.forget(sorted(unused))
+            return ()
+        if unused := sorted(set(names) - made_by_us(objects)):
+            await secrets.forget(unused)
     except DependencyUnavailableError as error:
         log.warning("%d secrets that may be of no use any more are still kept: %s", len(names), error)
+        return ()
+    return tuple(unused)
 
 
 async def all_that_name(store: Store) -> list[Namespace | Source] | None:

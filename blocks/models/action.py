@@ -152,6 +152,11 @@ class Action(Fact):
         return None if self.node_id is None else self.cluster.node(self.node_id)
 
     @property
+    def under_way(self) -> bool:
+        """Whether an agent has it, or may have it: also one that was cancelled here and may go on there."""
+        return self.left_running or (not self.state.final and (self.state.on_agent or self.intent is not None))
+
+    @property
     def key(self) -> str:
         """Its key in the store."""
         return self.action_id

@@ -65,7 +65,7 @@ class SourceDeleted(Ordered):
     clusters_missing: int
     """How many clusters it told of: they are kept, and marked missing."""
     secrets_forgotten: tuple[str, ...] = ()
-    """Names of the secrets that were removed with it."""
+    """Names of the secrets that only it named: they are removed right after it."""
 
 
 class SourceState(Data):

@@ -27,6 +27,8 @@ class Difference(Fact):
     path: str
     before: Json = None
     after: Json = None
+    hidden: bool = False
+    """It is there, and its values are not shown."""
 
 
 class Applied(Fact):
@@ -37,7 +39,9 @@ class Applied(Fact):
     effect: Effect
     action_id: ActionId | None = None
     differences: tuple[Difference, ...] = ()
-    """What differs from what was stored, the first hundred; secrets masked."""
+    """What differs from what was stored, the first hundred; secrets are not shown."""
+    more: int = 0
+    """So many fields differ beside those."""
 
 
 class Submission(Fact):
@@ -58,7 +62,7 @@ class Submission(Fact):
     applied: tuple[Applied, ...] | None = None
     """What came of it; None until then, or when nothing was applied."""
     error: Text | None = None
-    """Why nothing was applied."""
+    """Why nothing was applied; beside `applied`, what of it was undone at once."""
     version: int = 0
 
     @property

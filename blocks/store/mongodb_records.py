@@ -280,6 +280,8 @@ def _filter(type_: type[Fact], where: Where) -> dict[str, Any]:
         query["file"] = {"$ne": None}
     if where.action_states is not None:
         query["state"] = {"$in": [state.value for state in where.action_states]}
+    if where.left_running:
+        query["left_running"] = True  # has an index
     if where.rolling_states is not None:
         query["state"] = {"$in": [state.value for state in where.rolling_states]}
     if type_ in {Node, Action, Rolling} and where.namespace is not None and where.cluster_id is not None:

@@ -45,6 +45,8 @@ class Where(Fact):
     """Only for sources: those that are files."""
     action_states: tuple[ActionState, ...] | None = None
     """Only for actions."""
+    left_running: bool = False
+    """Only for actions: those that were cancelled here and may go on at their agents."""
     rolling_states: tuple[RollingState, ...] | None = None
     """Only for rolling actions."""
 

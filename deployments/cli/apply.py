@@ -13,7 +13,13 @@ from uuid import UUID, uuid4
 import typer
 from rich.text import Text
 
-from blocks.errors import ConflictError, DependencyUnavailableError, InvalidInputError, PermanentError
+from blocks.errors import (
+    ConflictError,
+    DependencyUnavailableError,
+    InvalidInputError,
+    PartlyUndoneError,
+    PermanentError,
+)
 from blocks.models.submission import Applied, Difference, Submission
 from blocks.store.protocol import Store
 from deployments.cli.manifest_files import STDIN, Manifest, dumped, gather, joined, located, refused
@@ -234,7 +240,7 @@ async def _ended(cli: Cli, store: Store, handed_in: Submission) -> Sequence[Appl
             while True:
                 ended = await store.get(Submission, handed_in.key)
                 if ended is not None and ended.error is not None:
-                    raise InvalidInputError(ended.error)
+                    raise InvalidInputError(ended.error) if ended.applied is None else PartlyUndoneError(ended.error)
                 if ended is not None and ended.applied is not None:
                     return ended.applied
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -253,16 +259,21 @@ def _answer(applied: Sequence[Applied], *, dry_run: bool) -> Answer:
             "effect": one.effect,
             "action_id": one.action_id,
             "differences": [dict(difference) for difference in one.differences],
+            "more": one.more,
         }
         for one in applied
     ]
     blocks: list[Grid | Text] = [Grid(COLUMNS, rows, "nothing to apply")]
     for one in applied:
-        blocks += [Text(f"  {one.kind} {clean(one.name)}  {_difference(each)}") for each in one.differences]
+        told = [_difference(each) for each in one.differences]
+        told += [f"and {one.more} more"] if one.more else []
+        blocks += [Text(f"  {one.kind} {clean(one.name)}  {each}") for each in told]
     if dry_run:
         blocks.append(Text("dry run: nothing was applied", style="yellow"))
     return Answer(rows, blocks)
 
 
 def _difference(one: Difference) -> str:
+    if one.hidden:
+        return f"{clean(one.path)}: changed, not shown"
     return f"{clean(one.path)}: {clean(json.dumps(one.before))} -> {clean(json.dumps(one.after))}"

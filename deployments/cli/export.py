@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +11,14 @@ import typer
 
 from blocks.models.cluster import ClusterSpec
 from blocks.models.namespace import Namespace
+from blocks.models.source import Source
 from blocks.models.submission import MANIFESTS_CHARS_MAX
+from blocks.store.protocol import Store
 from blocks.yaml_dialect import write_yaml
 from deployments.cli.kinds import all_of, one_of
 from deployments.cli.objects import SomeName
 from deployments.cli.output import Answer, Format, plain, say, show
-from deployments.cli.select import Notes
+from deployments.cli.select import Note, Notes
 from deployments.cli.session import Cli
 from deployments.cli.words import plural
 from deployments.cli.world import Parts
@@ -24,6 +26,8 @@ from tasks.decide.kinds.base import Wanted
 from tasks.decide.manifest_export import manifest_of
 from tasks.decide.manifest_kinds import KINDS, kind_of
 from tasks.decide.manifest_size import DOCUMENTS_MAX
+from tasks.decide.remove import listed
+from tasks.decide.remove_source import platform_key
 
 IN_ORDER = ("Namespace", "Platform", "DiscoverySettings", "ClusterSpec")
 """Kinds of what is declared, each after those that it may name."""
@@ -60,13 +64,17 @@ def export(
     async def read(parts: Parts) -> list[Wanted]:
         store = await parts.store()
         if name is not None:
-            return [await one_of(store, kinds[0], name, cli.namespace)]
+            one = await one_of(store, kinds[0], name, cli.namespace)
+            await _note_dangling(store, [one], set(), note)
+            return [one]
         found = [r for which in kinds for r in await all_of(store, which, cli.namespace, note, every=every)]
         going = {space.name for space in await store.find(Namespace) if space.going}
         kept = [record for record in found if _home(record) not in going]
         if len(kept) < len(found):
             note(f"note: {len(found) - len(kept)} objects of namespaces that are being deleted are left out")
-        return [record for record in kept if every or not (isinstance(record, ClusterSpec) and record.synthetic)]
+        written = [record for record in kept if every or not (isinstance(record, ClusterSpec) and record.synthetic)]
+        await _note_dangling(store, written, going, note)
+        return written
 
     documents = [manifest_of(record) for record in cli.run(read)]
     if folder is not None:
@@ -80,6 +88,21 @@ def export(
         sys.stdout.write(_documents(documents))
     else:
         say("nothing is declared")
+
+
+async def _note_dangling(store: Store, records: Sequence[Wanted], going: Collection[str], note: Note) -> None:
+    """Say which clusters name platforms that are not there, or are left out because their namespace is being deleted."""
+    specs = [record for record in records if isinstance(record, ClusterSpec)]
+    named = [(record.ref, key) for record in specs if (key := platform_key(record)) is not None]
+    sources, broken = await store.readable_many(Source, {key for _, key in named}) if named else ({}, [])
+    there = {key for key, one in sources.items() if one.platform is not None and one.namespace not in going}
+    there |= set(broken)
+    lost = [f"{ref} ({key})" for ref, key in named if key not in there]
+    if lost:
+        note(
+            f"note: clusters name platforms that are not there: {listed(lost)}; their manifests are taken where that changes "
+            "nothing, else mend `spec.platform` first"
+        )
 
 
 def _home(record: Wanted) -> str:

@@ -82,7 +82,11 @@ def delete(
     name: ObjectName,
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Also when an agent is at work on it, or clusters name it; needs --reason.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Also when an agent or a rolling action is at work on it, or clusters name it; needs --reason.",
+        ),
     ] = False,
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why; kept with the event.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,

@@ -9,8 +9,8 @@ from blocks.models.event import EventDraft, EventType
 from blocks.models.gate import Gate
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.record import Change, RecordKey
+from tasks.decide.differences import shown
 from tasks.decide.gating import gate_told
-from tasks.decide.plan import shown
 from tasks.decide.remove import Order
 
 

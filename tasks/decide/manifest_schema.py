@@ -199,9 +199,8 @@ def _sensitive(description: str) -> Schema:
     words = {"text": "The text itself.", "file": "Path of a file.", "secret": "Name of a Prefect Secret block."}
     reference = {
         "type": "object",
-        "properties": {name: {"type": "string", "description": text} for name, text in words.items()},
-        "minProperties": 1,
-        "maxProperties": 1,
+        "properties": {name: {"type": ["string", "null"], "description": text} for name, text in words.items()},
+        "oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in words],  # null is none
         "additionalProperties": False,
     }
     return {"description": description, "anyOf": [{"type": "string"}, reference]}

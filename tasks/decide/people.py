@@ -1,4 +1,4 @@
-"""Who may approve what whom ordered."""
+"""Who may approve what whom ordered, and where nothing is ordered any more."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ from blocks.models.namespace import Namespace
 
 NOBODY = "flow run "
 """So begins the name of whoever gave none: their flow run's."""
+
+
+def check_staying(home: Namespace | None, what: str) -> None:
+    """In a namespace that is being deleted nothing is added.
+
+    Args:
+        home: the namespace; None: there is none of that name.
+        what: what is ordered or approved.
+
+    Raises:
+        RefusedError: it is, or it is gone.
+    """
+    if home is not None and home.going:
+        message = f"namespace {home.name} is {home.status}: {what} is neither ordered nor approved in it"
+        raise RefusedError(message)
 
 
 def check_approver(home: Namespace | None, who: str, orderer: str, what: str) -> None:

@@ -10,21 +10,18 @@ from dataclasses import dataclass, field
 
 from blocks.errors import Fault, InvalidInputError
 from blocks.models.action import Action
-from blocks.models.base import Fact, Json
+from blocks.models.base import Json
 from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.event import EventDraft, EventType
 from blocks.models.namespace import Namespace
 from blocks.models.record import Change
 from blocks.models.source import Source
-from blocks.models.submission import Applied, Difference, Effect
+from blocks.models.submission import Applied, Effect
 from tasks.decide.cluster_kinds import Catalogue
-from tasks.decide.diff import plain
+from tasks.decide.differences import differences, shown
 from tasks.decide.manifests import Wanted
 from tasks.decide.sync import tell
 
-DIFFERENCES_MAX = 100
-
-_NOT_TOLD = {"version"}
 _ORDERED = ("kind", "args", "metadata", "node_id", "cluster_id", "namespace", "timeout_s")
 """What makes an action the same order as another of its id."""
 
@@ -59,6 +56,8 @@ class Plan:
 
     change: Change
     applied: tuple[Applied, ...]
+    replaced: tuple[Wanted, ...] = ()
+    """What was stored of the objects that it changes."""
 
 
 def planned(wanted: Sequence[Wanted], stored: Stored, who: str, kinds: Catalogue) -> Plan:
@@ -79,15 +78,17 @@ def planned(wanted: Sequence[Wanted], stored: Stored, who: str, kinds: Catalogue
         raise InvalidInputError(message, tuple(faults))
     puts: list[Wanted] = []
     drafts: list[EventDraft] = []
-    applied = []
+    applied, replaced = [], []
     for record in wanted:
         before = stored.before(record)
         effect, after = _effect(before, record)
         applied.append(_applied(before, after, effect))
+        if effect is Effect.CHANGED and before is not None:
+            replaced.append(before)
         if effect is not Effect.UNCHANGED:
             puts.append(after)
             drafts += [*tell(None, after)] if isinstance(after, Action) else [_told(before, after, who)]
-    return Plan(Change(swaps=tuple(puts), drafts=tuple(drafts)), tuple(applied))
+    return Plan(Change(swaps=tuple(puts), drafts=tuple(drafts)), tuple(applied), tuple(replaced))
 
 
 def kind_name(record: Wanted) -> str:
@@ -147,7 +148,8 @@ def _faults(wanted: Sequence[Wanted], stored: Stored, kinds: Catalogue) -> Itera
             case Source():
                 yield from _source(record, stored.sources.get(record.key), where)
             case ClusterSpec():
-                yield from _cluster_spec(record, platforms, where)
+                if not _unchanged(stored, record):  # its platform may have been deleted by force since
+                    yield from _cluster_spec(record, platforms, where)
             case Action():
                 yield from _action(record, stored, specs, where)
                 yield from _self_approved(record, stored, wanted, where)
@@ -243,19 +245,6 @@ def _told(before: Wanted | None, after: Wanted, who: str) -> EventDraft:
     return EventDraft(type=type_, stream=stream, subject=after.key, data=data)
 
 
-def shown(record: Fact) -> Json:
-    """A record as others may see it: secrets masked, of a source's body only the names, of its URL no query."""
-    value = plain(record)
-    if isinstance(record, Source) and isinstance(value, dict):
-        for name, url in (("http", "url"), ("platform", "base_url")):
-            part = value.get(name)
-            if isinstance(part, dict):
-                part[url] = record.where
-                if record.http is not None:
-                    part["body"] = [*sorted(record.http.body)]
-    return value
-
-
 def _applied(before: Wanted | None, after: Wanted, effect: Effect) -> Applied:
     match after:
         case Action():
@@ -265,30 +254,12 @@ def _applied(before: Wanted | None, after: Wanted, effect: Effect) -> Applied:
             name = str(after.ref)
         case _:
             name = after.key
+    told, more = differences(before, after) if effect is Effect.CHANGED and before is not None else ((), 0)
     return Applied(
         kind=kind_name(after),
         name=name,
         effect=effect,
         action_id=after.action_id if isinstance(after, Action) else None,
-        differences=_differences(before, after) if effect is Effect.CHANGED and before is not None else (),
+        differences=told,
+        more=more,
     )
-
-
-def _differences(before: Wanted, after: Wanted) -> tuple[Difference, ...]:
-    old, new = dict(_flat(shown(before), "")), dict(_flat(shown(after), ""))
-    found = [
-        Difference(path=path, before=old.get(path), after=new.get(path))
-        for path in sorted(old.keys() | new.keys())
-        if path not in _NOT_TOLD and old.get(path) != new.get(path)
-    ]
-    if not found:
-        found = [Difference(path="(a value that is not shown)")]
-    return tuple(found[:DIFFERENCES_MAX])
-
-
-def _flat(value: Json, path: str) -> Iterator[tuple[str, Json]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _flat(inner, f"{path}.{name}" if path else name)
-    else:
-        yield path, value

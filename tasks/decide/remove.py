@@ -5,7 +5,7 @@ Pure: what is stored and a person's order go in, changes and events come out. Ev
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,14 +14,14 @@ from blocks.errors import InvalidInputError, RefusedError
 from blocks.models.action import Action, ActionState
 from blocks.models.base import Fact, Json, Text
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
-from blocks.models.event import EventDraft, EventType
+from blocks.models.event import EventType
 from blocks.models.gate import Gate
-from blocks.models.ids import ClusterRef, SourceRef
+from blocks.models.ids import ClusterRef
 from blocks.models.node import Node
 from blocks.models.record import Change, RecordKey
 from blocks.models.report import Report
 from blocks.models.rolling import Rolling, RollingState
-from blocks.models.source import Source, SourceReport
+from blocks.models.source import Source
 from tasks.decide.diff import draft
 from tasks.decide.gating import gate_told
 from tasks.decide.lifecycle import moved
@@ -116,6 +116,8 @@ class Remains:
     """Unfinished ones."""
     rollings: Sequence[Rolling] = ()
     """Unfinished ones."""
+    left: Sequence[Action] = ()
+    """Those that were cancelled here and may go on at their agents: no part of the cluster, and kept."""
     gates: Sequence[Gate] = ()
     """In front of this cluster alone; they do not make it one."""
     source: Source | None = None
@@ -136,41 +138,45 @@ class Remains:
         return self.source if here and self.source is not None and self.source.enabled else None
 
 
-def under_way(actions: Iterable[Action]) -> list[Action]:
-    """Those that an agent has, or may have been sent."""
-    return [
-        action for action in actions if not action.state.final and (action.state.on_agent or action.intent is not None)
-    ]
-
-
-def refuse_under_way(what: str, actions: Iterable[Action], order: Order) -> None:
-    """Refuse to delete what an agent is at work on, unless forced.
+def refuse_under_way(what: str, actions: Iterable[Action], rollings: Iterable[Rolling], order: Order) -> None:
+    """Refuse to delete what an agent is at work on, or a rolling action goes through, unless forced.
 
     Raises:
-        RefusedError: with the actions.
+        RefusedError: with the actions and rolling actions.
     """
-    busy = under_way(actions)
-    if busy and not order.force:
-        names = _named(
-            [f"{action.action_id} ({action.kind}, {action.state}, {action.node or action.cluster})" for action in busy]
-        )
+    if order.force:
+        return
+    busy = [
+        f"{action.action_id} ({action.kind}, {action.state}{' here' if action.left_running else ''}, {action.node or action.cluster})"
+        for action in actions
+        if action.under_way
+    ]
+    rolls = [
+        f"{one.rolling_id} ({one.plan.kind}, {one.state}, {one.cluster})"
+        for one in rollings
+        if one.state is RollingState.RUNNING
+    ]
+    why = [f"an agent has, or may have been sent, {listed(busy)}"] if busy else []
+    why += [f"it is gone through by rolling action {listed(rolls)}"] if rolls else []
+    if why:
         message = (
-            f"{what} is not deleted: an agent has, or may have been sent, {names}. Wait until that is finished, or delete it "
-            "by force with a reason: then it is given up here, and may still run to its end there"
+            f"{what} is not deleted: {', and '.join(why)}. Wait until that is finished, or delete it by force with a reason: "
+            "then it is given up here, and may still run to its end there"
         )
         raise RefusedError(message)
 
 
 def refuse_unread(what: str, actions: Sequence[str], order: Order) -> None:
-    """Refuse to delete what has unfinished actions that cannot be read, unless forced: an agent may be at work on them.
+    """Refuse to delete what has actions, unfinished or left running, that cannot be read, unless forced: an agent may be at
+    work on them.
 
     Raises:
         RefusedError: with their ids.
     """
     if actions and not order.force:
         message = (
-            f"{what} is not deleted: its unfinished actions {_named(actions)} cannot be read, so that an agent may be at work "
-            "on them. Delete it by force with a reason: then they are removed here, and may still run to their end there"
+            f"{what} is not deleted: its actions {listed(actions)} cannot be read, and an agent may be at work on them. "
+            "Delete it by force with a reason: then they are removed here, and may still run to their end there"
         )
         raise RefusedError(message)
 
@@ -186,9 +192,9 @@ def cluster_removed(remains: Remains, order: Order, *, now: datetime) -> tuple[C
     one, with the event: when only some of them are made, the same order completes it.
 
     Raises:
-        RefusedError: an agent is at work on it, and the order is not forced.
+        RefusedError: an agent is at work on it, or a rolling action goes through it, and the order is not forced.
     """
-    refuse_under_way(f"cluster {remains.ref}", remains.actions, order)
+    refuse_under_way(f"cluster {remains.ref}", (*remains.actions, *remains.left), remains.rollings, order)
     unread = [one.key for one in remains.unreadable if one.record_type is Action]
     refuse_unread(f"cluster {remains.ref}", unread, order)
     parts = [*_cancelled(remains, order, now), *_forgotten(remains)]
@@ -265,64 +271,6 @@ def _lifted(remains: Remains, order: Order) -> Iterator[Change]:
         yield Change(deletes=(RecordKey(Gate, gate.key),), drafts=(told,))
 
 
-def source_deleted(source: Source, order: Order, *, clusters: int, secrets: Sequence[str]) -> Change:
-    """The change that removes a source itself, after its clusters were marked missing.
-
-    Args:
-        source: as stored.
-        order: who wants that, and why.
-        clusters: how many clusters went missing by it.
-        secrets: which secrets were forgotten with it.
-    """
-    thing = Thing.SOURCE if source.platform is None else Thing.PLATFORM
-    swap = Change(swaps=(source.evolve(version=source.version + 1),))
-    return swap + _no_source(source.ref, thing, order, clusters, secrets)
-
-
-def unread_source_deleted(source: SourceRef, thing: Thing, order: Order, clusters: int) -> Change:
-    """The same of a source that cannot be read, by its key; `thing` is what it is taken for."""
-    return _no_source(source, thing, order, clusters, ())
-
-
-def _no_source(source: SourceRef, thing: Thing, order: Order, clusters: int, secrets: Sequence[str]) -> Change:
-    data: dict[str, Json] = {
-        **order.told,
-        "kind": "Platform" if thing is Thing.PLATFORM else "DiscoverySettings",
-        "clusters_missing": clusters,
-        "secrets_forgotten": list(secrets),
-    }
-    told = EventDraft(type=EventType.SOURCE_DELETED, stream=source.namespace, subject=source.key, data=data)
-    return Change(deletes=(RecordKey(Source, source.key), RecordKey(SourceReport, source.key)), drafts=(told,))
-
-
-def refuse_named_platforms(what: str, platforms: Collection[str], specs: Iterable[ClusterSpec], order: Order) -> None:
-    """Refuse to delete platforms that clusters name, unless forced.
-
-    Args:
-        what: what is to be deleted.
-        platforms: keys of the platforms that go with it.
-        specs: clusters that stay.
-        order: who wants that, and whether by force.
-
-    Raises:
-        RefusedError: with the clusters.
-    """
-    if order.force:
-        return
-    clusters = [str(spec.ref) for spec in specs if platform_key(spec) in platforms]
-    if clusters:
-        message = (
-            f"{what} is not deleted: its machines are those of cluster{'s' if len(clusters) > 1 else ''} {_named(clusters)}. "
-            "Change their ClusterSpecs first, or delete it by force with a reason"
-        )
-        raise RefusedError(message)
-
-
-def platform_key(spec: ClusterSpec) -> str | None:
-    """The key of the platform that a cluster names."""
-    return None if spec.platform is None else f"{spec.platform.ns_id or spec.namespace}/{spec.platform.name}"
-
-
 def _sum(parts: Sequence[Change]) -> Change:
     return Change(
         swaps=tuple(record for part in parts for record in part.swaps),
@@ -331,6 +279,7 @@ def _sum(parts: Sequence[Change]) -> Change:
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
     more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
     return ", ".join(names[:NAMED_MAX]) + more

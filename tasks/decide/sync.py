@@ -31,13 +31,7 @@ class Synced:
 
 def asked_ids(view: ClusterView, node_id: str) -> tuple[str, ...]:
     """Which actions an agent must be asked about by id: those it should have, or may have been sent."""
-    return tuple(
-        action.action_id
-        for action in view.actions.values()
-        if action.node_id == node_id
-        and (action.left_running or not action.state.final)
-        and (action.left_running or action.state.on_agent or action.intent is not None)
-    )
+    return tuple(action.action_id for action in view.actions.values() if action.node_id == node_id and action.under_way)
 
 
 def strangers(view: ClusterView, looks: Mapping[str, Look]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def follow_up(view: ClusterView, *, now: datetime) -> datetime | None:
     begun = [
         action.history[-1].at if action.history else action.created_at
         for action in view.actions.values()
-        if action.left_running or (not action.state.final and (action.state.on_agent or action.intent is not None))
+        if action.under_way
     ]
     transit = {NodeStatus.JOINING_CLUSTER, NodeStatus.LEAVING_CLUSTER}
     begun += [

@@ -161,6 +161,17 @@ async def test_actions_come_newest_first(store: Store) -> None:
     assert [action(2)] == await store.find(Action, Where(action_states=(ActionState.NEW,)), limit=1)
 
 
+async def test_actions_that_may_go_on_at_their_agents_are_listed(store: Store) -> None:
+    """Those that were cancelled here while an agent had them, of one cluster, of a namespace or of all."""
+    left = action(1, ActionState.CANCELLED).evolve(left_running=True)
+    await store.commit(Change(puts=(left, action(2, ActionState.CANCELLED), action(3))), now=NOW)
+    everywhere = (Where(left_running=True), Where(left_running=True, namespace="prod"))
+
+    assert [[left], [left]] == [await store.find(Action, where) for where in everywhere]
+    assert [left] == await store.find(Action, everywhere[1].evolve(cluster_id="orders"))
+    assert [] == await store.find(Action, everywhere[1].evolve(cluster_id="users"))
+
+
 async def test_rolling_actions_come_newest_first(store: Store) -> None:
     """Listed like actions, of one cluster or of all, narrowed by state."""
     done, other = rolling(3, RollingState.DONE), rolling(4, cluster_id="users")

@@ -317,5 +317,6 @@ def _fits(record: Any, where: Where) -> bool:
         and where.source in {None, getattr(record, "source", None)}
         and (not where.files or getattr(record, "file", None) is not None)
         and (where.action_states is None or getattr(record, "state", None) in where.action_states)
+        and (not where.left_running or getattr(record, "left_running", False))
         and (where.rolling_states is None or getattr(record, "state", None) in where.rolling_states)
     )

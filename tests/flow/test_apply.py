@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from blocks.models.request import WorkKind
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Effect, Submission
 from doubles.world import World
-from flows.apply import apply_submission
+from flows.apply import apply, apply_submission
 from flows.submit import submit
 from tasks.apply import apply_wanted, plan
 from tasks.decide.documents import read_documents
@@ -174,7 +175,7 @@ async def test_a_plan_says_what_would_change_and_writes_nothing(world: World) ->
 
     assert [Effect.UNCHANGED, Effect.CHANGED, Effect.CHANGED] == [one.effect for one in made.applied]
     assert {
-        ("DiscoverySettings", "(a value that is not shown)", None, None),
+        ("DiscoverySettings", "http.headers.token.text", None, None),
         ("ClusterSpec", "interval", 5.0, 7.0),
         ("ClusterSpec", "labels.env", None, "prod"),
     } - told == set()
@@ -228,3 +229,13 @@ async def test_an_unknown_submission_is_said(world: World) -> None:
     """Nobody handed it in."""
     with pytest.raises(NotFoundError, match="there is no submission x"):
         await apply_submission(world.store, world.queue, world.secrets, "x", world.clock)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"dry_run": True}, {"manifests": FLEET}, {"namespace": "a"}, {"cluster": "c"}, {"default_namespace": "d"}],
+)
+def test_what_was_handed_in_takes_nothing_beside_it(beside: dict[str, Any]) -> None:
+    """A dry run of it would apply it: whatever would not be heard is refused before anything is connected."""
+    with pytest.raises(InvalidInputError, match="with `submission` give no manifests, no dry run"):
+        apply.fn(submission=uuid4(), by="ann", **beside)

@@ -16,7 +16,7 @@ from blocks.models.source import HttpDiscovery, Source
 from blocks.models.submission import Applied, Effect
 from doubles.store import MemoryStore
 from doubles.world import SOURCE, World
-from tasks.apply import apply_wanted
+from tasks.apply import Replacing, apply_wanted
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import Asked, parse
 from tasks.duties import mend_timetable
@@ -87,8 +87,8 @@ async def test_a_secret_that_a_broken_source_may_name_is_kept(world: World) -> N
     world.secrets.texts[old] = "hunter2"
     world.store.broken = {(Source, "prod/other")}
 
-    async def apply() -> tuple[Applied, ...]:
-        return await apply_wanted.fn(world.store, wanted, "ann", world.clock())
+    async def apply(replacing: Replacing) -> tuple[Applied, ...]:
+        return await apply_wanted.fn(world.store, wanted, "ann", world.clock(), None, replacing)
 
     (applied,) = await applied_with(world.store, world.secrets, Sheltered((), wanted), apply)
 

@@ -13,7 +13,7 @@ from blocks.models.event import EventType
 from blocks.models.gate import Gate, GateKind
 from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.node import Node
-from blocks.models.rolling import Rolling
+from blocks.models.rolling import Rolling, RollingState
 from blocks.models.source import HttpDiscovery, Source, SourceReport
 from doubles.actions import make_action
 from doubles.rollings import make_rolling
@@ -116,7 +116,8 @@ async def test_a_broken_report_is_replaced(world: World) -> None:
 @pytest.mark.parametrize("type_", [ClusterSpec, Discovery, ClusterState, Node, Rolling])
 async def test_a_cluster_with_a_broken_record_can_be_deleted(world: World, type_: Any) -> None:
     """All of it goes, what cannot be read by its key; who deletes it is told so, and the event counts it."""
-    state, rolling = ClusterState(namespace="prod", cluster_id="orders", seen_at=NOW), make_rolling()
+    state = ClusterState(namespace="prod", cluster_id="orders", seen_at=NOW)
+    rolling = make_rolling(state=RollingState.PAUSED)
     await world.save(Namespace(name="prod", version=1), SPEC, discovery(), state, NODE, rolling)
     keys = {Node: NODE.key, Rolling: rolling.key}
     world.store.broken = {(type_, keys.get(type_, REF.key))}
@@ -130,12 +131,21 @@ async def test_a_cluster_with_a_broken_record_can_be_deleted(world: World, type_
     )
 
 
-async def test_an_action_that_cannot_be_read_may_be_under_way(world: World) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": ActionState.RUNNING},
+        {"state": ActionState.CANCELLED, "left_running": True},
+        {"state": ActionState.RUNNING, "left_running": True},
+    ],
+    ids=["running", "cancelled and left running", "damaged"],
+)
+async def test_an_action_that_cannot_be_read_may_be_under_way(world: World, fields: dict[str, Any]) -> None:
     """Its cluster is deleted by force only; then it goes with it."""
-    action = make_action(state=ActionState.RUNNING)
+    action = make_action(**fields)
     await world.save(Namespace(name="prod", version=1), SPEC, action)
     world.store.broken = {action.key}
-    with pytest.raises(RefusedError, match=f"unfinished actions {action.key} cannot be read"):
+    with pytest.raises(RefusedError, match=f"its actions {action.key} cannot be read"):
         await _delete(world)
     with pytest.raises(RefusedError, match="cannot be read"):
         await delete_namespace(world.store, "prod", ANN, world.clock, Steps())
@@ -143,6 +153,17 @@ async def test_an_action_that_cannot_be_read_may_be_under_way(world: World) -> N
     await _delete(world, FORCED)
 
     assert ({action.key}, set()) == (left, await world.store.existing(Action, {action.key}))
+
+
+async def test_a_rolling_action_that_cannot_be_read_goes_nowhere(world: World) -> None:
+    """Nobody can take its next step: it is in the way of no namespace, nor of one cluster."""
+    rolling = make_rolling()
+    await world.save(Namespace(name="prod", version=1), SPEC, rolling)
+    world.store.broken = {(Rolling, rolling.key)}
+    await delete_namespace(world.store, "prod", ANN, world.clock, Steps())
+    await _delete(world)
+
+    assert set() == await world.store.existing(Rolling, {rolling.key})
 
 
 async def test_a_source_with_a_broken_cluster_can_be_deleted(world: World) -> None:

@@ -19,6 +19,7 @@ from blocks.models.platform import PlatformRef
 from blocks.models.record import Change, Record
 from blocks.models.report import CycleOutcome, Report
 from blocks.models.request import Priority, Request, WorkKind
+from blocks.models.rolling import Rolling, RollingState
 from blocks.models.source import PlatformApi, Source, SourceReport
 from blocks.models.tls import Sensitive
 from blocks.store.mongodb import MongoStore
@@ -28,6 +29,7 @@ from doubles.actions import make_action
 from doubles.agents import MemoryAgents, MemoryNode
 from doubles.outside import MemoryOutside
 from doubles.process import Process, settled
+from doubles.rollings import make_rolling
 from doubles.store import MemoryStore
 from doubles.views import NODES, NOW, REF, address, discovery, found, intent, make_node, shard
 from doubles.world import SOURCE, World
@@ -132,8 +134,9 @@ async def test_whatever_is_there_of_a_cluster_can_be_deleted(
         (make_action(state=S.NEW, version=1), S.CANCELLED),
         (make_action(intent=intent(), version=1), S.CANCELLED),
         (make_action(node_id=None, state=S.RUNNING, version=1), S.CANCELLED),
+        (make_action(state=S.CANCELLED, left_running=True, version=1), S.CANCELLED),
     ],
-    ids=["running", "new", "may be on its way", "running on the cluster"],
+    ids=["running", "new", "may be on its way", "running on the cluster", "cancelled and left running"],
 )
 async def test_an_agent_at_work_is_in_the_way(world: World, action: Action, forced_state: ActionState) -> None:
     """Refused with the action's id, nothing changed, the lock given back; by force with a reason it is cancelled."""
@@ -147,6 +150,31 @@ async def test_an_agent_at_work_is_in_the_way(world: World, action: Action, forc
     assert ([], action.state, ["ClusterSpec", "Discovery"]) == untouched
     assert (forced_state, []) == (await world.action_state(action), await _left(world.store))
     assert [] == await (await world.worker()).holders(ClaimKind.LOCK)
+
+
+async def test_a_rolling_action_is_in_the_way(world: World) -> None:
+    """Also between its batches; one that a person has paused is cancelled with the cluster."""
+    await world.declare()
+    await world.save(make_rolling())
+    with pytest.raises(RefusedError, match="gone through by rolling action"):
+        await _delete(world)
+    left = await _left(world.store)
+    await world.save(make_rolling(state=RollingState.PAUSED))
+    await _delete(world)
+    (rolling,) = await world.store.find(Rolling)
+
+    assert (["ClusterSpec", "Discovery"], [], RollingState.CANCELLED) == (left, await _left(world.store), rolling.state)
+
+
+async def test_what_was_left_running_is_no_rest_of_a_cluster(world: World) -> None:
+    """Deleted by force, the cluster is gone, whatever its agents still do."""
+    await world.declare()
+    await world.save(make_action(state=S.CANCELLED, left_running=True, version=1))
+    await _delete(world, FORCED)
+    with pytest.raises(NotFoundError, match="there is no cluster prod/orders"):
+        await _delete(world)
+
+    assert [True] == [action.left_running for action in await world.store.find(Action)]
 
 
 def test_force_needs_a_reason() -> None:
@@ -357,6 +385,44 @@ async def test_secrets_that_only_it_named_are_forgotten(world: World) -> None:
         removed.secrets_forgotten,
         world.events[-1].data["secrets_forgotten"],
     )
+
+
+async def test_a_source_that_stays_keeps_its_secrets(world: World) -> None:
+    """The store dies in the middle of it: the source is still asked with what it names."""
+    world.secrets.texts = {"replicore-a-0123abcd": "x"}
+    await world.save(_with_secrets(SOURCE, "replicore-a-0123abcd"))
+    commit = world.store._commit
+
+    def dies(*_: object) -> object:
+        raise DependencyUnavailableError("MongoDB", "memory", "it died", "Bring it back.")
+
+    world.store._commit = dies  # type: ignore[method-assign, assignment]
+    with pytest.raises(DependencyUnavailableError, match="MongoDB"):
+        await _delete_source(world)
+    kept = (len(await world.store.find(Source)), dict(world.secrets.texts))
+    world.store._commit = commit  # type: ignore[method-assign]
+    await _delete_source(world)
+
+    assert (1, {"replicore-a-0123abcd": "x"}) == kept
+    assert ([], {}) == (await world.store.find(Source), world.secrets.texts)
+
+
+async def test_secrets_that_cannot_be_forgotten_any_more_are_said(world: World) -> None:
+    """Prefect goes away just after the source went: the answer says so, and the event has their names."""
+    world.secrets.texts = {"replicore-a-0123abcd": "x"}
+    await world.save(_with_secrets(SOURCE, "replicore-a-0123abcd"))
+    commit = world.store._commit
+
+    def last(*given: object) -> object:
+        world.secrets.away = True
+        return commit(*given)  # type: ignore[arg-type]
+
+    world.store._commit = last  # type: ignore[method-assign, assignment]
+    removed = await _delete_source(world)
+
+    assert ([], ()) == (await world.store.find(Source), removed.secrets_forgotten)
+    assert ("secrets that only it named may still be kept: its event names them",) == removed.notes
+    assert ["replicore-a-0123abcd"] == world.events[-1].data["secrets_forgotten"]
 
 
 async def test_nothing_is_lost_while_secrets_cannot_be_forgotten(world: World) -> None:

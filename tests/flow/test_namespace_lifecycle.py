@@ -1,13 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
 
 from blocks.coordinator.protocol import ClaimKind
-from blocks.errors import DependencyUnavailableError, InvalidInputError, NotFoundError, RecordError, RefusedError
+from blocks.errors import (
+    ConflictError,
+    DependencyUnavailableError,
+    InvalidInputError,
+    NotFoundError,
+    RecordError,
+    RefusedError,
+)
 from blocks.models.action import Action, ActionState
 from blocks.models.cluster import ClusterSpec, ClusterState, Discovery
 from blocks.models.event import EventType
@@ -16,9 +23,11 @@ from blocks.models.namespace import Namespace, NamespaceStatus
 from blocks.models.node import Node
 from blocks.models.platform import PlatformRef
 from blocks.models.report import Report
+from blocks.models.rolling import RollingState
 from blocks.models.source import PlatformApi, Source
 from blocks.models.tls import Sensitive, Tls
 from doubles.actions import make_action
+from doubles.rollings import make_rolling, rolled, shown
 from doubles.sources import MemorySources
 from doubles.views import REF, intent
 from doubles.world import SOURCE, World
@@ -35,6 +44,9 @@ from tasks.decide.remove import Order, Removed
 from tasks.decide.timetable import timetable
 from tasks.gating import place
 from tasks.hold import source_lock
+from tasks.order import order, order_again
+from tasks.order_rolling import order_rest, order_rolling
+from tasks.remove_namespace import finish_namespace
 from tasks.targets import load_targets
 
 S = NamespaceStatus
@@ -169,6 +181,36 @@ async def test_apply(world: World, status: NamespaceStatus, what: str) -> None:
         return
     with pytest.raises(InvalidInputError, match=f"'prod' is {status}"):
         await apply()
+
+
+@each_status
+async def test_orders(world: World, status: NamespaceStatus) -> None:
+    """Actions are ordered once more, and approved, as rolling ones are, as long as the namespace is not going."""
+    await world.declare()
+    await cycle(await world.turn(), [REF], Mode.OBSERVE)
+    plan = (await shown(world)).plan
+    waiting = await rolled(world, approved=False)
+    partly = make_rolling(rolling_id=str(uuid4()), plan=plan, state=RollingState.CANCELLED)
+    paused = make_rolling(rolling_id=str(uuid4()), plan=plan, state=RollingState.PAUSED)
+    failed, pending = (make_action(n, state=a, version=1) for n, a in enumerate(("FAILED", "PENDING_APPROVE"), 1))
+    await world.save(partly, paused, failed, pending, Namespace(name="prod", status=status, version=2))
+    store, now, running = world.store, world.clock(), RollingState.RUNNING
+    ways: list[Callable[[], Awaitable[object]]] = [
+        lambda: order_again.fn(store, failed.action_id, "bob", "", now),
+        lambda: order.fn(store, pending.action_id, ActionState.PENDING_SCHEDULE, "bob", "", now),
+        lambda: rolled(world, rolling_id=str(uuid4()), approved=False),
+        lambda: order_rolling.fn(store, waiting.rolling_id, running, "bob", "", now),
+        lambda: order_rolling.fn(store, paused.rolling_id, running, "bob", "", now),
+        lambda: order_rest.fn(store, partly.rolling_id, "bob", "", now),
+    ]
+    refused = 0
+    for way in ways:
+        try:
+            await way()
+        except RefusedError as error:
+            refused += f"namespace prod is {status}" in str(error)
+
+    assert (0 if ALLOWED[status].adds else len(ways)) == refused
 
 
 # -- going -----------------------------------------------------------------------------------------------------------------
@@ -324,7 +366,13 @@ async def test_one_that_cannot_be_read_does_not_stop_the_others(world: World, ca
 
 
 @pytest.mark.parametrize(
-    "fields", [{"state": ActionState.RUNNING}, {"intent": intent()}], ids=["running", "on its way"]
+    "fields",
+    [
+        {"state": ActionState.RUNNING},
+        {"intent": intent()},
+        {"state": ActionState.CANCELLED, "left_running": True},
+    ],
+    ids=["running", "on its way", "cancelled and left running"],
 )
 async def test_an_agent_at_work_is_in_the_way(world: World, fields: dict[str, object]) -> None:
     """Refused with the action's id; by force it goes all the same."""
@@ -340,6 +388,36 @@ async def test_an_agent_at_work_is_in_the_way(world: World, fields: dict[str, ob
 
     assert (S.ACTIVE, []) == before
     assert (S.DELETED, ActionState.CANCELLED) == (await _status(world), await world.action_state(action))
+
+
+async def test_a_rolling_action_is_in_the_way(world: World) -> None:
+    """Also between its batches, when no agent has anything of it."""
+    await world.declare()
+    await world.save(make_rolling())
+    with pytest.raises(RefusedError, match="gone through by rolling action"):
+        await _close(world)
+
+    assert await _status(world) is S.ACTIVE
+
+
+async def test_what_was_left_running_in_a_cluster_that_is_gone_is_in_nobodys_way(world: World) -> None:
+    """Nobody will ever hear how it ends."""
+    await world.save(Namespace(name="prod", version=1))
+    await world.save(make_action(version=1, state=ActionState.CANCELLED, left_running=True))
+
+    assert "deleting" == (await _close(world)).outcome
+
+
+async def test_a_namespace_that_stays_keeps_its_secrets(world: World) -> None:
+    """Its last step meets another change: nothing is forgotten."""
+    world.secrets.texts = {"replicore-key-0123abcd": "x"}
+    tls = Tls(ca_bundle=Sensitive(secret="replicore-key-0123abcd"))
+    going = Namespace(name="prod", status=S.DELETING, tls=tls, version=7)
+    await world.save(going)
+    with pytest.raises(ConflictError):
+        await finish_namespace.fn(world.store, world.secrets, going.evolve(version=6), world.clock())
+
+    assert {"replicore-key-0123abcd": "x"} == world.secrets.texts
 
 
 async def test_platforms_that_clusters_elsewhere_name(world: World) -> None:

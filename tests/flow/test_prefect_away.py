@@ -34,9 +34,14 @@ class Away(MemoryRuns):
 
 
 class Counting(MemorySecrets):
-    """Secrets that count how often they are to be forgotten."""
+    """Secrets that count how often they are asked for, or to be forgotten."""
 
     tries = 0
+
+    async def read(self, name: str) -> str:
+        """Give one."""
+        self.tries += 1
+        return await super().read(name)
 
     async def forget(self, names: object) -> None:
         """Forget them."""

@@ -28,6 +28,8 @@ from flows.discover import discover_source
 from flows.entry import FLEET, run
 from flows.orchestrate import orchestrate
 from flows.steps import Steps
+from tasks.apply import apply_wanted
+from tasks.decide.manifests import Wanted
 
 # Prefect's own client for flows leaves its sockets to the garbage collector.
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -70,6 +72,23 @@ async def test_a_watched_cycle_is_task_runs_that_people_can_see(world: World) ->
             names = await _task_names(ids[0])
 
     assert (CycleOutcome.SUCCESS, wanted) == (report.outcome, names)
+
+
+async def test_a_watched_apply_tells_what_it_replaced(world: World) -> None:
+    """As a task run, too: the secrets of what it replaced are to be forgotten."""
+    before = Namespace(name="prod", version=1)
+    await world.save(before)
+    replaced: list[Wanted] = []
+
+    @flow(name="applying")
+    async def applying() -> None:
+        wanted = [Namespace(name="prod", labels={"env": "test"})]
+        steps = Steps(watched=True)
+        await steps("apply", apply_wanted, world.store, wanted, "ann", world.clock(), None, replaced.extend)
+
+    await applying()
+
+    assert [before] == replaced
 
 
 def test_a_run_has_one_client_for_all_its_task_runs(monkeypatch: pytest.MonkeyPatch) -> None:

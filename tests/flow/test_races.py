@@ -7,21 +7,25 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 
-from blocks.errors import ConflictError, RefusedError
+from blocks.errors import PartlyUndoneError, RefusedError
 from blocks.models.action import Action, ActionState
-from blocks.models.cluster import ClusterSpec
+from blocks.models.cluster import ClusterSpec, Discovery
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.namespace import Namespace, NamespaceStatus
-from blocks.models.record import Change, Fence
+from blocks.models.record import Change, Fence, RecordKey
+from blocks.models.submission import Submission
 from doubles.actions import make_action
 from doubles.agents import MemoryAgents
 from doubles.store import MemoryStore
 from doubles.world import World
+from flows.apply import apply_at_once, apply_submission
 from flows.cycle import Mode, cycle
 from flows.delete import delete_cluster, delete_namespace
 from flows.steps import Steps
+from flows.submit import submit
 from tasks.apply import apply_wanted
 from tasks.decide.manifests import Asked, parse
 from tasks.decide.remove import Order
@@ -143,6 +147,14 @@ ACTION = {
 }
 
 
+SOURCE = {
+    "apiVersion": "replicante.io/v0",
+    "kind": "DiscoverySettings",
+    "metadata": {"namespace": "prod", "name": "inventory"},
+    "spec": {"url": "http://inventory.test/"},
+}
+
+
 class Raced(MemoryStore):
     """A store in which something happens just before the first action is saved."""
 
@@ -167,7 +179,7 @@ async def test_an_action_for_a_cluster_that_is_deleted_meanwhile() -> None:
 
     store.happening = deleted
     wanted = parse([ACTION], Asked(who="ann", now=world.clock(), new_id=uuid4))
-    with pytest.raises(ConflictError, match="prod/orders was deleted at the same moment: 1 actions"):
+    with pytest.raises(PartlyUndoneError, match="prod/orders was deleted at the same moment: 1 actions"):
         await apply_wanted.fn(store, wanted, "ann", world.clock())
     (action,) = await store.find(Action)
     await world.declare()
@@ -175,6 +187,54 @@ async def test_an_action_for_a_cluster_that_is_deleted_meanwhile() -> None:
 
     assert (S.CANCELLED, "its cluster was deleted") == (action.state, action.history[-1].why)
     assert [] == world.agents.sent
+
+
+@pytest.mark.parametrize("apply", [apply_submission, apply_at_once])
+async def test_what_was_handed_in_says_what_was_undone(apply: Callable[..., Awaitable[Submission]]) -> None:
+    """Applied, but for the action of the cluster that was deleted; what the rest makes due is asked for. Again: the same."""
+    store = Raced()
+    world = World(store=store)
+    ref = await world.declare()
+
+    async def deleted() -> None:
+        await delete_cluster(await world.worker("deleter"), store, ref, ANN, world.clock, Steps())
+
+    store.happening = deleted
+    handed_in = await submit(store, world.queue, yaml.safe_dump_all([ACTION, SOURCE]), "ann", world.clock())
+    ended = await apply(store, world.queue, world.secrets, handed_in.key, world.clock)
+    again = await apply_submission(store, world.queue, world.secrets, handed_in.key, world.clock)
+
+    assert (2, ended) == (len(ended.applied or ()), again)
+    assert "prod/orders was deleted at the same moment: 1 actions for it were cancelled" in (ended.error or "")
+    assert "discover:prod/inventory" in {item.key for item in await store.list_work()}
+
+
+async def test_what_died_before_it_looked_after_its_actions_says_so_when_done_again(world: World) -> None:
+    """The cluster went just before the set was saved, and its process just after that."""
+    ref = await world.declare()
+    handed_in = await submit(world.store, world.queue, yaml.safe_dump(ACTION), "ann", world.clock())
+    await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
+    gone = (RecordKey(ClusterSpec, ref.key), RecordKey(Discovery, ref.key))
+    await world.store.commit(Change(deletes=gone), now=world.clock())
+    ended = await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
+    (action,) = await world.store.find(Action)
+
+    assert (S.CANCELLED, True) == (action.state, "prod/orders was deleted" in (ended.error or ""))
+
+
+async def test_an_action_that_cannot_be_read_is_no_fault_of_what_was_applied(world: World) -> None:
+    """Done again after a crash: the others of its set are looked after."""
+    ref = await world.declare()
+    handed_in = await submit(world.store, world.queue, yaml.safe_dump_all([ACTION, ACTION]), "ann", world.clock())
+    await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
+    broken, other = await world.store.find(Action)
+    world.store.broken = {(Action, broken.key)}
+    gone = (RecordKey(ClusterSpec, ref.key), RecordKey(Discovery, ref.key))
+    await world.store.commit(Change(deletes=gone), now=world.clock())
+    ended = await apply_submission(world.store, world.queue, world.secrets, handed_in.key, world.clock)
+
+    assert "1 actions for it were cancelled" in (ended.error or "")
+    assert S.CANCELLED is await world.action_state(other)
 
 
 async def test_what_a_dead_process_left_is_cancelled_by_the_sweep(world: World) -> None:

@@ -33,7 +33,8 @@ from tasks.order import order
 from tasks.order_rolling import cluster_of, order_new, order_rest, order_rolling
 from tasks.orphans import cancel_all_orphans
 from tasks.poll import poll_nodes
-from tasks.remove import clusters_left, remove_cluster
+from tasks.remove import remove_cluster
+from tasks.remove_namespace import clusters_left
 
 S, A, P = RollingState, ActionState, RollingPhase
 QUICK = NamespaceSettings(status_hold=0)

@@ -12,7 +12,7 @@ from blocks.models.source import Source
 from blocks.models.submission import Applied, Effect
 from blocks.models.tls import Sensitive
 from doubles.world import World
-from tasks.apply import apply_wanted, plan
+from tasks.apply import Replacing, apply_wanted, plan
 from tasks.decide.documents import read_documents
 from tasks.decide.manifests import EVERYWHERE, Asked
 from tasks.shelter import Sheltered, applied_with, keep_again, shelter
@@ -49,7 +49,7 @@ async def _apply(world: World, text: str, numbers: itertools.count[int]) -> tupl
         world.store,
         world.secrets,
         given,
-        lambda: apply_wanted.fn(world.store, given.wanted, "ann", world.clock()),
+        lambda replacing: apply_wanted.fn(world.store, given.wanted, "ann", world.clock(), None, replacing),
     )
 
 
@@ -114,7 +114,7 @@ async def test_what_is_refused_leaves_the_old_value_in_force(world: World, numbe
 async def test_a_conflict_leaves_no_secret_behind(world: World, numbers: itertools.count[int]) -> None:
     """Others were quicker: nothing was changed, nothing is kept."""
 
-    async def beaten() -> None:
+    async def beaten(_: Replacing) -> None:
         message = "others were quicker"
         raise ConflictError(message)
 
@@ -128,7 +128,7 @@ async def test_a_conflict_leaves_no_secret_behind(world: World, numbers: itertoo
 async def test_an_unknown_end_keeps_both(world: World, numbers: itertools.count[int]) -> None:
     """The store's answer was lost: either record may be the one that counts, so neither secret is forgotten."""
 
-    async def lost() -> None:
+    async def lost(_: Replacing) -> None:
         given = await _sheltered(world, OTHER, numbers)
         await apply_wanted.fn(world.store, given.wanted, "ann", world.clock())
         raise DependencyUnavailableError("MongoDB", "memory", "the answer was lost", "")
@@ -147,6 +147,20 @@ async def test_a_header_that_is_taken_out_takes_its_secret_along(world: World, n
     await _apply(world, NONE, numbers)
 
     assert {} == world.secrets.texts
+
+
+async def test_others_at_the_same_moment_leave_no_secret_behind(world: World, numbers: itertools.count[int]) -> None:
+    """What somebody else kept between our reading and our writing is what we replace, and it is forgotten."""
+
+    async def second(replacing: Replacing) -> tuple[Applied, ...]:
+        await _apply(world, OTHER, numbers)
+        return await apply_wanted.fn(world.store, given.wanted, "ann", world.clock(), None, replacing)
+
+    await _apply(world, ONE, numbers)
+    given = await _sheltered(world, ONE.replace("hunter2", "hunter4"), numbers)
+    await applied_with(world.store, world.secrets, given, second)
+
+    assert (["hunter4"], "hunter4") == (list(world.secrets.texts.values()), await _in_force(world))
 
 
 async def test_a_secret_that_others_name_stays(world: World, numbers: itertools.count[int]) -> None:
@@ -169,7 +183,7 @@ async def test_nothing_is_applied_while_secrets_cannot_be_kept(world: World, num
             world.store,
             world.secrets,
             given,
-            lambda: apply_wanted.fn(world.store, given.wanted, "ann", world.clock()),
+            lambda replacing: apply_wanted.fn(world.store, given.wanted, "ann", world.clock(), None, replacing),
         )
 
     assert [1] == [source.version for source in await world.store.find(Source)]
@@ -180,9 +194,9 @@ async def test_tidying_that_fails_undoes_nothing(world: World, numbers: itertool
     await _apply(world, ONE, numbers)
     given = await _sheltered(world, NONE, numbers)
 
-    async def save() -> tuple[Applied, ...]:
+    async def save(replacing: Replacing) -> tuple[Applied, ...]:
         world.secrets.away = True
-        return await apply_wanted.fn(world.store, given.wanted, "ann", world.clock())
+        return await apply_wanted.fn(world.store, given.wanted, "ann", world.clock(), None, replacing)
 
     (applied,) = await applied_with(world.store, world.secrets, given, save)
 

@@ -62,10 +62,30 @@ def test_a_dry_run_needs_no_prefect(outside: Outside, tmp_path: Path, capsys: py
     stored = asyncio.run(outside.store_.get(ClusterSpec, "prod/orders"))
 
     assert (0, "changed", []) == (code, row["effect"], outside.called)
-    assert [{"path": "interval", "before": 5.0, "after": 9.0}] == row["differences"]
+    assert [{"path": "interval", "before": 5.0, "after": 9.0, "hidden": False}] == row["differences"]
+    assert 0 == row["more"]
     assert "ClusterSpec prod/orders  interval: 5.0 -> 9.0\ndry run: nothing was applied" in text
     assert stored is not None
     assert 5.0 == stored.interval
+
+
+def test_a_dry_run_hides_no_change(outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not shown is named, and what is beyond the first hundred is counted."""
+    http = HttpDiscovery(url="http://inventory.test/?k=1")
+    source = Source(namespace="prod", name="inventory", interval=5.0, http=http, version=1)
+    asyncio.run(outside.put(source))
+    asyncio.run(outside.put(ClusterSpec(namespace="prod", cluster_id="orders", version=1)))
+    labels = {f"n{number}": {"labels": {"a": "b"}} for number in range(102)}
+    spec = {"kind": "ClusterSpec", "metadata": {"namespace": "prod", "cluster": "orders"}, "spec": {"nodes": labels}}
+    other = {"kind": "DiscoverySettings", "metadata": {"namespace": "prod", "name": "inventory"}}
+    other["spec"] = {"interval": 6, "http": {"url": "http://inventory.test/?k=2"}}
+    text = "---\n".join(json.dumps({"apiVersion": "replicante.io/v0", **one}) + "\n" for one in (spec, other))
+    outside.replictl("apply", _write(tmp_path, text), "--dry-run")
+    told = capsys.readouterr().out
+
+    assert "  DiscoverySettings prod/inventory  http.url: changed, not shown\n" in told
+    assert "  DiscoverySettings prod/inventory  interval: 5.0 -> 6.0\n" in told
+    assert "  ClusterSpec prod/orders  and 2 more\n" in told
 
 
 def test_names_on_the_command_line_are_meant_instead(outside: Outside, tmp_path: Path) -> None:
@@ -140,6 +160,20 @@ def test_the_same_id_hands_them_in_once(outside: Outside, tmp_path: Path, capsys
     (handed_in,) = asyncio.run(outside.store_.find(Submission))
 
     assert (found[1], NAMESPACE) == (handed_in.key, handed_in.manifests)
+
+
+def test_what_was_undone_is_said(outside: Outside, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker applied them, but for what was for a cluster that was deleted at that moment."""
+    path = _write(tmp_path, NAMESPACE)
+    handed_in = str(uuid4())
+    outside.replictl("apply", "-f", path, "--queue", "--timeout", "0.1", "--id", handed_in)
+    kept = asyncio.run(outside.store_.get(Submission, handed_in))
+    assert kept is not None
+    asyncio.run(outside.put(kept.evolve(applied=(), ended_at=kept.at, error="prod/orders was deleted", version=2)))
+    capsys.readouterr()
+    code = outside.replictl("apply", "-f", path, "--queue", "--timeout", "0.1", "--id", handed_in)
+
+    assert (1, True) == (code, "prod/orders was deleted" in capsys.readouterr().err)
 
 
 def test_an_id_is_for_the_queue(outside: Outside, tmp_path: Path) -> None:

@@ -224,6 +224,35 @@ async def test_what_is_going_is_not_exported(outside: Outside, capsys: pytest.Ca
     assert "6 objects of namespaces that are being deleted are left out" in err
 
 
+async def test_platforms_that_are_gone_are_said(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """By force, or with their namespace: who exports a cluster that names one hears of it."""
+    platform = PlatformApi.model_validate({"base_url": "http://metal.test/"})
+    metal = Source(namespace="old", name="metal", platform=platform)
+    spec = ClusterSpec(namespace="prod", cluster_id="lost", platform=PlatformRef(name="burnt"))
+    left = spec.evolve(cluster_id="left", platform=PlatformRef(ns_id="old", name="metal"))
+    await outside.put(Namespace(name="old", status=NamespaceStatus.DELETING), metal, spec, left)
+    await replictl(outside, "export")
+    every = capsys.readouterr().err
+    await replictl(outside, "export", "cluster", "prod/lost")
+    one = capsys.readouterr().err
+
+    assert "platforms that are not there: prod/left (old/metal), prod/lost (prod/burnt);" in every
+    assert "platforms that are not there: prod/lost (prod/burnt);" in one
+
+
+async def test_a_platform_that_cannot_be_read_is_there(outside: Outside, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster that names it is exported, and nobody is told that its platform is gone."""
+    metal = Source(
+        namespace="prod", name="metal", platform=PlatformApi.model_validate({"base_url": "http://metal.test/"})
+    )
+    spec = ClusterSpec(namespace="prod", cluster_id="left", platform=PlatformRef(name="metal"))
+    await outside.put(metal, spec)
+    outside.store_.broken = {(Source, metal.key)}
+    code = await replictl(outside, "export", "cluster", "prod/left")
+
+    assert (0, "") == (code, capsys.readouterr().err)
+
+
 async def test_export_in_parts(outside: Outside, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Into a folder: read in the order of the files' names it is all there was; a folder with anything in it is refused."""
     code = await replictl(outside, "export", "--folder", str(tmp_path / "new"))

@@ -64,7 +64,7 @@ def test_a_change_that_must_not_be_shown_is_still_a_change() -> None:
     after = Source.model_validate({**dict(HTTP), "http": {"url": "http://i.test/", "headers": {"t": "two"}}})
     made = planned([after], _stored(sources={before.key: before}), "ann", CATALOGUE)
 
-    assert ["(a value that is not shown)"] == [each.path for each in made.applied[0].differences]
+    assert [("http.headers.t.text", True)] == [(each.path, each.hidden) for each in made.applied[0].differences]
     assert not {"one", "two"} & set(str(made.change.drafts).replace('"', "'").split("'"))
 
 
@@ -123,6 +123,16 @@ def test_a_specs_platform_must_be_there() -> None:
     assert ("document 1: spec.platform", True) == (where, "there is no Platform infra/metal" in reason)
     assert not planned([spec], _stored(sources={PLATFORM.key: PLATFORM}), "ann", CATALOGUE).change.empty
     assert not planned([spec, PLATFORM.evolve(version=0)], _stored(), "ann", CATALOGUE).change.empty
+
+
+def test_a_spec_that_is_unchanged_may_name_a_platform_that_is_gone() -> None:
+    """One that was deleted by force: what was exported applies, and nothing else of it changes."""
+    spec = SPEC.evolve(platform=PlatformRef(name="metal"))
+    stored = _stored(specs={SPEC.key: spec})
+    made = planned([spec.evolve(version=0)], stored, "ann", CATALOGUE)
+    ((where, _),) = _faults(stored, spec.evolve(version=0, interval=9.0))
+
+    assert (True, "document 1: spec.platform") == (made.change.empty, where)
 
 
 def test_a_cluster_action_needs_its_cluster() -> None:

@@ -13,9 +13,11 @@ from blocks.models.node import Node
 from blocks.models.platform import PlatformRef
 from blocks.models.record import RecordKey
 from blocks.models.report import Report
+from blocks.models.rolling import RollingState
 from blocks.models.source import HttpDiscovery, PlatformApi, Source
 from blocks.models.tls import Sensitive, Tls
 from doubles.actions import make_action
+from doubles.rollings import make_rolling
 from doubles.views import NOW, REF, discovery, intent, make_node
 from tasks.decide.going import namespace_closed, namespace_emptied, namespace_freed
 from tasks.decide.remove import (
@@ -26,12 +28,9 @@ from tasks.decide.remove import (
     cluster_removed,
     comes_back,
     leftovers_removed,
-    platform_key,
-    refuse_named_platforms,
     refuse_under_way,
-    source_deleted,
-    under_way,
 )
+from tasks.decide.remove_source import platform_key, refuse_named_platforms, source_deleted
 from tasks.decide.secret_names import own_secrets
 
 S = ActionState
@@ -57,21 +56,41 @@ def source(name: str = "inventory", *secrets: str) -> Source:
         (make_action(state=S.RUNNING), True),
         (make_action(state=S.DONE, intent=intent()), False),
         (make_action(state=S.CANCELLED, intent=intent()), False),
+        (make_action(state=S.CANCELLED, left_running=True), True),
     ],
 )
 def test_what_an_agent_may_be_at_work_on(action: Action, busy: bool) -> None:
-    """It has it, or a request may have reached it; what is final never is."""
-    assert busy == bool(under_way([action]))
+    """It has it, or a request may have reached it; of what is final only what was cancelled while it had it."""
+    assert busy == action.under_way
 
 
 def test_a_refusal_names_some_and_counts_the_rest() -> None:
     """However many are under way, the sentence stays readable."""
     actions = [make_action(number, state=S.RUNNING) for number in range(NAMED_MAX + 5)]
     with pytest.raises(RefusedError, match="and 5 more") as caught:
-        refuse_under_way("cluster prod/orders", actions, ANN)
+        refuse_under_way("cluster prod/orders", actions, [], ANN)
 
     assert NAMED_MAX == str(caught.value).count("RUNNING")
-    refuse_under_way("cluster prod/orders", actions, FORCED)
+    refuse_under_way("cluster prod/orders", actions, [make_rolling()], FORCED)
+
+
+def test_what_was_cancelled_here_only_is_called_so() -> None:
+    """Its agent may go on with it."""
+    with pytest.raises(RefusedError, match="CANCELLED here, prod/orders/n1"):
+        refuse_under_way("cluster prod/orders", [make_action(state=S.CANCELLED, left_running=True)], [], ANN)
+
+
+@pytest.mark.parametrize("state", list(RollingState))
+def test_a_rolling_action_is_in_the_way_while_it_goes_on(state: RollingState) -> None:
+    """Between two batches no agent has anything of it; one that waits for a person, or has ended, is in nobody's way."""
+    rolling = make_rolling(state=state)
+    if state is not RollingState.RUNNING:
+        refuse_under_way("cluster prod/orders", [], [rolling], ANN)
+        return
+    with pytest.raises(RefusedError, match="is gone through by rolling action") as caught:
+        refuse_under_way("cluster prod/orders", [make_action(state=S.RUNNING)], [rolling], ANN)
+
+    assert (True, True) == (rolling.rolling_id in str(caught.value), "an agent has" in str(caught.value))
 
 
 @given(nodes=st.integers(0, 2 * CHUNK_MAX + 1), actions=st.integers(0, 3))

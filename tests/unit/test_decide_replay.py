@@ -19,8 +19,8 @@ from doubles.actions import make_action
 from doubles.views import NODES, NOW, discovery, found, later, make_node, make_view, state
 from tasks.decide.aggregate import aggregate
 from tasks.decide.diff import FACTS, diff, draft
+from tasks.decide.differences import shown
 from tasks.decide.discovery import discovered, source_removed
-from tasks.decide.plan import shown
 from tasks.decide.replay import Known, applied, known_of, replayed
 from tasks.decide.sync import tell
 

@@ -67,6 +67,38 @@ def test_what_get_shows_beside_an_object_is_valid() -> None:
     assert [[], []] == [[error.message for error in one.iter_errors(document)] for one in _validators(document)]
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ({"secret": "y", "text": None}, True),
+        ({"file": "/x", "secret": None, "text": None}, True),
+        ({"secret": "y"}, True),
+        ({"secret": "y", "file": "/x"}, False),
+        ({"secret": None}, False),
+        ({}, False),
+        ({"secret": "y", "other": None}, False),
+    ],
+)
+@pytest.mark.parametrize("place", ["headers", "tls"])
+def test_of_text_file_and_secret_one_is_given(value: dict[str, Any], read: bool, place: str) -> None:
+    """One that is null is not given: so it is read, and so an editor sees it."""
+    parts = {"headers": {"headers": {"X": value}}, "tls": {"tls": {"ca_bundle": value}}}
+    document = {
+        "apiVersion": "replicante.io/v0",
+        "kind": "DiscoverySettings",
+        "metadata": {"namespace": "prod", "name": "dc1"},
+        "spec": {"url": "http://x.test/", **parts[place]},
+    }
+    try:
+        parse([document], ASKED)
+    except InvalidInputError:
+        accepted = False
+    else:
+        accepted = True
+
+    assert (read, [read, read]) == (accepted, [one.is_valid(document) for one in _validators(document)])
+
+
 @given(declarative | actions)
 def test_what_is_exported_is_valid(record: Wanted) -> None:
     """Any record, in canonical spelling."""

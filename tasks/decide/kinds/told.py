@@ -65,7 +65,7 @@ def hidden(value: Any, where: str) -> Iterator[str]:
     match value:
         case Tls():
             for name, item in value:
-                if isinstance(item, Sensitive) and item.text is not None and not _public(name, item):
+                if isinstance(item, Sensitive) and item.text is not None and not public(name, item):
                     yield f"{where}.{name}"
         case Sensitive():
             if value.text is not None:
@@ -78,14 +78,15 @@ def hidden(value: Any, where: str) -> Iterator[str]:
                 yield from hidden(item, f"{where}.{name}")
 
 
-def _public(name: str, item: Sensitive) -> bool:
+def public(name: str, item: Sensitive) -> bool:
+    """Whether a part of a `Tls` is text that everybody may see."""
     return name in PUBLIC and item.text is not None and PRIVATE not in item.text.get_secret_value()
 
 
 def _tls(tls: Tls) -> dict[str, Json]:
     return {
         name: item.text.get_secret_value()
-        if isinstance(item, Sensitive) and item.text is not None and _public(name, item)
+        if isinstance(item, Sensitive) and item.text is not None and public(name, item)
         else told(item)
         for name, item in _unusual(tls)
     }
