@@ -1,6 +1,6 @@
 """One large Kafka cluster: thousands of partitions with three replicas each, through the whole cycle.
 
-    .venv/bin/python tests/bench/large_kafka.py --partitions 4000
+    PYTHONPATH=tests .venv/bin/python tests/bench/large_kafka.py --partitions 4000
 
 prints one JSON object: for each cycle its wall time, CPU, phases, events, and by how much the process grew at most. The
 brokers are simulated, in a process of their own; MongoDB and ZooKeeper are real and belong to the bench. Cycles: everything
@@ -35,6 +35,7 @@ from blocks.models.record import Change
 from blocks.models.source import DiscoveredNode
 from blocks.store.mongodb import MongoStore
 from blocks.store.settings import MongoDb
+from doubles.outside import MemoryOutside
 from flows.cycle import Mode, cycle
 from flows.entry import utc_now
 from flows.steps import Steps, Turn
@@ -49,7 +50,7 @@ async def _cycle(coordinator: ZooKeeperCoordinator, store: MongoStore, agents: H
     growth = Growth()
     growth.start()
     begun, cpu = time.monotonic(), time.process_time()
-    turn = Turn(coordinator, store, agents, utc_now, Steps())
+    turn = Turn(coordinator, store, agents, utc_now, Steps(), MemoryOutside())
     [report] = (await cycle(turn, [REF], Mode.ORCHESTRATE)).reports
     wall_s, cpu_s = time.monotonic() - begun, time.process_time() - cpu
     growth.stop()
