@@ -48,6 +48,15 @@ def shown(record: Fact) -> Json:
     return shown_
 
 
+def alike(one: object, other: object) -> bool:
+    """Whether two values are equal, and of the same types: to Python 1, 1.0 and true are equal."""
+    return one == other and _written(one) == _written(other)
+
+
+def _written(value: object) -> str:
+    return json.dumps(plain(value), sort_keys=True, default=repr)
+
+
 def differences(before: Fact, after: Fact) -> tuple[tuple[Difference, ...], int]:
     """How two records of one type differ, field by field, except in their versions.
 
@@ -115,7 +124,8 @@ def _differing(old: Mapping[Path, Any], new: Mapping[Path, Any]) -> set[Path]:
     """The paths whose values differ; where an empty part was filled, or a full one emptied, what is in it tells that."""
     filled = {path for path, value in old.items() if value == {}} & _above(new)
     emptied = {path for path, value in new.items() if value == {}} & _above(old)
-    differing = {path for path in old.keys() | new.keys() if old.get(path, _NOTHING) != new.get(path, _NOTHING)}
+    paths = old.keys() | new.keys()
+    differing = {path for path in paths if not alike(old.get(path, _NOTHING), new.get(path, _NOTHING))}
     return differing - filled - emptied
 
 

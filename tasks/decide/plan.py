@@ -18,7 +18,7 @@ from blocks.models.record import Change
 from blocks.models.source import Source
 from blocks.models.submission import Applied, Effect
 from tasks.decide.cluster_kinds import Catalogue
-from tasks.decide.differences import differences, shown
+from tasks.decide.differences import alike, differences, shown
 from tasks.decide.manifests import Wanted
 from tasks.decide.sync import tell
 
@@ -122,7 +122,7 @@ def _effect(before: Wanted | None, wanted: Wanted) -> tuple[Effect, Wanted]:
         return Effect.CREATED, wanted.evolve(version=1)
     if isinstance(wanted, Namespace) and isinstance(before, Namespace):  # ours, for moments: nobody declares it
         wanted = wanted.evolve(closing_until=before.closing_until)
-    if before == wanted.evolve(version=before.version):
+    if alike(before, wanted.evolve(version=before.version)):
         return Effect.UNCHANGED, before
     return Effect.CHANGED, wanted.evolve(version=before.version + 1)
 

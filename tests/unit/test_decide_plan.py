@@ -56,6 +56,25 @@ def test_what_differs_is_named_field_by_field() -> None:
     assert [5] == [record.version for record in made.change.swaps]
 
 
+@pytest.mark.parametrize(("was", "wanted"), [(1, True), (True, 1), (1, 1.0)])
+def test_a_value_of_another_type_is_another_value(was: Json, wanted: Json) -> None:
+    """1 and true are equal to Python, and not to a source."""
+    before, after = (
+        Source.model_validate(
+            {
+                "namespace": "prod",
+                "name": "api",
+                "http": {"url": "http://x.test/", "method": "POST", "body": {"all": value}},
+            }
+        )
+        for value in (was, wanted)
+    )
+    made = planned([after], _stored(sources={before.key: before.evolve(version=4)}), "ann", CATALOGUE)
+    (one,) = made.applied
+
+    assert (Effect.CHANGED, [True]) == (one.effect, [each.hidden for each in one.differences])
+
+
 def test_a_change_that_must_not_be_shown_is_still_a_change() -> None:
     """Another secret in the same place: changed, said without a value; the event masks it too."""
     before = Source.model_validate(
