@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,7 @@ from blocks.models.rolling import RollingState
 from blocks.models.source import DiscoveredNode
 from doubles.driven import NAMES, Driven, processes
 from doubles.engines import Cluster, command, formed, mongodb_cluster, with_agents
+from doubles.eventually import until
 from doubles.rollings import rolled
 from doubles.writer import writing
 from infra.agents.testing import AgentProcess, running
@@ -86,9 +88,10 @@ async def test_an_agent_that_is_killed_goes_on_with_it(servers: Cluster, driven:
     first = rolling.plan.nodes[0]
     await driven.turn()
     await driven.until(
-        lambda view: any(a.node_id == first and a.state is ActionState.RUNNING for a in view.actions.values()),
-        "it runs",
+        lambda view: any(a.node_id == first and a.state.on_agent for a in view.actions.values()),
+        "its agent has it",
     )
+    await until(lambda: not listens(servers.address(first)))
     killed = servers.agents[first]
     killed.kill()
     port, folder = killed.url.rpartition(":")[2], Path(data_of(killed))
@@ -100,6 +103,13 @@ async def test_an_agent_that_is_killed_goes_on_with_it(servers: Cluster, driven:
     assert RollingState.DONE is (await driven.rolling()).state
     assert isinstance(action.payload, dict)
     assert (before[first], processes(servers)[first]) == (action.payload["before"], action.payload["process"])
+
+
+def listens(address: str) -> bool:
+    """Whether somebody accepts connections there."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as tried:
+        return tried.connect_ex((host, int(port))) == 0
 
 
 def data_of(agent: AgentProcess) -> str:
