@@ -46,7 +46,9 @@ def lasted(
 def _shards(
     code: str, finding: Finding, before: Pending | None, said: datetime | None, grace: timedelta, now: datetime
 ) -> Lasted:
-    """Only shards that have lasted are named, and the problem is as old as the oldest of these."""
+    """Only shards that have lasted are named. The problem is as old as the oldest of these was when it was first said, and the
+    same as long as one that was waited for or named before is among them, whichever else recover.
+    """
     unnamed = said if before is None else before.rest_since if before.shards else before.since
     remembered = before.shards if before is not None else {}
     since = {shard: remembered.get(shard) or unnamed or now for shard in finding.shards}
@@ -64,4 +66,7 @@ def _shards(
     if not old:
         return Lasted(None, pending.since, pending)
     evidence = f"{finding.evidence}: {listed([finding.shards[shard] for shard in old])}"
-    return Lasted(replace(finding, evidence=evidence), min(old.values()), pending)
+    same = said is not None and any(shard in remembered for shard in old)
+    return Lasted(
+        replace(finding, evidence=evidence), said if said is not None and same else min(old.values()), pending
+    )

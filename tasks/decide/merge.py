@@ -129,6 +129,8 @@ def _forget(facts: dict[str, Any], now: datetime) -> None:
     changed_at = facts.get("protocol_changed_at")
     if changed_at is not None and now - changed_at >= PROTOCOL_CHANGE_KEPT:
         facts |= {"protocol_before": None, "protocol_changed_at": None}
+    if rewinds := facts.get("rewinds"):
+        facts["rewinds"] = tuple(one for one in rewinds if now - one.at < REWINDS_KEPT)
 
 
 def _kept(facts: dict[str, Any], field: str, info: NodeInfo) -> dict[str, Any]:

@@ -230,7 +230,7 @@ async def test_a_killed_server_that_comes_back_has_kept_our_claims(
 
 async def test_a_server_that_is_down_is_named_within_the_deadline(stack: TestStack, settings: ZooKeeper) -> None:
     """Calls fail with one clear sentence, waits go on to their deadline, and all is well again when it is back."""
-    async with ZooKeeperCoordinator(settings.model_copy(update={"request_timeout_s": 0.5})) as hasty:
+    async with ZooKeeperCoordinator(settings.model_copy(update={"request_timeout_s": 2.0})) as hasty:
         claim = await hasty.take(LOCK, "prod/orders", "")
         await asyncio.to_thread(stack.stop, "zookeeper")
         start = time.monotonic()
@@ -249,7 +249,7 @@ async def test_a_server_that_is_down_is_named_within_the_deadline(stack: TestSta
             f"ZooKeeper at {settings.hosts} is not available: Connection refused. "
             "Check that ZooKeeper runs there, and REPLICORE_ZOOKEEPER_HOSTS."
         ) == str(error.value)
-        assert took_s < 1
+        assert took_s < 2.5
         assert not is_gone
         assert back_s < 3
 

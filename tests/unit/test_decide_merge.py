@@ -191,6 +191,14 @@ def test_a_primary_whose_offset_goes_back_is_remembered_for_an_hour() -> None:
     assert (back.rewinds, ()) == (again.rewinds, later_on.rewinds)
 
 
+def test_what_went_back_is_forgotten_of_a_node_that_is_silent_since() -> None:
+    """A primary that lost its end and then died is told of for an hour, like any other."""
+    back = _merged(_merged(None, _leading(9), at=1), _leading(7), at=2)
+    silent = _merged(back, failed_look("n1"), at=3_601)
+
+    assert (back.rewinds, ()) == (silent.rewinds, _merged(silent, failed_look("n1"), at=3_602).rewinds)
+
+
 @pytest.mark.parametrize(
     "after", [_leading(9), _leading(7, "milliseconds"), _leading(7, role=ShardRole.SECONDARY), failed_look("n1")]
 )
