@@ -166,8 +166,10 @@ async def apply_submission(
     ended = await store.get(Submission, key) or handed_in
     if ended.error is not None:
         return ended
+    if undone is not None:
+        ended = await _ended_partly(store, ended, undone, clock())
     await _request_due(store, queue, wanted, ended.applied or (), clock, steps)
-    return ended if undone is None else await _ended_partly(store, ended, undone, clock())
+    return ended
 
 
 async def _applied(

@@ -360,8 +360,12 @@ async def apply_batch(consumer: Consumer, subjects: Sequence[str], some: _Some |
         except TransientError as error:
             await over(Ended(key=key, error=str(error), transient=True))
             continue
-        except PermanentError as error:  # not even its end can be kept: tried again it would fail alike
-            _logger.warning("%s is given up: %s", key, error)
+        except (
+            PermanentError
+        ) as error:  # it cannot be read, or not even its end be kept: parked after its limit, and told
+            _logger.warning("%s: %s", key, error)
+            await over(Ended(key=key, error=str(error)))
+            continue
         await over(Ended(key=key))
     return ended
 

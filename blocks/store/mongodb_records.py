@@ -107,14 +107,15 @@ class Records(Events, Fences):
         found: dict[str, R] = {}
         broken: list[str] = []
         for piece in chunked(sorted(keys), _KEYS_MAX):
-            with self.call():
-                documents = (
-                    await self.collection(COLLECTIONS[type_]).find({"_id": {"$in": piece}}).sort("_id").to_list()
-                )
-            good, bad = _apart(type_, documents)
+            good, bad = _apart(type_, await self._documents(type_, piece))
             found |= {record.key: record for record in good}
             broken += bad
         return found, broken
+
+    @whole
+    async def _documents(self, type_: type[R], keys: Sequence[str]) -> list[Document]:
+        with self.call():
+            return await self.collection(COLLECTIONS[type_]).find({"_id": {"$in": keys}}).sort("_id").to_list()
 
     async def existing(self, type_: type[R], keys: Collection[str]) -> set[str]:
         """See `Store.existing`. Each thousand has a deadline of its own."""

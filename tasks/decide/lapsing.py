@@ -15,13 +15,14 @@ from tasks.decide.sync import CORE, Synced, tell
 S = ActionState
 
 
-def lapsed(view: ClusterView, *, now: datetime) -> Synced:
-    """Cancel what has waited for an approval longer than its namespace allows."""
+def lapsed(view: ClusterView, *, now: datetime, besides: Collection[str] = ()) -> Synced:
+    """Cancel what has waited for an approval longer than its namespace allows; actions named in `besides` are not touched."""
     settings = view.namespace.settings
     old = [
         action
         for action in view.actions.values()
         if action.state is S.PENDING_APPROVE
+        and action.action_id not in besides
         and (ends := approve_by(action.created_at, settings)) is not None
         and ends < now
     ]

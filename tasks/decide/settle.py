@@ -112,11 +112,13 @@ def _actions(view: ClusterView, looks: Mapping[str, Look], now: datetime, stored
     there = {node.node_id for node in (view.discovery.nodes if view.discovery is not None else ())}
     gone = sorted({action.node_id for action in view.actions.values() if action.node_id is not None} - there)
     synced = sync(view, looks, now=now, stored=stored)
-    told = {action.action_id for action in synced.actions}
+    moved = {action.action_id for action in synced.actions} | {
+        a.action_id for a in view.actions.values() if a.node_id in gone
+    }
     parts = [
         synced,
-        lapsed(view, now=now),
-        not_begun(view, now=now, besides=told | {a.action_id for a in view.actions.values() if a.node_id in gone}),
+        lapsed(view, now=now, besides=moved),
+        not_begun(view, now=now, besides=moved),
         *(cancelled_with_node(view, node_id, now=now) for node_id in gone),
     ]
     actions: tuple[Action, ...] = tuple(action for part in parts for action in part.actions)

@@ -96,8 +96,22 @@ async def test_a_set_that_the_store_refuses_ends_with_the_reason() -> None:
     assert [] == await world.store.find(ClusterSpec)
 
 
-async def test_a_submission_whose_end_cannot_be_kept_is_not_tried_again() -> None:
-    """When the store takes not even that, trying again would be for ever."""
+async def test_a_submission_that_cannot_be_read_is_not_lost(world: World) -> None:
+    """Its work fails, is parked after its limit and told, and applies it once it can be read again."""
+    await world.save(Namespace(name="prod", version=1))
+    handed_in = await submit(world.store, world.queue, SPEC % 5, "ann", world.clock())
+    world.store.broken = {(Submission, handed_in.key)}
+    [unread] = await apply_batch.fn(await world.consumer(), [handed_in.key])
+    world.store.broken = set()
+    [applied] = await apply_batch.fn(await world.consumer(), [handed_in.key])
+
+    assert "cannot be read" in str(unread.error)
+    assert applied.error is None
+    assert 1 == len(await world.store.find(ClusterSpec))
+
+
+async def test_a_submission_whose_end_cannot_be_kept_fails_and_is_told() -> None:
+    """When the store takes not even that, its work is parked after its limit."""
     store = _NarrowStore(swaps_max=1)
     world = World(store=store)
     await world.save(Namespace(name="prod", version=1))
@@ -105,7 +119,8 @@ async def test_a_submission_whose_end_cannot_be_kept_is_not_tried_again() -> Non
     store._swaps_max = 0
     ended = await apply_batch.fn(await world.consumer(), [handed_in.key])
 
-    assert [Ended(key=f"{WorkKind.APPLY}:{handed_in.key}")] == ended
+    assert [(f"{WorkKind.APPLY}:{handed_in.key}", False)] == [(one.key, one.transient) for one in ended]
+    assert ended[0].error is not None
 
 
 async def test_a_large_set_lets_others_go_on(world: World) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.models.action import ActionState
+from blocks.models.action import Action, ActionState
 from blocks.models.cluster import Health
 from blocks.models.event import EventType
 from blocks.models.look import Failure, Look, ShardsInfo, StoreInfo
@@ -155,6 +155,17 @@ def test_an_action_for_a_node_that_never_was_does_not_wait_for_ever() -> None:
     settled = settle(before, good_looks(), now=later(60))
 
     assert [ActionState.CANCELLED] == [action.state for action in settled.change.swaps]
+
+
+def test_what_lapses_as_its_node_goes_is_changed_once() -> None:
+    """Two swaps of one action would never be saved, and the cluster never be looked at again."""
+    action = make_action(1, node_id="n3", state=ActionState.PENDING_APPROVE)
+    before = make_view(make_node("n1"), actions=[action], discovery=discovery(["n1"]))
+    settled = settle(before, {"n1": good_look("n1")}, now=later(30 * 86_400))
+
+    assert [(action.action_id, ActionState.CANCELLED)] == [
+        (one.action_id, one.state) for one in settled.change.swaps if isinstance(one, Action)
+    ]
 
 
 def test_an_agents_word_is_saved_as_a_swap() -> None:
