@@ -27,6 +27,7 @@ from blocks.errors import (
     ReplicoreError,
     TransientError,
 )
+from blocks.models.action import ActionState
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
 from blocks.models.report import Choice, CycleOutcome, Report
@@ -255,8 +256,9 @@ async def _through(
     # What agents do not have is known as of before the looks: a request on its way may have arrived since.
     looked_at = turn.clock()
     polled = await turn.steps(
-        "poll", poll_nodes, turn.agents, view, now=looked_at, occasion=occasion, only_with_actions=mode is Mode.ACT
-    )
+        "poll", poll_nodes, turn.agents, view, now=looked_at, occasion=occasion,
+        only_with_actions=mode is Mode.ACT and not _may_begin(view),
+    )  # fmt: skip
     looks = polled.looks
     stored: frozenset[str] = frozenset()
     if strangers(view, looks):
@@ -304,6 +306,14 @@ async def _through(
         report,
         unchanged=(settled, claim) if settled.change.empty else None,
         follow_up=follow_up(after, now=turn.clock()),
+    )
+
+
+def _may_begin(view: ClusterView) -> bool:
+    """Whether something may begin, or go on on the whole cluster: then gates judge all nodes, as they are now."""
+    return bool(view.rollings) or any(
+        action.state is ActionState.PENDING_SCHEDULE or (action.node_id is None and action.state.on_agent)
+        for action in view.actions.values()
     )
 
 

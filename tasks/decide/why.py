@@ -13,7 +13,7 @@ from blocks.models.view import ClusterView
 from tasks.decide.approval import approve_by
 from tasks.decide.choose import Chosen, acting_on, choose, in_doubt, left_at_work, unspared
 from tasks.decide.cluster_kinds import Mode, mode_of, taken_node
-from tasks.decide.gates import ABOUT_OTHERS, blocks, closed, crowded, disturbed_nodes, disturbs, unjudged
+from tasks.decide.gates import ABOUT_OTHERS, blocks, closed, crowded, disturbed_nodes, disturbs, stopped, unjudged
 from tasks.decide.in_the_way import in_the_way, named
 from tasks.decide.lapsing import begin_by
 from tasks.decide.progress import ends_at
@@ -211,7 +211,8 @@ def _under_way(view: ClusterView, action: Action, around: Circumstances) -> Iter
             )
         elif action.error:
             yield reason_of("ERROR", f"its last step said: {action.error}")
-        yield from (reason_of(b.rule, b.reason, b.until) for b in closed(view.gates, around.now) if b.rule == "FREEZE")
+        held_by = (*stopped(view.namespace, around.now), *closed(view.gates, around.now))
+        yield from (reason_of(b.rule, b.reason, b.until) for b in held_by if b.rule in {"FREEZE", "NAMESPACE"})
         if action.held_since is not None:
             yield reason_of(
                 "HELD", f"its steps are held since {action.held_since:%Y-%m-%dT%H:%M:%SZ}: its time stands still"

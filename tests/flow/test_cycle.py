@@ -13,13 +13,14 @@ from blocks.models.cluster import ClusterSpec, Health
 from blocks.models.event import EventType
 from blocks.models.ids import ClusterRef
 from blocks.models.look import Look
-from blocks.models.namespace import NamespaceStatus
+from blocks.models.namespace import NamespaceSettings, NamespaceStatus
 from blocks.models.node import NodeStatus
 from blocks.models.report import CycleOutcome
 from blocks.models.request import Request, WorkKind, WorkState
 from doubles.actions import make_action
 from doubles.agents import MemoryAgents
 from doubles.eventually import until
+from doubles.gated import RESTART
 from doubles.views import NODES
 from doubles.world import World, seconds
 from flows.cycle import BUSY, Mode, Result, cycle, cycle_one
@@ -153,18 +154,33 @@ async def test_observing_sends_nothing(world: World) -> None:
 
 
 async def test_acting_looks_only_where_actions_are(world: World) -> None:
-    """`act` asks the nodes that have unfinished actions, and does not make the cluster look freshly observed."""
+    """`act` asks all nodes while something may begin, for gates judge all of them; then those that have unfinished actions, and
+    does not make the cluster look freshly observed.
+    """
     ref = await world.declare()
     turn = await world.turn()
-    await cycle(turn, [ref], Mode.OBSERVE)
-    observed, looks = world.clock(), {node_id: world.node(node_id).looks for node_id in NODES}
     action = await world.order(make_action(node_id="n2"))
+    await cycle(turn, [ref], Mode.ACT)
+    observed, looks = (await world.state(ref)).observed_at, {name: world.node(name).looks for name in NODES}
     world.advance(5)
     await cycle(turn, [ref], Mode.ACT)
 
     assert {"n1": 0, "n2": 1, "n3": 0} == {node_id: world.node(node_id).looks - looks[node_id] for node_id in NODES}
     assert S.NEW is await world.action_state(action)
     assert observed == (await world.state(ref)).observed_at
+
+
+async def test_acting_passes_gates_on_what_is_now(world: World) -> None:
+    """A node that went down since the last cycle counts: what would take the majority is not sent."""
+    ref = await world.declare(settings=NamespaceSettings(status_hold=0))
+    await cycle(await world.turn(), [ref], Mode.ORCHESTRATE)
+    world.node("n2").status = NodeStatus.UNAVAILABLE
+    action = await world.order(make_action(1, kind=RESTART, node_id="n3"))
+    world.advance(5)
+    [report] = (await cycle(await world.turn(), [ref], Mode.ACT)).reports
+
+    assert [action.action_id] == list(report.choice.blocked)
+    assert [] == world.agents.sent
 
 
 async def test_acting_on_a_new_cluster_looks_at_all_of_it(world: World) -> None:
