@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from blocks.fleet import Fleet as Settings
@@ -222,13 +223,23 @@ def steady(running: Rig, worker: int, effort: Effort) -> dict[str, Json]:
 
 
 def killed_in_turn(running: Rig, victims: Sequence[str], over_s: float) -> dict[str, float]:
-    """Kill nodes one after the other, spread over a time, so that they fall on all moments between two probes; by node, when."""
+    """Kill nodes, each at its moment of a time, so that they fall on all moments between two probes; by node, when.
+
+    Raises:
+        BenchError: a moment did not come, within that time.
+    """
     killed: dict[str, float] = {}
-    for victim in victims:
+    began = time.monotonic()
+    for number, victim in enumerate(victims):
+        moment = began + over_s * number / len(victims)
+        wait(partial(_has_come, moment), f"the moment to kill {victim}", over_s, over_s / len(victims) / 10)
         killed[victim] = time.monotonic()
         running.fleet.kill(victim)
-        time.sleep(over_s / len(victims))
     return killed
+
+
+def _has_come(moment: float) -> bool:
+    return time.monotonic() >= moment
 
 
 def deaths(running: Rig, bus: Follower, effort: Effort) -> dict[str, Json]:
